@@ -1,0 +1,405 @@
+//! Memory: the aligned [`Buffer`] that kernels own, and strided views of it and of callers' arrays.
+//!
+//! A sequence batch is a 3-D array of T steps, B rows and F numbers, where the numbers of a row at a
+//! step are contiguous and the strides of steps and rows are free. So (T, B, F) and (B, T, F) arrays
+//! are the same thing to a kernel, and a batch splits by rows into views that never overlap, one for
+//! each task of the thread pool, although their memory interleaves.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+use crate::error::{Result, ensure};
+use crate::simd::Element;
+
+/// A cache line and an AVX-512 register; a vector load that crosses two lines costs two.
+const ALIGN: usize = 64;
+
+/// Numbers aligned to a cache line, zero when made.
+pub struct Buffer<E: Element> {
+    data: NonNull<E>,
+    len: usize,
+}
+
+// SAFETY: a buffer owns its memory as a Vec does, and E is Send and Sync.
+unsafe impl<E: Element> Send for Buffer<E> {}
+// SAFETY: as above.
+unsafe impl<E: Element> Sync for Buffer<E> {}
+
+impl<E: Element> Buffer<E> {
+    /// `len` zeros.
+    pub fn zeros(len: usize) -> Self {
+        if len == 0 {
+            return Self { data: NonNull::dangling(), len };
+        }
+        let layout = Self::layout(len);
+        // SAFETY: the layout has a size above zero; all-zero bytes are a valid f32 and f64.
+        let data = unsafe { alloc_zeroed(layout) }.cast();
+        let data = NonNull::new(data).unwrap_or_else(|| handle_alloc_error(layout));
+        Self { data, len }
+    }
+
+    /// Makes the length `len`, keeping the memory if it is that long already. The contents are
+    /// unspecified numbers.
+    pub fn resize(&mut self, len: usize) {
+        if self.len != len {
+            *self = Self::zeros(len);
+        }
+    }
+
+    fn layout(len: usize) -> Layout {
+        let bytes = len.checked_mul(size_of::<E>()).expect("buffer of more than 2^63 bytes");
+        Layout::from_size_align(bytes, ALIGN).expect("buffer of more than 2^63 bytes")
+    }
+}
+
+impl<E: Element> Default for Buffer<E> {
+    fn default() -> Self {
+        Self::zeros(0)
+    }
+}
+
+impl<E: Element> Drop for Buffer<E> {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            // SAFETY: allocated in `zeros` with this very layout.
+            unsafe { dealloc(self.data.as_ptr().cast(), Self::layout(self.len)) }
+        }
+    }
+}
+
+impl<E: Element> Deref for Buffer<E> {
+    type Target = [E];
+    fn deref(&self) -> &[E] {
+        // SAFETY: `len` numbers were allocated and initialised (dangling and aligned if none).
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len) }
+    }
+}
+
+impl<E: Element> DerefMut for Buffer<E> {
+    fn deref_mut(&mut self) -> &mut [E] {
+        // SAFETY: as in deref; the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }
+    }
+}
+
+/// The extent of a sequence batch and where its numbers lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// T, the time steps.
+    pub steps: usize,
+    /// B, the rows of the batch.
+    pub rows: usize,
+    /// F, the numbers a row has at a step.
+    pub features: usize,
+    /// From a step to the next, in numbers.
+    pub step_stride: usize,
+    /// From a row to the next, in numbers.
+    pub row_stride: usize,
+}
+
+impl Shape {
+    /// A contiguous (T, B, F) array.
+    pub fn time_major(steps: usize, rows: usize, features: usize) -> Self {
+        Self { steps, rows, features, step_stride: rows * features, row_stride: features }
+    }
+
+    /// A contiguous (B, T, F) array.
+    pub fn batch_major(steps: usize, rows: usize, features: usize) -> Self {
+        Self { steps, rows, features, step_stride: features, row_stride: steps * features }
+    }
+
+    fn check(&self, len: usize) -> Result<()> {
+        let Self { steps, rows, features, step_stride, row_stride } = *self;
+        if steps == 0 || rows == 0 || features == 0 {
+            return Ok(());
+        }
+        // Either the rows of a step lie inside one step stride, or the steps of a row inside one
+        // row stride: then no two (step, row) pairs share a number.
+        let apart = row_stride >= features
+            && step_stride >= features
+            && (steps == 1
+                || rows == 1
+                || step_stride >= (rows - 1) * row_stride + features
+                || row_stride >= (steps - 1) * step_stride + features);
+        ensure!(apart, "the strides of {self:?} make its rows overlap");
+        let end = (steps - 1) * step_stride + (rows - 1) * row_stride + features;
+        ensure!(end <= len, "{self:?} needs {end} numbers; the array has {len}");
+        Ok(())
+    }
+}
+
+/// A sequence batch to read: (T, B, F).
+#[derive(Clone, Copy)]
+pub struct Seq<'a, E> {
+    data: *const E,
+    shape: Shape,
+    borrow: PhantomData<&'a E>,
+}
+
+/// A sequence batch to write: (T, B, F). Its memory may interleave with that of other views, but no
+/// number is in two of them.
+pub struct SeqMut<'a, E> {
+    data: *mut E,
+    shape: Shape,
+    borrow: PhantomData<&'a mut E>,
+}
+
+/// One step of a sequence batch, or any matrix: rows of contiguous numbers, (B, F).
+#[derive(Clone, Copy)]
+pub struct Rows<'a, E> {
+    data: *const E,
+    rows: usize,
+    features: usize,
+    stride: usize,
+    borrow: PhantomData<&'a E>,
+}
+
+/// Rows to write, (B, F).
+pub struct RowsMut<'a, E> {
+    data: *mut E,
+    rows: usize,
+    features: usize,
+    stride: usize,
+    borrow: PhantomData<&'a mut E>,
+}
+
+// SAFETY: the views stand for shared or exclusive borrows of disjoint slices of E.
+unsafe impl<E: Sync> Send for Seq<'_, E> {}
+// SAFETY: as above.
+unsafe impl<E: Sync> Sync for Seq<'_, E> {}
+// SAFETY: as above.
+unsafe impl<E: Send> Send for SeqMut<'_, E> {}
+// SAFETY: as above.
+unsafe impl<E: Sync> Send for Rows<'_, E> {}
+// SAFETY: as above.
+unsafe impl<E: Sync> Sync for Rows<'_, E> {}
+// SAFETY: as above.
+unsafe impl<E: Send> Send for RowsMut<'_, E> {}
+
+impl<'a, E> Seq<'a, E> {
+    /// A view of an array.
+    ///
+    /// # Errors
+    /// If the shape reaches beyond the array or overlaps itself.
+    pub fn new(data: &'a [E], shape: Shape) -> Result<Self> {
+        shape.check(data.len())?;
+        Ok(Self { data: data.as_ptr(), shape, borrow: PhantomData })
+    }
+
+    /// The extent and strides.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The rows at step `t`.
+    #[inline(always)]
+    pub fn step(&self, t: usize) -> Rows<'a, E> {
+        assert!(t < self.shape.steps);
+        let data = self.data.wrapping_add(t * self.shape.step_stride);
+        let Shape { rows, features, row_stride: stride, .. } = self.shape;
+        Rows { data, rows, features, stride, borrow: PhantomData }
+    }
+
+    /// The rows from `first` on, `count` of them.
+    pub fn rows(&self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.shape.rows);
+        let shape = Shape { rows: count, ..self.shape };
+        let data = self.data.wrapping_add(first * self.shape.row_stride);
+        Self { data, shape, borrow: PhantomData }
+    }
+}
+
+impl<'a, E> SeqMut<'a, E> {
+    /// A view of an array.
+    ///
+    /// # Errors
+    /// If the shape reaches beyond the array or overlaps itself.
+    pub fn new(data: &'a mut [E], shape: Shape) -> Result<Self> {
+        shape.check(data.len())?;
+        Ok(Self { data: data.as_mut_ptr(), shape, borrow: PhantomData })
+    }
+
+    /// The extent and strides.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The view to read.
+    pub fn as_ref(&self) -> Seq<'_, E> {
+        Seq { data: self.data, shape: self.shape, borrow: PhantomData }
+    }
+
+    /// The rows at step `t`, to write.
+    #[inline(always)]
+    pub fn step_mut(&mut self, t: usize) -> RowsMut<'_, E> {
+        self.step_after(t).1
+    }
+
+    /// The rows at step `t`, to write, beside those of the step before, if there is one, to read.
+    #[inline(always)]
+    pub fn step_after(&mut self, t: usize) -> (Option<Rows<'_, E>>, RowsMut<'_, E>) {
+        let before = (t > 0).then(|| {
+            let Rows { data, rows, features, stride, .. } = self.as_ref().step(t - 1);
+            Rows { data, rows, features, stride, borrow: PhantomData }
+        });
+        let Rows { data, rows, features, stride, .. } = self.as_ref().step(t);
+        // The two steps share no number, by the check in `new`, and both borrow this view.
+        (before, RowsMut { data: data.cast_mut(), rows, features, stride, borrow: PhantomData })
+    }
+
+    /// Splits into views of `sizes[0]`, `sizes[1]`, ... rows; the sizes add up to all rows.
+    pub fn split_rows(self, sizes: &[usize]) -> Vec<SeqMut<'a, E>> {
+        assert_eq!(sizes.iter().sum::<usize>(), self.shape.rows);
+        let mut first = 0;
+        let split = sizes.iter().map(|&rows| {
+            let data = self.data.wrapping_add(first * self.shape.row_stride);
+            first += rows;
+            SeqMut { data, shape: Shape { rows, ..self.shape }, borrow: PhantomData }
+        });
+        split.collect()
+    }
+}
+
+impl<'a, E> Rows<'a, E> {
+    /// A contiguous matrix.
+    pub fn new(data: &'a [E], rows: usize, features: usize) -> Self {
+        assert!(data.len() >= rows * features);
+        Self { data: data.as_ptr(), rows, features, stride: features, borrow: PhantomData }
+    }
+
+    /// How many rows.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// How many numbers a row has.
+    #[inline(always)]
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Where the first row starts and the distance to the next, for the kernels of panel.rs.
+    #[inline(always)]
+    pub(crate) fn raw(&self) -> (*const E, usize) {
+        (self.data, self.stride)
+    }
+
+    /// One row.
+    #[inline(always)]
+    pub fn row(&self, b: usize) -> &'a [E] {
+        assert!(b < self.rows);
+        // SAFETY: inside the view, by the checks where it was made.
+        unsafe { std::slice::from_raw_parts(self.data.add(b * self.stride), self.features) }
+    }
+
+    /// The rows from `first` on, `count` of them.
+    pub fn slice(&self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.rows);
+        Self { data: self.data.wrapping_add(first * self.stride), rows: count, ..*self }
+    }
+
+    /// The columns from `first` on, `count` of them.
+    #[inline(always)]
+    pub fn columns(&self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.features);
+        Self { data: self.data.wrapping_add(first), features: count, ..*self }
+    }
+}
+
+impl<'a, E> RowsMut<'a, E> {
+    /// A contiguous matrix.
+    pub fn new(data: &'a mut [E], rows: usize, features: usize) -> Self {
+        assert!(data.len() >= rows * features);
+        Self { data: data.as_mut_ptr(), rows, features, stride: features, borrow: PhantomData }
+    }
+
+    /// How many rows.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// The rows to read.
+    #[inline(always)]
+    pub fn as_ref(&self) -> Rows<'_, E> {
+        let Self { data, rows, features, stride, .. } = *self;
+        Rows { data, rows, features, stride, borrow: PhantomData }
+    }
+
+    /// One row, to write.
+    #[inline(always)]
+    pub fn row_mut(&mut self, b: usize) -> &mut [E] {
+        assert!(b < self.rows);
+        // SAFETY: inside the view, by the checks where it was made; the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(b * self.stride), self.features) }
+    }
+
+    /// Splits into matrices of `sizes[0]`, `sizes[1]`, ... rows; the sizes add up to all rows.
+    pub fn split_rows(self, sizes: &[usize]) -> Vec<Self> {
+        assert_eq!(sizes.iter().sum::<usize>(), self.rows);
+        let mut first = 0;
+        let split = sizes.iter().map(|&rows| {
+            let data = self.data.wrapping_add(first * self.stride);
+            first += rows;
+            Self { data, rows, ..self }
+        });
+        split.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_and_zero() {
+        for len in [0, 1, 15, 16, 1000] {
+            let buffer = Buffer::<f32>::zeros(len);
+            assert_eq!(buffer.len(), len);
+            assert!(len == 0 || buffer.as_ptr() as usize % ALIGN == 0);
+            assert!(buffer.iter().all(|&x| x == 0.0));
+        }
+    }
+
+    #[test]
+    fn both_layouts_address_the_same_numbers() {
+        let (steps, rows, features) = (3, 2, 4);
+        let mut data: Vec<f64> = (0..24).map(f64::from).collect();
+        for shape in [
+            Shape::time_major(steps, rows, features),
+            Shape::batch_major(steps, rows, features),
+        ] {
+            let view = Seq::new(&data, shape).unwrap();
+            for t in 0..steps {
+                for b in 0..rows {
+                    let first = (t * shape.step_stride + b * shape.row_stride) as f64;
+                    assert_eq!(view.step(t).row(b)[0], first);
+                    assert_eq!(view.rows(b, 1).step(t).row(0)[3], first + 3.0);
+                }
+            }
+        }
+        let view = SeqMut::new(&mut data, Shape::batch_major(steps, rows, features)).unwrap();
+        let mut parts = view.split_rows(&[1, 1]);
+        parts[1].step_mut(2).row_mut(0)[3] = -1.0;
+        let (before, mut now) = parts[0].step_after(1);
+        now.row_mut(0)[0] = before.unwrap().row(0)[0] - 7.0;
+        assert_eq!((data[23], data[4]), (-1.0, -7.0));
+    }
+
+    #[test]
+    fn shapes_that_overlap_or_reach_out_are_refused() {
+        let data = [0.0f32; 24];
+        let good = Shape::time_major(3, 2, 4);
+        assert!(Seq::new(&data[..23], good).is_err());
+        for bad in [
+            Shape { row_stride: 3, ..good },
+            Shape { step_stride: 4, ..good },
+            Shape { step_stride: 0, ..good },
+        ] {
+            assert!(Seq::new(&data, bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The vanilla recurrent network (Elman 1990): `h_t = tanh(argument)`, or `max(0, argument)`.
+
+use super::Cell;
+use crate::math::tanh;
+use crate::simd::{Element, Simd};
+
+/// What an RNN applies to its argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nonlinearity {
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `max(0, x)`
+    Relu,
+}
+
+/// The RNN cell; the tape holds h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rnn {
+    /// What it applies to its argument.
+    pub nonlinearity: Nonlinearity,
+}
+
+impl Cell for Rnn {
+    const GATES: usize = 1;
+    const UNITS: usize = 2;
+    const TAPE: usize = 1;
+    const HAS_C: bool = false;
+
+    #[inline(always)]
+    fn forward<E: Element, S: Simd<E>>(
+        self,
+        s: S,
+        gates: &[S::V],
+        _c: &mut S::V,
+        tape: &mut [S::V],
+    ) -> S::V {
+        let h = match self.nonlinearity {
+            Nonlinearity::Tanh => tanh(s, gates[0]),
+            Nonlinearity::Relu => s.max(s.splat(E::ZERO), gates[0]),
+        };
+        tape[0] = h;
+        h
+    }
+
+    #[inline(always)]
+    fn backward<E: Element, S: Simd<E>>(
+        self,
+        s: S,
+        tape: &mut [S::V],
+        _c_before: S::V,
+        dh: S::V,
+        _dc: &mut S::V,
+    ) {
+        let h = tape[0];
+        tape[0] = match self.nonlinearity {
+            Nonlinearity::Tanh => s.mul(dh, s.neg_mul_add(h, h, s.splat(E::ONE))),
+            Nonlinearity::Relu => s.zero_unless_positive(h, dh),
+        };
+    }
+}

@@ -1,0 +1,40 @@
+//! The one error type. Every message says what was given, what is accepted and, where it is not
+//! obvious, how to fix it.
+
+use std::fmt;
+
+/// A shape, value or state that a function cannot work with. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    message: String,
+}
+
+impl Error {
+    /// An error with this message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What every fallible function of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Returns an [`Error`] with the formatted message unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err($crate::error::Error::new(format!($($message)+)));
+        }
+    };
+}
+pub(crate) use ensure;

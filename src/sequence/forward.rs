@@ -1,0 +1,160 @@
+//! The forward pass.
+//!
+//! ```text
+//! per step t, panel of units and tile of rows:
+//!     gates = bias + x_t W_ih' + h_{t-1} W_hh'     one loop over K = I + H, in registers
+//!     h_t, c_t = cell(gates, c_{t-1})              while the tile is in L1
+//! ```
+//!
+//! h_t goes into the output, where the next step reads it; c lives in the state; in training, the
+//! cell's values go onto the tape. Rows of the batch are independent, so each task takes some rows
+//! through all steps and no thread waits for another.
+
+use super::{Params, Recurrent, State, Tape};
+use crate::buffer::{Rows, RowsMut, Seq, SeqMut, Shape};
+use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
+use crate::error::Result;
+use crate::panel::{Columns, Panels, product};
+use crate::parallel;
+use crate::simd::{Element, Level, Simd, Task};
+
+pub(super) fn run<C: Cell, E: Element>(
+    layer: &Recurrent<C>,
+    params: &Params<'_, E>,
+    x: Seq<'_, E>,
+    state: &mut State<E>,
+    y: SeqMut<'_, E>,
+    tape: &mut Tape<E>,
+) -> Result<()> {
+    let level = Level::current()?;
+    let Shape { steps, rows, .. } = x.shape();
+    let sizes = parallel::split_rows(rows, layer.flops(x.shape()))?;
+
+    tape.recorded = None;
+    let lanes = level.run(Pack { layer, params, panels: &mut tape.weights });
+    let width = C::TAPE * layer.padded(lanes);
+    let mut recorders = Vec::new();
+    if tape.records {
+        tape.initial.copy_from(state);
+        tape.values.resize(steps * rows * width);
+        let values = SeqMut::new(&mut tape.values, Shape::time_major(steps, rows, width))?;
+        recorders = values.split_rows(&sizes);
+    }
+
+    let weights = &tape.weights;
+    let mut recorders = recorders.into_iter();
+    let (h, c) = state.rows_mut(layer, rows);
+    let (h, c) = (h.split_rows(&sizes), c.split_rows(&sizes));
+    let mut first = 0;
+    let mut tasks = Vec::with_capacity(sizes.len());
+    for ((h, c), y) in h.into_iter().zip(c).zip(y.split_rows(&sizes)) {
+        let count = h.len();
+        let (x, tape) = (x.rows(first, count), recorders.next());
+        tasks.push(Forward { layer, weights, x, h, c, y, tape });
+        first += count;
+    }
+    parallel::run(tasks, |task| level.run(task))?;
+    tape.recorded = tape.records.then(|| layer.recording(x.shape(), level));
+    Ok(())
+}
+
+/// Packs [W_ih | W_hh] and the biases, all gates of a vector of units side by side; gives the lanes.
+struct Pack<'a, C, E: Element> {
+    layer: &'a Recurrent<C>,
+    params: &'a Params<'a, E>,
+    panels: &'a mut Panels<E>,
+}
+
+impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(self, s: S) -> usize {
+        let Recurrent { input_size, hidden_size, .. } = *self.layer;
+        let columns = Columns { gates: C::GATES, width: hidden_size, units: C::UNITS };
+        self.panels.reshape(s, input_size + hidden_size, columns);
+        match self.params.biases {
+            Some((ih, hh)) => self.panels.pack_bias(s, &[ih, hh]),
+            None => self.panels.pack_bias(s, &[]),
+        }
+        let rows = C::GATES * hidden_size;
+        let weight_ih = Rows::new(self.params.weight_ih, rows, input_size);
+        let weight_hh = Rows::new(self.params.weight_hh, rows, hidden_size);
+        self.panels.pack_transposed(s, 0, weight_ih);
+        self.panels.pack_transposed(s, input_size, weight_hh);
+        S::LANES
+    }
+}
+
+/// Some rows through all steps.
+struct Forward<'a, C, E: Element> {
+    layer: &'a Recurrent<C>,
+    weights: &'a Panels<E>,
+    x: Seq<'a, E>,
+    /// The initial state, and in the end the final one.
+    h: RowsMut<'a, E>,
+    c: RowsMut<'a, E>,
+    y: SeqMut<'a, E>,
+    /// (T, B, TAPE * padded H)
+    tape: Option<SeqMut<'a, E>>,
+}
+
+impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(self, s: S) {
+        match const { C::GATES * C::UNITS } {
+            2 => self.steps::<S, 2>(s),
+            4 => self.steps::<S, 4>(s),
+            _ => unreachable!("a panel is 2 or 4 vectors wide"),
+        }
+    }
+}
+
+impl<C: Cell, E: Element> Forward<'_, C, E> {
+    #[inline(always)]
+    fn steps<S: Simd<E>, const V: usize>(mut self, s: S) {
+        let Recurrent { cell, hidden_size, .. } = *self.layer;
+        let padded = self.layer.padded(S::LANES);
+        let steps = self.x.shape().steps;
+        for t in 0..steps {
+            let (before, mut h_now) = self.y.step_after(t);
+            let h_before = before.unwrap_or(self.h.as_ref());
+            let mut record = self.tape.as_mut().map(|tape| tape.step_mut(t));
+            product::<E, S, V>(s, &[self.x.step(t), h_before], self.weights, |b, panel, sums| {
+                for u in 0..C::UNITS {
+                    let unit = (panel * C::UNITS + u) * S::LANES;
+                    if unit >= hidden_size {
+                        break;
+                    }
+                    let mut gates = [s.splat(E::ZERO); MAX_GATES];
+                    for (g, gate) in gates[..C::GATES].iter_mut().enumerate() {
+                        *gate = s.load(&sums[(g * C::UNITS + u) * S::LANES..]);
+                    }
+                    let mut values = [s.splat(E::ZERO); MAX_TAPE];
+                    let mut c = s.splat(E::ZERO);
+                    if C::HAS_C {
+                        c = s.load(&self.c.as_ref().row(b)[unit..]);
+                    }
+                    let values = &mut values[..C::TAPE];
+                    let h = cell.forward(s, &gates[..C::GATES], &mut c, values);
+                    if C::HAS_C {
+                        s.store(&mut self.c.row_mut(b)[unit..], c);
+                    }
+                    s.store(&mut h_now.row_mut(b)[unit..], h);
+                    if let Some(record) = &mut record {
+                        for (slot, &value) in values.iter().enumerate() {
+                            s.store(&mut record.row_mut(b)[slot * padded + unit..], value);
+                        }
+                    }
+                }
+            });
+        }
+        if steps > 0 {
+            for b in 0..self.h.len() {
+                self.h.row_mut(b).copy_from_slice(self.y.as_ref().step(steps - 1).row(b));
+            }
+        }
+    }
+}

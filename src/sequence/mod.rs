@@ -1,0 +1,351 @@
+//! One recurrent layer over time: its parameters, its state, the tape, and the checks before the
+//! kernels in [`forward`] and [`backward`] run.
+
+mod backward;
+mod forward;
+
+use crate::buffer::{Buffer, Rows, RowsMut, Seq, SeqMut, Shape};
+use crate::cell::{Cell, Lstm, Nonlinearity, Rnn};
+use crate::error::{Result, ensure};
+use crate::panel::{Accumulate, Panels};
+use crate::simd::{Element, Level};
+
+/// A recurrent layer: a cell and its sizes. Parameters are a flat slice that callers own:
+/// `weight_ih_l0` (GATES H, I), `weight_hh_l0` (GATES H, H) and, unless the layer has no bias,
+/// `bias_ih_l0` and `bias_hh_l0` (GATES H,), one after the other, in torch's layout and gate order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recurrent<C> {
+    cell: C,
+    input_size: usize,
+    hidden_size: usize,
+    bias: bool,
+}
+
+/// Long short-term memory: `c_t = f c_{t-1} + i g`, `h_t = o tanh c_t`; see [`Lstm`].
+///
+/// ```
+/// use bptt::{LSTM, Seq, SeqMut, Shape, State, Tape};
+///
+/// let lstm = LSTM::new(3, 8, true)?; // I, H
+/// let params = vec![0.1f32; lstm.parameter_len()];
+/// let x = [0.5f32; 5 * 2 * 3]; // (T, B, I)
+/// let mut y = [0.0f32; 5 * 2 * 8]; // (T, B, H)
+/// let mut state = State::zeros(&lstm, 2);
+/// lstm.forward(
+///     &params,
+///     Seq::new(&x, Shape::time_major(5, 2, 3))?,
+///     &mut state,
+///     SeqMut::new(&mut y, Shape::time_major(5, 2, 8))?,
+///     &mut Tape::for_inference(),
+/// )?;
+/// assert_eq!(state.h[..], y[4 * 2 * 8..]);
+/// # Ok::<(), bptt::Error>(())
+/// ```
+pub type LSTM = Recurrent<Lstm>;
+
+/// The vanilla recurrent network: `h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)`, or relu.
+pub type RNN = Recurrent<Rnn>;
+
+impl Recurrent<Lstm> {
+    /// An LSTM layer from `input_size` to `hidden_size` features.
+    ///
+    /// # Errors
+    /// If a size is zero.
+    pub fn new(input_size: usize, hidden_size: usize, bias: bool) -> Result<Self> {
+        Self::with_cell(Lstm, input_size, hidden_size, bias)
+    }
+}
+
+impl Recurrent<Rnn> {
+    /// An RNN layer from `input_size` to `hidden_size` features.
+    ///
+    /// # Errors
+    /// If a size is zero.
+    pub fn new(
+        input_size: usize,
+        hidden_size: usize,
+        nonlinearity: Nonlinearity,
+        bias: bool,
+    ) -> Result<Self> {
+        Self::with_cell(Rnn { nonlinearity }, input_size, hidden_size, bias)
+    }
+}
+
+/// The parts of a layer's flat parameters.
+struct Params<'a, E> {
+    weight_ih: &'a [E],
+    weight_hh: &'a [E],
+    biases: Option<(&'a [E], &'a [E])>,
+}
+
+impl<C: Cell> Recurrent<C> {
+    /// A layer of this cell.
+    ///
+    /// # Errors
+    /// If a size is zero.
+    pub fn with_cell(cell: C, input_size: usize, hidden_size: usize, bias: bool) -> Result<Self> {
+        ensure!(input_size > 0, "input_size must be at least 1, got 0");
+        ensure!(hidden_size > 0, "hidden_size must be at least 1, got 0");
+        let fits = input_size
+            .checked_add(hidden_size)
+            .and_then(|k| k.checked_mul(hidden_size))
+            .is_some_and(|n| n < isize::MAX as usize / 64);
+        ensure!(fits, "a layer of {input_size} x {hidden_size} does not fit in memory");
+        Ok(Self { cell, input_size, hidden_size, bias })
+    }
+
+    /// I
+    pub fn input_size(&self) -> usize {
+        self.input_size
+    }
+
+    /// H
+    pub fn hidden_size(&self) -> usize {
+        self.hidden_size
+    }
+
+    /// Names and shapes of the parameters in their order, the names torch's.
+    pub fn parameters(&self) -> Vec<(&'static str, Vec<usize>)> {
+        let gates = C::GATES * self.hidden_size;
+        let mut parameters = vec![
+            ("weight_ih_l0", vec![gates, self.input_size]),
+            ("weight_hh_l0", vec![gates, self.hidden_size]),
+        ];
+        if self.bias {
+            parameters.extend([("bias_ih_l0", vec![gates]), ("bias_hh_l0", vec![gates])]);
+        }
+        parameters
+    }
+
+    /// How many numbers the parameters are.
+    pub fn parameter_len(&self) -> usize {
+        let biases = if self.bias { 2 } else { 0 };
+        C::GATES * self.hidden_size * (self.input_size + self.hidden_size + biases)
+    }
+
+    fn params<'a, E>(&self, flat: &'a [E]) -> Result<Params<'a, E>> {
+        let len = self.parameter_len();
+        ensure!(flat.len() == len, "the layer has {len} parameters, got {}", flat.len());
+        let gates = C::GATES * self.hidden_size;
+        let (weight_ih, rest) = flat.split_at(gates * self.input_size);
+        let (weight_hh, rest) = rest.split_at(gates * self.hidden_size);
+        Ok(Params { weight_ih, weight_hh, biases: self.bias.then(|| rest.split_at(gates)) })
+    }
+
+    /// H, filled up to whole vectors.
+    fn padded(&self, lanes: usize) -> usize {
+        self.hidden_size.next_multiple_of(lanes)
+    }
+
+    /// Operations of the products of a pass over this shape, forward.
+    fn flops(&self, shape: Shape) -> usize {
+        let step = 2 * C::GATES * self.hidden_size * (self.input_size + self.hidden_size);
+        shape.steps.saturating_mul(shape.rows).saturating_mul(step)
+    }
+
+    fn check_io(&self, x: Shape, y: Shape) -> Result<()> {
+        let (i, h) = (self.input_size, self.hidden_size);
+        ensure!(x.features == i, "x has {} features, the layer takes {i}", x.features);
+        let given = (y.steps, y.rows, y.features);
+        let want = (x.steps, x.rows, h);
+        ensure!(given == want, "y is {given:?} (steps, rows, features), it must be {want:?}");
+        Ok(())
+    }
+
+    fn check_state<E: Element>(&self, name: &str, state: &State<E>, rows: usize) -> Result<()> {
+        let h = rows * self.hidden_size;
+        let c = if C::HAS_C { h } else { 0 };
+        ensure!(
+            (state.h.len(), state.c.len()) == (h, c),
+            "{name} has {} and {} numbers in h and c; for {rows} rows of {} units it needs {h} and {c}",
+            state.h.len(),
+            state.c.len(),
+            self.hidden_size
+        );
+        Ok(())
+    }
+}
+
+/// The state of a layer, or its gradient: h and, for an LSTM, c, each (B, H); c is empty otherwise.
+#[derive(Default)]
+pub struct State<E: Element> {
+    /// Hidden state (B, H).
+    pub h: Buffer<E>,
+    /// Cell state (B, H).
+    pub c: Buffer<E>,
+}
+
+impl<E: Element> State<E> {
+    /// The zero state of `rows` rows.
+    pub fn zeros<C: Cell>(layer: &Recurrent<C>, rows: usize) -> Self {
+        let mut state = Self::default();
+        state.reset(layer, rows);
+        state
+    }
+
+    /// Makes this the zero state of `rows` rows, keeping the memory if it fits.
+    pub fn reset<C: Cell>(&mut self, layer: &Recurrent<C>, rows: usize) {
+        let len = rows * layer.hidden_size;
+        self.h.resize(len);
+        self.c.resize(if C::HAS_C { len } else { 0 });
+        self.h.fill(E::ZERO);
+        self.c.fill(E::ZERO);
+    }
+
+    /// h and c as matrices; c has no columns if the cell has none.
+    fn rows<C: Cell>(&self, layer: &Recurrent<C>, rows: usize) -> (Rows<'_, E>, Rows<'_, E>) {
+        let h = layer.hidden_size;
+        (Rows::new(&self.h, rows, h), Rows::new(&self.c, rows, if C::HAS_C { h } else { 0 }))
+    }
+
+    fn rows_mut<C: Cell>(
+        &mut self,
+        layer: &Recurrent<C>,
+        rows: usize,
+    ) -> (RowsMut<'_, E>, RowsMut<'_, E>) {
+        let h = layer.hidden_size;
+        let c = if C::HAS_C { h } else { 0 };
+        (RowsMut::new(&mut self.h, rows, h), RowsMut::new(&mut self.c, rows, c))
+    }
+
+    fn copy_from(&mut self, other: &Self) {
+        self.h.resize(other.h.len());
+        self.c.resize(other.c.len());
+        self.h.copy_from_slice(&other.h);
+        self.c.copy_from_slice(&other.c);
+    }
+}
+
+/// What a layer keeps of a forward pass for the backward pass, and memory that both use again when
+/// the next call has the same sizes.
+///
+/// Recorded: for every unit and step, the cell's values (an LSTM's i, f, g, o, c), padded to whole
+/// vectors, and the initial state. The backward pass writes the gradients of the gates' arguments
+/// over them, so a recording serves one backward pass.
+#[derive(Default)]
+pub struct Tape<E: Element> {
+    records: bool,
+    recorded: Option<Recording>,
+    /// (T, B, TAPE * padded H)
+    values: Buffer<E>,
+    initial: State<E>,
+    /// Packed for the level of the current call: [W_ih | W_hh] with the biases, K = I + H.
+    weights: Panels<E>,
+    /// W_hh for dh and W_ih for dx, K = GATES * H.
+    hidden_weights: Panels<E>,
+    input_weights: Panels<E>,
+    accumulate: Vec<Accumulate<E>>,
+}
+
+/// Which forward pass a tape holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Recording {
+    level: Level,
+    steps: usize,
+    rows: usize,
+    input_size: usize,
+    hidden_size: usize,
+    values: usize,
+}
+
+impl<E: Element> Tape<E> {
+    /// A tape that records forward passes.
+    pub fn new() -> Self {
+        Self { records: true, ..Self::default() }
+    }
+
+    /// A tape that keeps nothing but memory: forward passes only.
+    pub fn for_inference() -> Self {
+        Self::default()
+    }
+
+    /// Whether it holds a forward pass that has not been used yet.
+    pub fn is_recorded(&self) -> bool {
+        self.recorded.is_some()
+    }
+}
+
+/// Where the gradients of a backward pass go.
+pub struct Gradients<'a, E> {
+    /// Of the parameters: added to what is there.
+    pub params: &'a mut [E],
+    /// Of the input (T, B, I): written; not computed if nobody wants it.
+    pub x: Option<SeqMut<'a, E>>,
+}
+
+impl<C: Cell> Recurrent<C> {
+    /// Runs the layer over a batch of sequences.
+    ///
+    /// `x` is (T, B, I), `y` (T, B, H) receives every h_t, `state` is the initial state and becomes
+    /// the final one. T and B may be zero.
+    ///
+    /// # Errors
+    /// If a size does not fit the layer; nothing is written then.
+    pub fn forward<E: Element>(
+        &self,
+        params: &[E],
+        x: Seq<'_, E>,
+        state: &mut State<E>,
+        y: SeqMut<'_, E>,
+        tape: &mut Tape<E>,
+    ) -> Result<()> {
+        let params = self.params(params)?;
+        self.check_io(x.shape(), y.shape())?;
+        self.check_state("state", state, x.shape().rows)?;
+        forward::run(self, &params, x, state, y, tape)
+    }
+
+    /// Backpropagation through time, for the pass that `tape` recorded with this `x` and `y`.
+    ///
+    /// `dy` (T, B, H) is the gradient of the loss with respect to `y`; `dstate` that with respect to
+    /// the final state, and becomes that with respect to the initial one. The recording is used up.
+    ///
+    /// # Errors
+    /// If a size does not fit, or the tape holds no unused recording of such a pass; nothing is
+    /// written then.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward<E: Element>(
+        &self,
+        params: &[E],
+        x: Seq<'_, E>,
+        y: Seq<'_, E>,
+        tape: &mut Tape<E>,
+        dy: Seq<'_, E>,
+        dstate: &mut State<E>,
+        gradients: Gradients<'_, E>,
+    ) -> Result<()> {
+        let params = self.params(params)?;
+        self.params(gradients.params)?;
+        self.check_io(x.shape(), y.shape())?;
+        self.check_io(x.shape(), dy.shape())?;
+        self.check_state("dstate", dstate, x.shape().rows)?;
+        if let Some(dx) = &gradients.x {
+            let extent = |shape: Shape| (shape.steps, shape.rows, shape.features);
+            let (given, want) = (extent(dx.shape()), extent(x.shape()));
+            ensure!(given == want, "dx is {given:?} (steps, rows, features), x is {want:?}");
+        }
+        let recording = tape.recorded.ok_or_else(|| {
+            crate::error::Error::new(
+                "the tape holds no recording: run forward first, and once for every backward",
+            )
+        })?;
+        let want = Recording { level: recording.level, ..self.recording(x.shape(), recording.level) };
+        ensure!(
+            recording == want,
+            "the tape holds another pass: it recorded {recording:?}, this is {want:?}"
+        );
+        tape.recorded = None;
+        backward::run(self, &params, x, y, tape, recording.level, dy, dstate, gradients)
+    }
+
+    fn recording(&self, x: Shape, level: Level) -> Recording {
+        Recording {
+            level,
+            steps: x.steps,
+            rows: x.rows,
+            input_size: self.input_size,
+            hidden_size: self.hidden_size,
+            values: C::TAPE,
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The only architecture-specific code: one trait of vector operations, three implementations of
+//! it, and the choice between them at run time.
+//!
+//! A kernel is an `#[inline(always)]` function generic over [`Simd`], wrapped in a [`Task`].
+//! [`Level::run`] enters the one `#[target_feature]` frame of the level, and the whole kernel is
+//! compiled inside that frame for those instructions. Parallelism stays outside: each piece of work
+//! enters its frame once and walks all its time steps there.
+//!
+//! A token ([`Avx512`](avx512::Avx512), ...) is the proof that the machine has the instructions: it
+//! cannot be made anywhere but in the frame of its level, which only [`Level::run`] enters, and a
+//! [`Level`] above portable only comes from detection.
+
+/// Methods of an x86 token that are one expression of intrinsics over whole vectors.
+#[cfg(target_arch = "x86_64")]
+macro_rules! vector_ops {
+    ($vector:ty; $($name:ident($($arg:ident),+) = $body:expr;)+) => {
+        $(
+            #[inline(always)]
+            fn $name(self, $($arg: $vector),+) -> $vector {
+                // SAFETY: the token proves that the machine has the instructions.
+                unsafe { $body }
+            }
+        )+
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+pub(crate) mod portable;
+
+use std::cell::Cell;
+use std::fmt;
+use std::ops::{Add, Div, Mul, Sub};
+use std::sync::OnceLock;
+
+use crate::error::{Error, Result};
+use crate::math::Coefficients;
+
+/// The number types of the kernels: `f32` and `f64`.
+pub trait Element:
+    Coefficients
+    + Copy
+    + Default
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Send
+    + Sync
+    + fmt::Debug
+    + fmt::Display
+    + 'static
+{
+    /// The type's name in NumPy: `"float32"` or `"float64"`.
+    const NAME: &'static str;
+    /// Rounds a double to this type.
+    fn from_f64(value: f64) -> Self;
+    /// Widens to a double, exactly.
+    fn to_f64(self) -> f64;
+    /// Runs a task in the frame of a level; called by [`Level::run`].
+    #[doc(hidden)]
+    fn run<T: Task<Self>>(level: Level, task: T) -> T::Output;
+}
+
+/// Vector operations on `LANES` numbers at once.
+///
+/// `min` and `max` give their second operand when either is NaN, as x86 does: with the value second,
+/// clamping lets NaN through.
+pub trait Simd<E: Element>: Copy {
+    /// One vector register.
+    type V: Copy;
+    /// How many numbers a register holds.
+    const LANES: usize;
+    /// How many rows of four vectors the register-tiled product accumulates at once.
+    const ROWS_OF_4: usize;
+    /// How many rows of two vectors it accumulates at once.
+    const ROWS_OF_2: usize;
+
+    /// All lanes `x`.
+    fn splat(self, x: E) -> Self::V;
+    /// The first `LANES` numbers at `from`.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `LANES` numbers.
+    unsafe fn load_ptr(self, from: *const E) -> Self::V;
+    /// The first numbers of a slice shorter than `LANES`, then zeros.
+    fn load_part(self, from: &[E]) -> Self::V;
+    /// Writes all lanes.
+    ///
+    /// # Safety
+    /// `to` is valid for writing `LANES` numbers.
+    unsafe fn store_ptr(self, to: *mut E, v: Self::V);
+    /// Writes the first lanes into a slice shorter than `LANES`.
+    fn store_part(self, to: &mut [E], v: Self::V);
+    /// `a + b`
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once where the machine can.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `c - a * b`, rounded once where the machine can.
+    fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The lesser of the two; `b` if either is NaN.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The greater of the two; `b` if either is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// To the nearest whole number, ties to even.
+    fn round(self, a: Self::V) -> Self::V;
+    /// `2^n` for whole numbers `n` in the normal exponent range; anything for NaN.
+    fn pow2(self, n: Self::V) -> Self::V;
+    /// `a` where not `x <= 0` (so also where `x` is NaN), else zero.
+    fn zero_unless_positive(self, x: Self::V, a: Self::V) -> Self::V;
+
+    /// The first `LANES` numbers of a slice, zeros where it is shorter.
+    #[inline(always)]
+    fn load(self, from: &[E]) -> Self::V {
+        if from.len() >= Self::LANES {
+            // SAFETY: the slice holds at least LANES numbers.
+            unsafe { self.load_ptr(from.as_ptr()) }
+        } else {
+            self.load_part(from)
+        }
+    }
+
+    /// Writes the first `LANES` numbers of a slice, or as many as it has.
+    #[inline(always)]
+    fn store(self, to: &mut [E], v: Self::V) {
+        if to.len() >= Self::LANES {
+            // SAFETY: the slice holds at least LANES numbers.
+            unsafe { self.store_ptr(to.as_mut_ptr(), v) }
+        } else {
+            self.store_part(to, v)
+        }
+    }
+}
+
+/// A piece of work that is compiled once for every level.
+pub trait Task<E: Element> {
+    /// What the work gives.
+    type Output;
+    /// The work; `#[inline(always)]`, as everything that it calls.
+    fn run<S: Simd<E>>(self, s: S) -> Self::Output;
+}
+
+/// The instructions that kernels are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Level(Tier);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Tier {
+    Portable,
+    Avx2,
+    Avx512,
+}
+
+impl Level {
+    /// What the compiler may assume of every machine of the target: SSE2, NEON, wasm SIMD.
+    pub const PORTABLE: Level = Level(Tier::Portable);
+
+    /// The levels this machine has, the lowest first.
+    pub fn available() -> Vec<Level> {
+        [Tier::Portable, Tier::Avx2, Tier::Avx512]
+            .into_iter()
+            .filter(|tier| tier.detected())
+            .map(Level)
+            .collect()
+    }
+
+    /// The level kernels run at: the best the machine has, lowered by `BPTT_SIMD` or, within
+    /// [`Level::scope`], by its caller.
+    ///
+    /// # Errors
+    /// If `BPTT_SIMD` is set to anything but `portable`, `avx2` or `avx512`.
+    pub fn current() -> Result<Level> {
+        if let Some(level) = SCOPED.get() {
+            return Ok(level);
+        }
+        static CHOSEN: OnceLock<Result<Level>> = OnceLock::new();
+        CHOSEN
+            .get_or_init(|| {
+                let best = *Level::available().last().expect("portable is always there");
+                match std::env::var("BPTT_SIMD") {
+                    Ok(name) => Ok(best.min(Level(Tier::from_name(&name)?))),
+                    Err(_) => Ok(best),
+                }
+            })
+            .clone()
+    }
+
+    /// Runs `work` with [`Level::current`] being this level on the calling thread. Kernels that it
+    /// calls hand the level on to their own threads. For tests and benchmarks that compare levels.
+    pub fn scope<T>(self, work: impl FnOnce() -> T) -> T {
+        struct Restore(Option<Level>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                SCOPED.set(self.0);
+            }
+        }
+        let _restore = Restore(SCOPED.replace(Some(self)));
+        work()
+    }
+
+    /// Runs a task, compiled for this level.
+    pub fn run<E: Element, T: Task<E>>(self, task: T) -> T::Output {
+        E::run(self, task)
+    }
+
+    /// `"portable"`, `"avx2"` or `"avx512"`: the names `BPTT_SIMD` takes.
+    pub fn name(self) -> &'static str {
+        self.0.name()
+    }
+}
+
+thread_local! {
+    static SCOPED: Cell<Option<Level>> = const { Cell::new(None) };
+}
+
+impl Tier {
+    fn name(self) -> &'static str {
+        match self {
+            Tier::Portable => "portable",
+            Tier::Avx2 => "avx2",
+            Tier::Avx512 => "avx512",
+        }
+    }
+
+    fn from_name(name: &str) -> Result<Tier> {
+        [Tier::Portable, Tier::Avx2, Tier::Avx512]
+            .into_iter()
+            .find(|tier| tier.name() == name)
+            .ok_or_else(|| {
+                Error::new(format!(
+                    "BPTT_SIMD is {name:?}; it takes portable, avx2 or avx512"
+                ))
+            })
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn detected(self) -> bool {
+        match self {
+            Tier::Portable => true,
+            Tier::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            // Skylake-X and later, Zen 4 and later.
+            Tier::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512cd")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                    && Tier::Avx2.detected()
+            }
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn detected(self) -> bool {
+        self == Tier::Portable
+    }
+}
+
+macro_rules! element {
+    ($type:ident, $name:literal) => {
+        impl Element for $type {
+            const NAME: &'static str = $name;
+
+            #[inline(always)]
+            fn from_f64(value: f64) -> Self {
+                value as $type
+            }
+
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            fn run<T: Task<Self>>(level: Level, task: T) -> T::Output {
+                match level.0 {
+                    Tier::Portable => task.run(portable::Portable),
+                    // SAFETY: a level above portable only comes from detection of its features.
+                    Tier::Avx2 => unsafe { avx2::frame(task) },
+                    // SAFETY: as above.
+                    Tier::Avx512 => unsafe { avx512::frame(task) },
+                }
+            }
+
+            #[cfg(not(target_arch = "x86_64"))]
+            fn run<T: Task<Self>>(_level: Level, task: T) -> T::Output {
+                task.run(portable::Portable)
+            }
+        }
+    };
+}
+
+element!(f32, "float32");
+element!(f64, "float64");
+
+#[cfg(test)]
+mod tests;
