@@ -4,15 +4,16 @@
 //! sums[r][n] = bias[n] + sum over k of a[r][k] w[k][n]
 //! ```
 //!
-//! 1. The right-hand matrix w (K, N) is packed in panels of V vectors, `[panel][1 + K][V][lane]`, the
-//!    first row being the bias. Walking k reads a panel from front to back.
-//! 2. A tile of R rows times one panel lives in R x V accumulators for the whole K loop: per k, R
-//!    broadcasts of a, V loads of w, R x V fused multiply-adds.
+//! 1. The right-hand matrix w (K, N) is packed in panels of two vectors, `[panel][1 + K][2][lane]`,
+//!    the first row being the bias. Walking k reads a panel from front to back.
+//! 2. A tile of R rows times one panel lives in 2 R accumulators for the whole K loop: per k, two
+//!    loads of w, R broadcasts of a, 2 R fused multiply-adds. (Four vectors and half the rows read
+//!    the panels, which come from L2, twice as fast: on AVX2 that was too fast for L2.)
 //! 3. The finished tile is spilled once into a small array, and what follows (a cell, a store) reads
 //!    it from there. An accumulator array that is itself indexed at run time would live in memory,
 //!    and the K loop would store every accumulator at every k: half the speed.
-//! 4. In a gated matrix, one panel holds all gates of its hidden units (vector v = gate v), so a cell
-//!    finds all it needs in one tile.
+//! 4. In a gated matrix, the gates of a vector of hidden units lie in neighbouring panels, a group,
+//!    which a tile of rows finishes together: a cell finds all it needs in L1.
 //!
 //! The sum over k runs in one order, from the bias on, whatever the tile: a row's result does not
 //! depend on how many rows are computed with it, nor on threads.
@@ -24,11 +25,11 @@ use crate::simd::{Element, Simd};
 /// A plain matrix has one gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Columns {
-    /// Blocks of columns that a panel takes side by side.
+    /// Blocks of columns that a group takes side by side.
     pub gates: usize,
     /// Columns in a block: hidden units.
     pub width: usize,
-    /// Vectors of each block in a panel.
+    /// Vectors of each block in a group; `gates * units` is even.
     pub units: usize,
 }
 
@@ -38,24 +39,25 @@ impl Columns {
         Self { gates: 1, width, units: 2 }
     }
 
-    /// V, the vectors of a panel.
-    pub fn vectors(&self) -> usize {
-        self.gates * self.units
+    /// Panels of a group.
+    fn group(&self) -> usize {
+        self.gates * self.units / 2
     }
 
     fn panels(&self, lanes: usize) -> usize {
-        self.width.div_ceil(self.units * lanes)
+        self.width.div_ceil(self.units * lanes) * self.group()
     }
 
     /// The first column of vector `v` of a panel, and how many it has (the rest is padding).
     fn span(&self, lanes: usize, panel: usize, v: usize) -> (usize, usize) {
-        let unit = (panel * self.units + v % self.units) * lanes;
+        let v = panel % self.group() * 2 + v;
+        let unit = (panel / self.group() * self.units + v % self.units) * lanes;
         let count = self.width.saturating_sub(unit).min(lanes);
         (v / self.units * self.width + unit.min(self.width), count)
     }
 }
 
-/// A packed matrix (K, N) with a bias (N,): `[panel][1 + K][V][lane]`, padded with zeros.
+/// A packed matrix (K, N) with a bias (N,): `[panel][1 + K][2][lane]`, padded with zeros.
 #[derive(Default)]
 pub struct Panels<E: Element> {
     data: Buffer<E>,
@@ -69,37 +71,42 @@ impl<E: Element> Panels<E> {
     #[inline(always)]
     pub fn reshape<S: Simd<E>>(&mut self, _s: S, k: usize, columns: Columns) {
         (self.k, self.columns, self.lanes) = (k, Some(columns), S::LANES);
-        let panel = (1 + k) * columns.vectors() * S::LANES;
-        self.data.resize(columns.panels(S::LANES) * panel);
+        self.data.resize(columns.panels(S::LANES) * (1 + k) * 2 * S::LANES);
     }
 
     fn columns(&self) -> Columns {
         self.columns.expect("panels are reshaped before use")
     }
 
-    /// The vectors `[1 + K][V]`, as (panel, v, span).
+    /// The columns `[1 + K][lane]` of vector `v` of a panel, whose rows are a stride apart, with the
+    /// stride and the span of columns it holds.
     #[inline(always)]
-    fn for_each_vector(&mut self, mut f: impl FnMut(&mut [E], usize, usize, usize)) {
-        let (columns, lanes) = (self.columns(), self.lanes);
-        let stride = columns.vectors() * lanes;
-        for (p, panel) in self.data.chunks_exact_mut((1 + self.k) * stride).enumerate() {
-            for v in 0..columns.vectors() {
-                let (first, count) = columns.span(lanes, p, v);
-                f(&mut panel[v * lanes..], stride, first, count);
-            }
-        }
+    fn vector(&mut self, panel: usize, v: usize) -> (&mut [E], usize, (usize, usize)) {
+        let stride = 2 * self.lanes;
+        let first = panel * (1 + self.k) * stride + v * self.lanes;
+        let span = self.columns().span(self.lanes, panel, v);
+        (&mut self.data[first..], stride, span)
+    }
+
+    /// (panel, v) of every vector.
+    #[inline(always)]
+    fn vectors(&self) -> impl Iterator<Item = (usize, usize)> + use<E> {
+        let panels = self.columns().panels(self.lanes);
+        (0..panels).flat_map(|panel| [(panel, 0), (panel, 1)])
     }
 
     /// Packs the bias: the sum of the given vectors (N,), zero if there are none.
     #[inline(always)]
     pub fn pack_bias<S: Simd<E>>(&mut self, s: S, biases: &[&[E]]) {
-        self.for_each_vector(|vector, _, first, count| {
+        assert_eq!(self.lanes, S::LANES);
+        for (panel, v) in self.vectors() {
+            let (to, _, (first, count)) = self.vector(panel, v);
             let mut sum = s.splat(E::ZERO);
             for bias in biases {
                 sum = s.add(sum, s.load(&bias[first..first + count]));
             }
-            s.store(&mut vector[..S::LANES], sum);
-        });
+            s.store(&mut to[..S::LANES], sum);
+        }
     }
 
     /// Packs rows `k0..` from a matrix (N, k) that has the columns of this one as its rows, as the
@@ -109,21 +116,21 @@ impl<E: Element> Panels<E> {
         let k = source.features();
         assert!(k0 + k <= self.k && self.lanes == S::LANES);
         assert_eq!(source.len(), self.columns().gates * self.columns().width);
-        self.for_each_vector(|vector, stride, first, count| {
-            let vector = &mut vector[(1 + k0) * stride..];
+        for (panel, v) in self.vectors() {
+            let (to, stride, (first, count)) = self.vector(panel, v);
+            let to = &mut to[(1 + k0) * stride..];
             for lane in 0..S::LANES {
                 if lane < count {
-                    let row = source.row(first + lane);
-                    for (kk, &w) in row.iter().enumerate() {
-                        vector[kk * stride + lane] = w;
+                    for (kk, &w) in source.row(first + lane).iter().enumerate() {
+                        to[kk * stride + lane] = w;
                     }
                 } else {
                     for kk in 0..k {
-                        vector[kk * stride + lane] = E::ZERO;
+                        to[kk * stride + lane] = E::ZERO;
                     }
                 }
             }
-        });
+        }
     }
 
     /// Packs all rows of a matrix (K, N), given one at a time.
@@ -131,14 +138,14 @@ impl<E: Element> Panels<E> {
     pub fn pack<'a, S: Simd<E>>(&mut self, s: S, rows: impl Iterator<Item = &'a [E]>) {
         let (columns, k) = (self.columns(), self.k);
         assert_eq!(self.lanes, S::LANES);
-        let stride = columns.vectors() * S::LANES;
+        let stride = 2 * S::LANES;
         let panel = (1 + k) * stride;
         let mut packed = 0;
         for (kk, row) in rows.take(k).enumerate() {
             assert_eq!(row.len(), columns.gates * columns.width);
             for p in 0..columns.panels(S::LANES) {
                 let to = &mut self.data[p * panel + (1 + kk) * stride..][..stride];
-                for v in 0..columns.vectors() {
+                for v in 0..2 {
                     let (first, count) = columns.span(S::LANES, p, v);
                     let vector = s.load(&row[first..first + count]);
                     s.store(&mut to[v * S::LANES..][..S::LANES], vector);
@@ -159,120 +166,122 @@ struct Operand<E> {
     k: usize,
 }
 
-/// The most rows of a tile, and the most numbers: 6 rows of 4 vectors of 16.
-const MAX_ROWS: usize = 6;
-const MAX_SUMS: usize = MAX_ROWS * 4 * 16;
+/// The most parts of a left-hand matrix.
+const MAX_PARTS: usize = 4;
+/// The most rows of a tile, the most panels of a group, and the most numbers they make.
+const MAX_ROWS: usize = 12;
+const MAX_GROUP: usize = 2;
+const MAX_SUMS: usize = MAX_ROWS * MAX_GROUP * 2 * 16;
 
-/// A finished tile, `[row][v][lane]`.
+/// The finished tiles of a group, `[row][panel of the group][2][lane]`.
 #[repr(align(64))]
 struct Sums<E>([E; MAX_SUMS]);
 
-/// The rows of a tile V vectors wide.
-#[inline(always)]
-const fn tile_rows<E: Element, S: Simd<E>, const V: usize>() -> usize {
-    if V <= 2 { S::ROWS_OF_2 } else { S::ROWS_OF_4 }
-}
-
-/// R rows times one panel, the accumulators in registers throughout.
+/// R rows times one panel, the accumulators in registers throughout. Row r goes to
+/// `sums[r * stride..]`.
 ///
 /// # Safety
-/// Every `operand` is valid for R rows of its k; `panel` holds 1 + (all their k) rows of V vectors.
+/// Every `operand` is valid for R rows of its k; `panel` holds 1 + (all their k) rows of 2 vectors;
+/// `sums` is valid for writing R rows of 2 vectors.
 #[inline(always)]
-unsafe fn tile<E: Element, S: Simd<E>, const R: usize, const V: usize>(
+unsafe fn tile<E: Element, S: Simd<E>, const R: usize>(
     s: S,
     operands: &[Operand<E>],
     panel: *const E,
-    sums: &mut Sums<E>,
+    sums: *mut E,
+    stride: usize,
 ) {
-    const { assert!(R <= MAX_ROWS && V <= 4 && S::LANES <= 16) };
-    let mut acc = [[s.splat(E::ZERO); V]; R];
-    for v in 0..V {
-        // SAFETY: the bias row of the panel.
-        let bias = unsafe { s.load_ptr(panel.add(v * S::LANES)) };
-        for row in &mut acc {
-            row[v] = bias;
-        }
-    }
-    let mut w = panel.wrapping_add(V * S::LANES);
+    // SAFETY: the bias row of the panel.
+    let bias = unsafe { [s.load_ptr(panel), s.load_ptr(panel.add(S::LANES))] };
+    let mut acc = [bias; R];
+    let mut w = panel.wrapping_add(2 * S::LANES);
     for operand in operands {
         let mut a = operand.data;
         for _ in 0..operand.k {
-            // Broadcasts first and then one weight vector at a time: with 16 registers, 12
-            // accumulators leave room for just that.
-            let mut x = [s.splat(E::ZERO); R];
-            for (r, x) in x.iter_mut().enumerate() {
+            // SAFETY: the panel has a row for every k.
+            let weights = unsafe { [s.load_ptr(w), s.load_ptr(w.add(S::LANES))] };
+            for (r, row) in acc.iter_mut().enumerate() {
                 // SAFETY: row r < R at this k.
-                *x = s.splat(unsafe { *a.add(r * operand.row_stride) });
-            }
-            for v in 0..V {
-                // SAFETY: the panel has a row for every k.
-                let weight = unsafe { s.load_ptr(w.add(v * S::LANES)) };
-                for r in 0..R {
-                    acc[r][v] = s.mul_add(x[r], weight, acc[r][v]);
-                }
+                let x = s.splat(unsafe { *a.add(r * operand.row_stride) });
+                row[0] = s.mul_add(x, weights[0], row[0]);
+                row[1] = s.mul_add(x, weights[1], row[1]);
             }
             a = a.wrapping_add(operand.k_stride);
-            w = w.wrapping_add(V * S::LANES);
+            w = w.wrapping_add(2 * S::LANES);
         }
     }
-    for r in 0..R {
-        for v in 0..V {
-            // SAFETY: R * V * LANES <= MAX_SUMS.
-            unsafe { s.store_ptr(sums.0.as_mut_ptr().add((r * V + v) * S::LANES), acc[r][v]) };
+    for (r, row) in acc.into_iter().enumerate() {
+        // SAFETY: row r < R of the sums.
+        unsafe {
+            s.store_ptr(sums.add(r * stride), row[0]);
+            s.store_ptr(sums.add(r * stride + S::LANES), row[1]);
         }
     }
 }
 
-/// [`tile`] for a number of rows known at run time, at most [`tile_rows`].
+/// [`tile`] for a number of rows known at run time, at most `S::ROWS`.
 ///
 /// # Safety
 /// As for [`tile`], with `rows` for R.
 #[inline(always)]
-unsafe fn tile_of<E: Element, S: Simd<E>, const V: usize>(
+unsafe fn tile_of<E: Element, S: Simd<E>>(
     s: S,
     rows: usize,
     operands: &[Operand<E>],
     panel: *const E,
-    sums: &mut Sums<E>,
+    sums: *mut E,
+    stride: usize,
 ) {
-    let most = const { tile_rows::<E, S, V>() };
     macro_rules! rows {
         ($($r:literal),*) => {
             // The constant comparison keeps tiles that the level never asks for out of the binary.
             match rows {
                 // SAFETY: the caller's.
-                $($r if $r <= most => unsafe { tile::<E, S, $r, V>(s, operands, panel, sums) },)*
+                $($r if $r <= S::ROWS => unsafe {
+                    tile::<E, S, $r>(s, operands, panel, sums, stride)
+                },)*
                 _ => unreachable!("a tile of {rows} rows"),
             }
         };
     }
-    rows!(1, 2, 3, 4, 5, 6)
+    rows!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 }
 
-/// The most parts that a left-hand matrix may have.
-const MAX_PARTS: usize = 4;
+/// Cuts `rows` into tiles of about equal height, at most `S::ROWS`: (first, count) of each.
+#[inline(always)]
+fn tiles<E: Element, S: Simd<E>>(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let height = rows.div_ceil(rows.div_ceil(S::ROWS).max(1)).max(1);
+    (0..rows).step_by(height).map(move |first| (first, height.min(rows - first)))
+}
+
+/// What becomes of the sums of a product. (A closure would do, but only functions can be marked
+/// `#[inline(always)]`, and one that is not inlined is compiled without the level's instructions.)
+pub trait Consume<E: Element> {
+    /// Takes the sums of a row and group, `[panel of the group][2][lane]`, bias included.
+    fn take<S: Simd<E>>(&mut self, s: S, row: usize, group: usize, sums: &[E]);
+}
 
 /// The product of `a`, whose columns are those of its parts side by side, and a packed matrix, tile
-/// by tile: `done(row, panel, sums)` gets the V vectors of a row and panel, bias included.
+/// by tile.
 #[inline(always)]
-pub fn product<E: Element, S: Simd<E>, const V: usize>(
+pub fn product<E: Element, S: Simd<E>>(
     s: S,
     a: &[Rows<'_, E>],
     w: &Panels<E>,
-    mut done: impl FnMut(usize, usize, &[E]),
+    consumer: &mut impl Consume<E>,
 ) {
-    let columns = w.columns();
-    assert_eq!((w.lanes, columns.vectors()), (S::LANES, V), "packed for another tile");
+    const { assert!(S::ROWS <= MAX_ROWS && S::LANES <= 16) };
+    let group = w.columns().group();
+    assert!(w.lanes == S::LANES && group <= MAX_GROUP && a.len() <= MAX_PARTS);
     assert_eq!(a.iter().map(Rows::features).sum::<usize>(), w.k);
     let rows = a[0].len();
     assert!(a.iter().all(|part| part.len() == rows));
 
     let mut sums = Sums([E::ZERO; MAX_SUMS]);
-    for (p, panel) in w.data.chunks_exact((1 + w.k) * V * S::LANES).enumerate() {
-        let mut first = 0;
-        while first < rows {
-            let count = (rows - first).min(const { tile_rows::<E, S, V>() });
-            let nothing = Operand { data: panel.as_ptr(), row_stride: 0, k_stride: 0, k: 0 };
+    let (panel, stride) = ((1 + w.k) * 2 * S::LANES, group * 2 * S::LANES);
+    for (g, panels) in w.data.chunks_exact(group * panel).enumerate() {
+        for (first, count) in tiles::<E, S>(rows) {
+            let nothing = Operand { data: panels.as_ptr(), row_stride: 0, k_stride: 0, k: 0 };
             let mut operands = [nothing; MAX_PARTS];
             for (operand, part) in operands.iter_mut().zip(a) {
                 let (data, row_stride) = part.raw();
@@ -280,31 +289,28 @@ pub fn product<E: Element, S: Simd<E>, const V: usize>(
                 *operand = Operand { data, row_stride, k_stride: 1, k: part.features() };
             }
             let operands = &operands[..a.len()];
-            // SAFETY: rows first..first + count of every part, whose k add up to the panel's.
-            unsafe { tile_of::<E, S, V>(s, count, operands, panel.as_ptr(), &mut sums) };
-            for r in 0..count {
-                done(first + r, p, &sums.0[r * V * S::LANES..][..V * S::LANES]);
+            for (p, panel) in panels.chunks_exact(panel).enumerate() {
+                let sums = sums.0[p * 2 * S::LANES..].as_mut_ptr();
+                // SAFETY: rows first..first + count of every part, whose k add up to the panel's;
+                // the sums have room for MAX_ROWS rows of `stride` from the group's start.
+                unsafe { tile_of(s, count, operands, panel.as_ptr(), sums, stride) };
             }
-            first += count;
+            for (r, sums) in sums.0.chunks_exact(stride).take(count).enumerate() {
+                consumer.take(s, first + r, g, sums);
+            }
         }
     }
 }
 
-/// [`product`] with a plain matrix, into the rows of `out` (whose features may be padded).
-#[inline(always)]
-pub fn product_into<E: Element, S: Simd<E>>(
-    s: S,
-    a: &[Rows<'_, E>],
-    w: &Panels<E>,
-    out: &mut RowsMut<'_, E>,
-) {
-    product::<E, S, 2>(s, a, w, |row, panel, sums| {
-        let to = out.row_mut(row);
-        let first = (panel * 2 * S::LANES).min(to.len());
-        for (to, sum) in to[first..].chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
+/// A plain product is written to these rows.
+impl<E: Element> Consume<E> for RowsMut<'_, E> {
+    #[inline(always)]
+    fn take<S: Simd<E>>(&mut self, s: S, row: usize, group: usize, sums: &[E]) {
+        let to = &mut self.row_mut(row)[group * 2 * S::LANES..];
+        for (to, sum) in to.chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
             s.store(to, s.load(sum));
         }
-    });
+    }
 }
 
 /// k values of the outer products below that are packed at a time: their panels stay in L2.
@@ -423,25 +429,22 @@ fn add_products<E: Element, S: Simd<E>>(
     sums: &mut Sums<E>,
 ) {
     let k = panels.k;
-    assert!(a.len() >= k * A_BLOCK && count <= A_BLOCK && panels.columns().vectors() == 2);
-    for (p, panel) in panels.data.chunks_exact((1 + k) * 2 * S::LANES).enumerate() {
-        let mut first = 0;
-        while first < count {
-            let rows = (count - first).min(const { tile_rows::<E, S, 2>() });
+    assert!(a.len() >= k * A_BLOCK && count <= A_BLOCK && panels.lanes == S::LANES);
+    let stride = 2 * S::LANES;
+    for (p, panel) in panels.data.chunks_exact((1 + k) * stride).enumerate() {
+        for (first, count) in tiles::<E, S>(count) {
             let data = a[first..].as_ptr();
             let operand = Operand { data, row_stride: 1, k_stride: A_BLOCK, k };
-            // SAFETY: columns first..first + rows of a, inside its blocks of A_BLOCK; the panel has
-            // k rows.
-            unsafe { tile_of::<E, S, 2>(s, rows, &[operand], panel.as_ptr(), sums) };
-            for r in 0..rows {
-                let to = c.row_mut(row + first + r);
-                let column = p * 2 * S::LANES;
-                let sums = sums.0[r * 2 * S::LANES..].chunks_exact(S::LANES);
-                for (to, sum) in to[column..].chunks_mut(S::LANES).take(2).zip(sums) {
+            let tile = sums.0.as_mut_ptr();
+            // SAFETY: columns first..first + count of a, inside its blocks of A_BLOCK; the panel
+            // has k rows; the sums have room for MAX_ROWS rows.
+            unsafe { tile_of(s, count, &[operand], panel.as_ptr(), tile, stride) };
+            for (r, sums) in sums.0.chunks_exact(stride).take(count).enumerate() {
+                let to = &mut c.row_mut(row + first + r)[p * stride..];
+                for (to, sum) in to.chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
                     s.store(to, s.add(s.load(to), s.load(sum)));
                 }
             }
-            first += rows;
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) const MAX_TAPE: usize = 5;
 pub trait Cell: Copy + Send + Sync + 'static {
     /// Gates a unit has: rows of the weights are `GATES * hidden_size`.
     const GATES: usize;
-    /// Vectors of units in a panel of packed weights; `GATES * UNITS` is 2 or 4.
+    /// Vectors of units in a group of panels of packed weights; `GATES * UNITS` is 2 or 4.
     const UNITS: usize;
     /// Values of a unit and step that training keeps. The first `GATES` of them are overwritten by
     /// the gradients of the gates' arguments; the last one is c, if the cell has it.

@@ -16,7 +16,7 @@ use super::{Gradients, Params, Recurrent, State, Tape};
 use crate::buffer::{Rows, RowsMut, Seq, SeqMut, Shape};
 use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
 use crate::error::Result;
-use crate::panel::{Accumulate, Columns, Lefts, Panels, accumulate, product_into};
+use crate::panel::{Accumulate, Columns, Lefts, Panels, accumulate, product};
 use crate::parallel;
 use crate::simd::{Element, Level, Simd, Task};
 
@@ -114,17 +114,21 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> usize {
         let Recurrent { input_size, hidden_size, .. } = *self.layer;
-        let pack = |panels: &mut Panels<E>, weight: &[E], width: usize| {
-            panels.reshape(s, C::GATES * hidden_size, Columns::plain(width));
-            panels.pack_bias(s, &[]);
-            panels.pack(s, weight.chunks_exact(width));
-        };
-        pack(self.hidden, self.params.weight_hh, hidden_size);
+        let gates = C::GATES * hidden_size;
+        pack(s, self.hidden, Rows::new(self.params.weight_hh, gates, hidden_size));
         if let Some(input) = self.input {
-            pack(input, self.params.weight_ih, input_size);
+            pack(s, input, Rows::new(self.params.weight_ih, gates, input_size));
         }
         S::LANES
     }
+}
+
+/// Packs a weight (K, N) as it stands.
+#[inline(always)]
+fn pack<E: Element, S: Simd<E>>(s: S, panels: &mut Panels<E>, weight: Rows<'_, E>) {
+    panels.reshape(s, weight.len(), Columns::plain(weight.features()));
+    panels.pack_bias(s, &[]);
+    panels.pack(s, (0..weight.len()).map(|k| weight.row(k)));
 }
 
 /// Some rows back through all steps.
@@ -159,9 +163,9 @@ impl<C: Cell, E: Element> Task<E> for Backward<'_, C, E> {
             }
             let contiguous = [values.columns(0, (C::GATES * padded).min(values.features()))];
             let gates = if padded == hidden_size { &contiguous } else { &gates[..C::GATES] };
-            product_into(s, gates, self.hidden_weights, &mut self.dh);
+            product(s, gates, self.hidden_weights, &mut self.dh);
             if let Some(dx) = &mut self.dx {
-                product_into(s, gates, self.input_weights, &mut dx.step_mut(t));
+                product(s, gates, self.input_weights, &mut dx.step_mut(t));
             }
         }
     }

@@ -14,7 +14,7 @@ use super::{Params, Recurrent, State, Tape};
 use crate::buffer::{Rows, RowsMut, Seq, SeqMut, Shape};
 use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
 use crate::error::Result;
-use crate::panel::{Columns, Panels, product};
+use crate::panel::{Columns, Consume, Panels, product};
 use crate::parallel;
 use crate::simd::{Element, Level, Simd, Task};
 
@@ -103,57 +103,64 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) {
-        match const { C::GATES * C::UNITS } {
-            2 => self.steps::<S, 2>(s),
-            4 => self.steps::<S, 4>(s),
-            _ => unreachable!("a panel is 2 or 4 vectors wide"),
-        }
-    }
-}
-
-impl<C: Cell, E: Element> Forward<'_, C, E> {
-    #[inline(always)]
-    fn steps<S: Simd<E>, const V: usize>(mut self, s: S) {
-        let Recurrent { cell, hidden_size, .. } = *self.layer;
-        let padded = self.layer.padded(S::LANES);
+    fn run<S: Simd<E>>(mut self, s: S) {
         let steps = self.x.shape().steps;
         for t in 0..steps {
-            let (before, mut h_now) = self.y.step_after(t);
+            let (before, h_now) = self.y.step_after(t);
             let h_before = before.unwrap_or(self.h.as_ref());
-            let mut record = self.tape.as_mut().map(|tape| tape.step_mut(t));
-            product::<E, S, V>(s, &[self.x.step(t), h_before], self.weights, |b, panel, sums| {
-                for u in 0..C::UNITS {
-                    let unit = (panel * C::UNITS + u) * S::LANES;
-                    if unit >= hidden_size {
-                        break;
-                    }
-                    let mut gates = [s.splat(E::ZERO); MAX_GATES];
-                    for (g, gate) in gates[..C::GATES].iter_mut().enumerate() {
-                        *gate = s.load(&sums[(g * C::UNITS + u) * S::LANES..]);
-                    }
-                    let mut values = [s.splat(E::ZERO); MAX_TAPE];
-                    let mut c = s.splat(E::ZERO);
-                    if C::HAS_C {
-                        c = s.load(&self.c.as_ref().row(b)[unit..]);
-                    }
-                    let values = &mut values[..C::TAPE];
-                    let h = cell.forward(s, &gates[..C::GATES], &mut c, values);
-                    if C::HAS_C {
-                        s.store(&mut self.c.row_mut(b)[unit..], c);
-                    }
-                    s.store(&mut h_now.row_mut(b)[unit..], h);
-                    if let Some(record) = &mut record {
-                        for (slot, &value) in values.iter().enumerate() {
-                            s.store(&mut record.row_mut(b)[slot * padded + unit..], value);
-                        }
-                    }
-                }
-            });
+            let mut step = Step {
+                layer: self.layer,
+                c: &mut self.c,
+                h: h_now,
+                tape: self.tape.as_mut().map(|tape| tape.step_mut(t)),
+            };
+            product(s, &[self.x.step(t), h_before], self.weights, &mut step);
         }
         if steps > 0 {
             for b in 0..self.h.len() {
                 self.h.row_mut(b).copy_from_slice(self.y.as_ref().step(steps - 1).row(b));
+            }
+        }
+    }
+}
+
+/// The cells of one step.
+struct Step<'a, 'b, C, E: Element> {
+    layer: &'a Recurrent<C>,
+    c: &'a mut RowsMut<'b, E>,
+    h: RowsMut<'a, E>,
+    tape: Option<RowsMut<'a, E>>,
+}
+
+impl<C: Cell, E: Element> Consume<E> for Step<'_, '_, C, E> {
+    #[inline(always)]
+    fn take<S: Simd<E>>(&mut self, s: S, b: usize, group: usize, sums: &[E]) {
+        let Recurrent { cell, hidden_size, .. } = *self.layer;
+        let padded = self.layer.padded(S::LANES);
+        for u in 0..C::UNITS {
+            let unit = (group * C::UNITS + u) * S::LANES;
+            if unit >= hidden_size {
+                break;
+            }
+            let mut gates = [s.splat(E::ZERO); MAX_GATES];
+            for (g, gate) in gates[..C::GATES].iter_mut().enumerate() {
+                *gate = s.load(&sums[(g * C::UNITS + u) * S::LANES..]);
+            }
+            let mut values = [s.splat(E::ZERO); MAX_TAPE];
+            let values = &mut values[..C::TAPE];
+            let mut c = s.splat(E::ZERO);
+            if C::HAS_C {
+                c = s.load(&self.c.as_ref().row(b)[unit..]);
+            }
+            let h = cell.forward(s, &gates[..C::GATES], &mut c, values);
+            if C::HAS_C {
+                s.store(&mut self.c.row_mut(b)[unit..], c);
+            }
+            s.store(&mut self.h.row_mut(b)[unit..], h);
+            if let Some(tape) = &mut self.tape {
+                for (slot, &value) in values.iter().enumerate() {
+                    s.store(&mut tape.row_mut(b)[slot * padded + unit..], value);
+                }
             }
         }
     }

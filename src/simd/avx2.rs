@@ -53,9 +53,8 @@ macro_rules! avx2 {
         impl Simd<$type> for Avx2 {
             type V = $vector;
             const LANES: usize = $lanes;
-            // 3 x 4 or 6 x 2 accumulators, 3 or 1 broadcasts, 1 or 2 weight vectors: all 16 registers.
-            const ROWS_OF_4: usize = 3;
-            const ROWS_OF_2: usize = 6;
+            // 6 x 2 accumulators, 2 weight vectors and a broadcast: 15 of the 16 registers.
+            const ROWS: usize = 6;
 
             #[inline(always)]
             fn splat(self, x: $type) -> $vector {

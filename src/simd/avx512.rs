@@ -30,9 +30,9 @@ macro_rules! avx512 {
         impl Simd<$type> for Avx512 {
             type V = $vector;
             const LANES: usize = $lanes;
-            // 6 x 4 accumulators, 6 broadcasts and a weight vector: 31 of the 32 registers.
-            const ROWS_OF_4: usize = 6;
-            const ROWS_OF_2: usize = 6;
+            // 12 x 2 accumulators and 2 weight vectors of the 32 registers; broadcasts come with the
+            // multiply-add.
+            const ROWS: usize = 12;
 
             #[inline(always)]
             fn splat(self, x: $type) -> $vector {

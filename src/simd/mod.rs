@@ -74,10 +74,8 @@ pub trait Simd<E: Element>: Copy {
     type V: Copy;
     /// How many numbers a register holds.
     const LANES: usize;
-    /// How many rows of four vectors the register-tiled product accumulates at once.
-    const ROWS_OF_4: usize;
-    /// How many rows of two vectors it accumulates at once.
-    const ROWS_OF_2: usize;
+    /// How many rows of two vectors the register-tiled product accumulates at once.
+    const ROWS: usize;
 
     /// All lanes `x`.
     fn splat(self, x: E) -> Self::V;

@@ -16,8 +16,7 @@ macro_rules! portable {
             type V = $vector;
             const LANES: usize = $lanes;
             // SSE2 has 16 registers; NEON's 32 would carry more, once somebody can measure it.
-            const ROWS_OF_4: usize = 3;
-            const ROWS_OF_2: usize = 6;
+            const ROWS: usize = 6;
 
             #[inline(always)]
             fn splat(self, x: $type) -> $vector {

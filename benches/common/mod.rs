@@ -1,0 +1,139 @@
+//! What the benchmarks share: the FMA peak, and an LSTM layer with memory to run it in.
+
+use bptt::simd::{Element, Level, Simd, Task};
+use bptt::{Gradients, LSTM, Seq, SeqMut, Shape, State, Tape};
+
+/// T, B, I, H
+#[derive(Clone, Copy)]
+pub struct Size(pub usize, pub usize, pub usize, pub usize);
+
+impl Size {
+    /// Operations of a forward pass; training is three times that.
+    pub fn flops(self) -> u64 {
+        let Size(t, b, i, h) = self;
+        (2 * t * b * (i + h) * 4 * h) as u64
+    }
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&format!("{},{},{},{}", self.0, self.1, self.2, self.3))
+    }
+}
+
+/// Fused multiply-adds between registers: nothing can be faster.
+struct Peak(usize);
+
+impl<E: Element> Task<E> for Peak {
+    type Output = E;
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(self, s: S) -> E {
+        const CHAINS: usize = 12;
+        let factor = s.splat(E::from_f64(0.999_999));
+        let mut acc = [s.splat(E::ONE); CHAINS];
+        for _ in 0..self.0 {
+            for acc in &mut acc {
+                *acc = s.mul_add(*acc, factor, factor);
+            }
+        }
+        let mut out = vec![E::ZERO; S::LANES];
+        let mut sum = s.splat(E::ZERO);
+        for acc in acc {
+            sum = s.add(sum, acc);
+        }
+        s.store(&mut out, sum);
+        // Operations done per iteration go out with the value, so that nothing is optimised away.
+        std::hint::black_box(out[0])
+    }
+}
+
+/// Iterations of the peak loop on each thread, and the operations they are in all.
+const ITERATIONS: usize = 1_000_000;
+
+pub fn peak_flops<E: Element>(level: Level, threads: usize) -> u64 {
+    let lanes = match (level.name(), size_of::<E>()) {
+        ("avx512", bytes) => 64 / bytes,
+        ("avx2", bytes) => 32 / bytes,
+        (_, bytes) => 16 / bytes,
+    };
+    (2 * 12 * lanes * ITERATIONS * threads) as u64
+}
+
+pub fn peak<E: Element>(level: Level, threads: usize) {
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|| level.run::<E, _>(Peak(ITERATIONS)));
+        }
+        level.run::<E, _>(Peak(ITERATIONS));
+    });
+}
+
+/// An LSTM layer with inputs, outputs and gradients.
+pub struct Layer<E: Element> {
+    lstm: LSTM,
+    shapes: (Shape, Shape),
+    params: Vec<E>,
+    dparams: Vec<E>,
+    x: Vec<E>,
+    dx: Vec<E>,
+    y: Vec<E>,
+    dy: Vec<E>,
+    state: State<E>,
+    tape: Tape<E>,
+    inference: Tape<E>,
+}
+
+impl<E: Element> Layer<E> {
+    pub fn new(Size(steps, rows, input, hidden): Size) -> Self {
+        let lstm = LSTM::new(input, hidden, true).unwrap();
+        let wave = |len: usize| -> Vec<E> {
+            (0..len).map(|i| E::from_f64(0.1 * (i as f64 * 0.7).sin())).collect()
+        };
+        Self {
+            shapes: (
+                Shape::time_major(steps, rows, input),
+                Shape::time_major(steps, rows, hidden),
+            ),
+            params: wave(lstm.parameter_len()),
+            dparams: wave(lstm.parameter_len()),
+            x: wave(steps * rows * input),
+            dx: wave(steps * rows * input),
+            y: wave(steps * rows * hidden),
+            dy: wave(steps * rows * hidden),
+            state: State::zeros(&lstm, rows),
+            tape: Tape::new(),
+            inference: Tape::for_inference(),
+            lstm,
+        }
+    }
+
+    pub fn infer(&mut self) {
+        self.run(false);
+    }
+
+    fn run(&mut self, record: bool) {
+        let tape = if record { &mut self.tape } else { &mut self.inference };
+        self.state.reset(&self.lstm, self.shapes.0.rows);
+        let x = Seq::new(&self.x, self.shapes.0).unwrap();
+        let y = SeqMut::new(&mut self.y, self.shapes.1).unwrap();
+        self.lstm.forward(&self.params, x, &mut self.state, y, tape).unwrap();
+    }
+
+    /// Forward, backward, all gradients.
+    pub fn train(&mut self) {
+        self.run(true);
+        let rows = self.shapes.0.rows;
+        self.state.reset(&self.lstm, rows);
+        self.dparams.fill(E::ZERO);
+        let gradients = Gradients {
+            params: &mut self.dparams,
+            x: Some(SeqMut::new(&mut self.dx, self.shapes.0).unwrap()),
+        };
+        let x = Seq::new(&self.x, self.shapes.0).unwrap();
+        let y = Seq::new(&self.y, self.shapes.1).unwrap();
+        let dy = Seq::new(&self.dy, self.shapes.1).unwrap();
+        let (tape, state) = (&mut self.tape, &mut self.state);
+        self.lstm.backward(&self.params, x, y, tape, dy, state, gradients).unwrap();
+    }
+}
