@@ -133,6 +133,14 @@ impl<E: Element> Panels<E> {
         }
     }
 
+    /// Reshapes for a matrix (K, N) and packs it as it stands.
+    #[inline(always)]
+    pub fn pack_matrix<S: Simd<E>>(&mut self, s: S, matrix: Rows<'_, E>) {
+        self.reshape(s, matrix.len(), Columns::plain(matrix.features()));
+        self.pack_bias(s, &[]);
+        self.pack(s, (0..matrix.len()).map(|k| matrix.row(k)));
+    }
+
     /// Packs all rows of a matrix (K, N), given one at a time.
     #[inline(always)]
     pub fn pack<'a, S: Simd<E>>(&mut self, s: S, rows: impl Iterator<Item = &'a [E]>) {

@@ -16,7 +16,7 @@ use super::{Gradients, Params, Recurrent, State, Tape};
 use crate::buffer::{Rows, RowsMut, Seq, SeqMut, Shape};
 use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
 use crate::error::Result;
-use crate::panel::{Accumulate, Columns, Lefts, Panels, accumulate, product};
+use crate::panel::{Accumulate, Lefts, Panels, accumulate, product};
 use crate::parallel;
 use crate::simd::{Element, Level, Simd, Task};
 
@@ -115,20 +115,12 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
     fn run<S: Simd<E>>(self, s: S) -> usize {
         let Recurrent { input_size, hidden_size, .. } = *self.layer;
         let gates = C::GATES * hidden_size;
-        pack(s, self.hidden, Rows::new(self.params.weight_hh, gates, hidden_size));
+        self.hidden.pack_matrix(s, Rows::new(self.params.weight_hh, gates, hidden_size));
         if let Some(input) = self.input {
-            pack(s, input, Rows::new(self.params.weight_ih, gates, input_size));
+            input.pack_matrix(s, Rows::new(self.params.weight_ih, gates, input_size));
         }
         S::LANES
     }
-}
-
-/// Packs a weight (K, N) as it stands.
-#[inline(always)]
-fn pack<E: Element, S: Simd<E>>(s: S, panels: &mut Panels<E>, weight: Rows<'_, E>) {
-    panels.reshape(s, weight.len(), Columns::plain(weight.features()));
-    panels.pack_bias(s, &[]);
-    panels.pack(s, (0..weight.len()).map(|k| weight.row(k)));
 }
 
 /// Some rows back through all steps.

@@ -259,6 +259,11 @@ impl<E: Element> Tape<E> {
         Self::default()
     }
 
+    /// Whether forward passes are recorded from now on.
+    pub fn set_recording(&mut self, records: bool) {
+        self.records = records;
+    }
+
     /// Whether it holds a forward pass that has not been used yet.
     pub fn is_recorded(&self) -> bool {
         self.recorded.is_some()

@@ -60,6 +60,8 @@ pub trait Element:
     fn from_f64(value: f64) -> Self;
     /// Widens to a double, exactly.
     fn to_f64(self) -> f64;
+    /// The square root.
+    fn sqrt(self) -> Self;
     /// Runs a task in the frame of a level; called by [`Level::run`].
     #[doc(hidden)]
     fn run<T: Task<Self>>(level: Level, task: T) -> T::Output;
@@ -276,6 +278,11 @@ macro_rules! element {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 f64::from(self)
+            }
+
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                $type::sqrt(self)
             }
 
             #[cfg(target_arch = "x86_64")]

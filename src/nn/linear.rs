@@ -1,0 +1,235 @@
+//! The linear layer: `y = x W' + b`, W (out, in), as torch's.
+
+use crate::buffer::{Rows, RowsMut};
+use crate::error::{Result, ensure};
+use crate::panel::{Accumulate, Columns, Lefts, Panels, accumulate, product};
+use crate::parallel;
+use crate::simd::{Element, Level, Simd, Task};
+
+/// A linear layer. Its parameters are a flat slice: `weight` (out, in), then `bias` (out,).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Linear {
+    in_features: usize,
+    out_features: usize,
+    bias: bool,
+}
+
+/// Memory of a linear layer, to be used again: packed weights and the gradients' blocks.
+#[derive(Default)]
+pub struct LinearMemory<E: Element> {
+    /// W', K = in.
+    weights: Panels<E>,
+    /// W, K = out, for dx.
+    back: Panels<E>,
+    accumulate: Vec<Accumulate<E>>,
+}
+
+impl Linear {
+    /// A layer from `in_features` to `out_features` features.
+    ///
+    /// # Errors
+    /// If a size is zero.
+    pub fn new(in_features: usize, out_features: usize, bias: bool) -> Result<Self> {
+        ensure!(in_features > 0, "in_features must be at least 1, got 0");
+        ensure!(out_features > 0, "out_features must be at least 1, got 0");
+        let len = in_features.checked_mul(out_features);
+        ensure!(
+            len.is_some_and(|len| len < isize::MAX as usize / 64),
+            "a layer of {in_features} x {out_features} does not fit in memory"
+        );
+        Ok(Self { in_features, out_features, bias })
+    }
+
+    /// Features of the input.
+    pub fn in_features(&self) -> usize {
+        self.in_features
+    }
+
+    /// Features of the output.
+    pub fn out_features(&self) -> usize {
+        self.out_features
+    }
+
+    /// Names and shapes of the parameters in their order, the names torch's.
+    pub fn parameters(&self) -> Vec<(&'static str, Vec<usize>)> {
+        let mut parameters = vec![("weight", vec![self.out_features, self.in_features])];
+        if self.bias {
+            parameters.push(("bias", vec![self.out_features]));
+        }
+        parameters
+    }
+
+    /// How many numbers the parameters are.
+    pub fn parameter_len(&self) -> usize {
+        self.out_features * (self.in_features + usize::from(self.bias))
+    }
+
+    fn flops(&self, rows: usize) -> usize {
+        2 * self.out_features * self.in_features * rows
+    }
+
+    fn check<E>(&self, params: &[E], x: (usize, usize), y: (usize, usize)) -> Result<()> {
+        let len = self.parameter_len();
+        ensure!(params.len() == len, "the layer has {len} parameters, got {}", params.len());
+        let want = (x.0, self.in_features);
+        ensure!(x == want, "x is {x:?} (rows, features), it must be {want:?}");
+        let want = (x.0, self.out_features);
+        ensure!(y == want, "y is {y:?} (rows, features), it must be {want:?}");
+        Ok(())
+    }
+
+    /// Writes `x W' + b` for every row of x (N, in) to y (N, out).
+    ///
+    /// # Errors
+    /// If a size does not fit the layer; nothing is written then.
+    pub fn forward<E: Element>(
+        &self,
+        params: &[E],
+        x: Rows<'_, E>,
+        y: RowsMut<'_, E>,
+        memory: &mut LinearMemory<E>,
+    ) -> Result<()> {
+        let y_shape = (y.len(), y.as_ref().features());
+        self.check(params, (x.len(), x.features()), y_shape)?;
+        let (weight, bias) = params.split_at(self.out_features * self.in_features);
+        let weight = Rows::new(weight, self.out_features, self.in_features);
+        let pack = Pack { weight, bias, transposed: true, panels: &mut memory.weights };
+        multiply(pack, x, y, self.flops(x.len()))
+    }
+
+    /// The gradients of a forward pass with this `x`, from `dy` (N, out): `dx` (N, in) is written if
+    /// it is wanted, those of the parameters are added to `dparams`.
+    ///
+    /// # Errors
+    /// If a size does not fit the layer; nothing is written then.
+    pub fn backward<E: Element>(
+        &self,
+        params: &[E],
+        x: Rows<'_, E>,
+        dy: Rows<'_, E>,
+        dx: Option<RowsMut<'_, E>>,
+        dparams: &mut [E],
+        memory: &mut LinearMemory<E>,
+    ) -> Result<()> {
+        self.check(params, (x.len(), x.features()), (dy.len(), dy.features()))?;
+        self.check(dparams, (x.len(), x.features()), (dy.len(), dy.features()))?;
+        let flops = self.flops(x.len());
+        if let Some(dx) = dx {
+            let shape = (dx.len(), dx.as_ref().features());
+            let want = (x.len(), x.features());
+            ensure!(shape == want, "dx is {shape:?} (rows, features), it must be {want:?}");
+            let weight = &params[..self.out_features * self.in_features];
+            let weight = Rows::new(weight, self.out_features, self.in_features);
+            let pack = Pack { weight, bias: &[], transposed: false, panels: &mut memory.back };
+            multiply(pack, dy, dx, flops)?;
+        }
+        let parts = parallel::split_rows(x.len(), flops)?.len().min(parallel::num_threads()?);
+        let sizes = parallel::split(self.out_features, parts);
+        let (dweight, mut dbias) = dparams.split_at_mut(self.out_features * self.in_features);
+        let dweight = RowsMut::new(dweight, self.out_features, self.in_features);
+        memory.accumulate.resize_with(sizes.len(), Accumulate::default);
+        let mut first = 0;
+        let mut tasks = Vec::with_capacity(sizes.len());
+        for (dweight, memory) in dweight.split_rows(&sizes).into_iter().zip(&mut memory.accumulate) {
+            let range = first..first + dweight.len();
+            let db;
+            (db, dbias) = dbias.split_at_mut(if self.bias { dweight.len() } else { 0 });
+            first = range.end;
+            tasks.push(Gradients { width: self.out_features, range, x, dy, dweight, db, memory });
+        }
+        let level = Level::current()?;
+        parallel::run(tasks, |task| level.run(task))
+    }
+}
+
+/// Packs a weight and writes the product of x with it to y.
+fn multiply<E: Element>(
+    pack: Pack<'_, E>,
+    x: Rows<'_, E>,
+    y: RowsMut<'_, E>,
+    flops: usize,
+) -> Result<()> {
+    let level = Level::current()?;
+    let weights = level.run(pack);
+    let sizes = parallel::split_rows(x.len(), flops)?;
+    let mut first = 0;
+    let mut tasks = Vec::with_capacity(sizes.len());
+    for y in y.split_rows(&sizes) {
+        let count = y.len();
+        tasks.push(Product { x: x.slice(first, count), weights, y });
+        first += count;
+    }
+    parallel::run(tasks, |task| level.run(task))
+}
+
+/// Packs W (out, in), transposed for y or as it stands for dx.
+struct Pack<'a, E: Element> {
+    weight: Rows<'a, E>,
+    bias: &'a [E],
+    transposed: bool,
+    panels: &'a mut Panels<E>,
+}
+
+impl<'a, E: Element> Task<E> for Pack<'a, E> {
+    type Output = &'a Panels<E>;
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(self, s: S) -> &'a Panels<E> {
+        let (rows, columns) = (self.weight.len(), self.weight.features());
+        if self.transposed {
+            self.panels.reshape(s, columns, Columns::plain(rows));
+            let biases: &[&[E]] = if self.bias.is_empty() { &[] } else { &[self.bias] };
+            self.panels.pack_bias(s, biases);
+            self.panels.pack_transposed(s, 0, self.weight);
+        } else {
+            self.panels.pack_matrix(s, self.weight);
+        }
+        self.panels
+    }
+}
+
+struct Product<'a, E: Element> {
+    x: Rows<'a, E>,
+    weights: &'a Panels<E>,
+    y: RowsMut<'a, E>,
+}
+
+impl<E: Element> Task<E> for Product<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(mut self, s: S) {
+        product(s, &[self.x], self.weights, &mut self.y);
+    }
+}
+
+/// The gradients of some rows of W.
+struct Gradients<'a, E: Element> {
+    width: usize,
+    range: std::ops::Range<usize>,
+    x: Rows<'a, E>,
+    dy: Rows<'a, E>,
+    dweight: RowsMut<'a, E>,
+    db: &'a mut [E],
+    memory: &'a mut Accumulate<E>,
+}
+
+impl<E: Element> Task<E> for Gradients<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(self, s: S) {
+        let Self { width, range, x, dy, .. } = self;
+        let lefts = Lefts { width, stride: width, range };
+        accumulate(
+            s,
+            (1, x.len()),
+            |_, row| dy.row(row),
+            lefts,
+            [&|_, row| x.row(row)],
+            [self.dweight],
+            self.db,
+            self.memory,
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! What stands around the recurrent layers: linear layers, one-hot inputs, losses, and the
+//! [`Sequential`] model that strings layers together.
+
+mod linear;
+mod loss;
+mod sequential;
+
+pub use linear::{Linear, LinearMemory};
+pub use loss::{Loss, Targets};
+pub use sequential::{Input, Layer, Sequential};

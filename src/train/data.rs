@@ -1,0 +1,223 @@
+//! Data sets of sequences of any lengths, and batches gathered from them.
+
+use crate::error::{Result, ensure};
+use crate::nn::{Input, Targets};
+use crate::simd::Element;
+
+/// The inputs of all sequences, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub enum Inputs<'a, E> {
+    /// Numbers (sum of T, F).
+    Features(&'a [E]),
+    /// Tokens (sum of T,), for a model that starts with a one-hot layer.
+    Tokens(&'a [u32]),
+}
+
+/// N sequences, one after the other: sequence n is the steps `offsets[n]..offsets[n + 1]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Dataset<'a, E> {
+    inputs: Inputs<'a, E>,
+    /// One class, or one row of numbers, for every step.
+    targets: Option<Targets<'a, E>>,
+    offsets: &'a [usize],
+}
+
+impl<'a, E: Element> Dataset<'a, E> {
+    /// Sequences with a target for every step.
+    ///
+    /// # Errors
+    /// If the offsets do not rise from 0, there is no sequence or an empty one, or the numbers cannot
+    /// be divided among the steps.
+    pub fn new(
+        inputs: Inputs<'a, E>,
+        targets: Targets<'a, E>,
+        offsets: &'a [usize],
+    ) -> Result<Self> {
+        let data = Self { targets: Some(targets), ..Self::without_targets(inputs, offsets)? };
+        let steps = data.steps();
+        match targets {
+            Targets::Classes(classes) => ensure!(
+                classes.len() == steps,
+                "there are {} target classes for {steps} steps",
+                classes.len()
+            ),
+            Targets::Values(values) => ensure!(
+                values.len().is_multiple_of(steps),
+                "{} target numbers cannot be divided among {steps} steps",
+                values.len()
+            ),
+        }
+        Ok(data)
+    }
+
+    /// Sequences to predict from.
+    ///
+    /// # Errors
+    /// As [`Dataset::new`].
+    pub fn without_targets(inputs: Inputs<'a, E>, offsets: &'a [usize]) -> Result<Self> {
+        ensure!(
+            offsets.len() > 1 && offsets[0] == 0,
+            "the data set is empty: it needs at least one sequence"
+        );
+        if let Some(n) = offsets.windows(2).position(|pair| pair[0] >= pair[1]) {
+            ensure!(false, "sequence {n} is empty: every sequence needs at least one step");
+        }
+        let data = Self { inputs, targets: None, offsets };
+        let (steps, len) = (data.steps(), match inputs {
+            Inputs::Features(x) => x.len(),
+            Inputs::Tokens(x) => x.len(),
+        });
+        ensure!(
+            len > 0 && len.is_multiple_of(steps),
+            "{len} input numbers cannot be divided among {steps} steps"
+        );
+        Ok(data)
+    }
+
+    /// N, the sequences.
+    #[allow(clippy::len_without_is_empty)] // a data set is never empty
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// The steps of all sequences together.
+    pub fn steps(&self) -> usize {
+        self.offsets[self.len()]
+    }
+
+    pub(super) fn range(&self, sequence: usize) -> std::ops::Range<usize> {
+        self.offsets[sequence]..self.offsets[sequence + 1]
+    }
+
+    /// The sequences in their order, cut into runs of equal length, at most `most` each.
+    pub(super) fn runs(&self, most: usize) -> Vec<Vec<usize>> {
+        let mut runs: Vec<Vec<usize>> = Vec::new();
+        for n in 0..self.len() {
+            let fits = |run: &&mut Vec<usize>| {
+                run.len() < most && self.range(run[0]).len() == self.range(n).len()
+            };
+            match runs.last_mut().filter(fits) {
+                Some(run) => run.push(n),
+                None => runs.push(vec![n]),
+            }
+        }
+        runs
+    }
+}
+
+/// Some sequences of one length, side by side: (T, B, F), contiguous.
+#[derive(Default)]
+pub(super) struct Batch<E> {
+    steps: usize,
+    rows: usize,
+    tokens: Option<Vec<u32>>,
+    features: Vec<E>,
+    classes: Option<Vec<u32>>,
+    values: Vec<E>,
+}
+
+impl<E: Element> Batch<E> {
+    /// Takes sequences out of a data set.
+    pub fn gather(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<()> {
+        ensure!(!sequences.is_empty(), "a batch needs at least one sequence");
+        if let Some(n) = sequences.iter().find(|&&n| n >= data.len()) {
+            ensure!(false, "there is no sequence {n}: the data set has {}", data.len());
+        }
+        let steps = data.range(sequences[0]).len();
+        if let Some(&n) = sequences.iter().find(|&&n| data.range(n).len() != steps) {
+            ensure!(
+                false,
+                "a batch needs sequences of one length, but sequence {} has {steps} steps and \
+                 sequence {n} has {}; use batch_size=1 for sequences of different lengths",
+                sequences[0],
+                data.range(n).len()
+            );
+        }
+        (self.steps, self.rows) = (steps, sequences.len());
+        let total = data.steps();
+        match data.inputs {
+            Inputs::Features(x) => {
+                self.tokens = None;
+                interleave(x, x.len() / total, data, sequences, &mut self.features);
+            }
+            Inputs::Tokens(x) => {
+                interleave(x, 1, data, sequences, self.tokens.get_or_insert_default());
+            }
+        }
+        match data.targets {
+            Some(Targets::Values(y)) => {
+                self.classes = None;
+                interleave(y, y.len() / total, data, sequences, &mut self.values);
+            }
+            Some(Targets::Classes(y)) => {
+                interleave(y, 1, data, sequences, self.classes.get_or_insert_default());
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// (T, B)
+    pub fn size(&self) -> (usize, usize) {
+        (self.steps, self.rows)
+    }
+
+    pub fn input(&self) -> Input<'_, E> {
+        match &self.tokens {
+            Some(tokens) => Input::Tokens(tokens),
+            None => Input::Features(&self.features),
+        }
+    }
+
+    pub fn targets(&self) -> Targets<'_, E> {
+        match &self.classes {
+            Some(classes) => Targets::Classes(classes),
+            None => Targets::Values(&self.values),
+        }
+    }
+}
+
+/// Copies sequences (T, width) side by side: (T, B, width).
+fn interleave<X: Copy, E: Element>(
+    from: &[X],
+    width: usize,
+    data: &Dataset<'_, E>,
+    sequences: &[usize],
+    to: &mut Vec<X>,
+) {
+    to.clear();
+    for t in 0..data.range(sequences[0]).len() {
+        for &n in sequences {
+            let step = data.range(n).start + t;
+            to.extend_from_slice(&from[step * width..][..width]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_of_one_length_are_gathered_step_by_step() {
+        let x = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
+        let data = Dataset::new(Inputs::Features(&x), Targets::Classes(&[0; 7]), &[0, 2, 4, 7]);
+        let data = data.unwrap();
+        let mut batch = Batch::default();
+        batch.gather(&data, &[1, 0]).unwrap();
+        assert_eq!((batch.size(), &batch.features[..]), ((2, 2), &[3.0, 1.0, 4.0, 2.0][..]));
+        let error = batch.gather(&data, &[0, 2]).unwrap_err().to_string();
+        assert!(error.contains("batch_size=1"), "{error}");
+        assert_eq!(data.runs(8), [vec![0, 1], vec![2]]);
+    }
+
+    #[test]
+    fn bad_data_sets_are_refused() {
+        let of = |x: &[f32], offsets: &[usize]| {
+            Dataset::without_targets(Inputs::Features(x), offsets).unwrap_err().to_string()
+        };
+        assert!(of(&[1.0; 4], &[0]).contains("empty"));
+        assert!(of(&[1.0; 4], &[0, 2, 2, 4]).contains("sequence 1 is empty"));
+        assert!(of(&[1.0; 5], &[0, 2, 4]).contains("divided"));
+    }
+}
