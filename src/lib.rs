@@ -7,6 +7,8 @@ mod math;
 mod nn;
 mod panel;
 mod parallel;
+#[cfg(feature = "python")]
+mod python;
 pub mod reference;
 mod sequence;
 pub mod simd;

@@ -89,19 +89,11 @@ impl<'a, E: Element> Dataset<'a, E> {
         self.offsets[sequence]..self.offsets[sequence + 1]
     }
 
-    /// The sequences in their order, cut into runs of equal length, at most `most` each.
-    pub(super) fn runs(&self, most: usize) -> Vec<Vec<usize>> {
-        let mut runs: Vec<Vec<usize>> = Vec::new();
-        for n in 0..self.len() {
-            let fits = |run: &&mut Vec<usize>| {
-                run.len() < most && self.range(run[0]).len() == self.range(n).len()
-            };
-            match runs.last_mut().filter(fits) {
-                Some(run) => run.push(n),
-                None => runs.push(vec![n]),
-            }
-        }
-        runs
+    /// Sequence `first` and those after it that are as long, at most `most`.
+    pub(super) fn run_from(&self, first: usize, most: usize) -> Vec<usize> {
+        let steps = self.range(first).len();
+        let end = (first + most).min(self.len());
+        (first..end).take_while(|&n| self.range(n).len() == steps).collect()
     }
 }
 
@@ -208,7 +200,7 @@ mod tests {
         assert_eq!((batch.size(), &batch.features[..]), ((2, 2), &[3.0, 1.0, 4.0, 2.0][..]));
         let error = batch.gather(&data, &[0, 2]).unwrap_err().to_string();
         assert!(error.contains("batch_size=1"), "{error}");
-        assert_eq!(data.runs(8), [vec![0, 1], vec![2]]);
+        assert_eq!((data.run_from(0, 8), data.run_from(2, 8)), (vec![0, 1], vec![2]));
     }
 
     #[test]

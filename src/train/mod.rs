@@ -140,11 +140,33 @@ impl<E: Element> Trainer<E> {
     /// # Errors
     /// If the data do not fit the model or the loss.
     pub fn evaluate(&mut self, data: &Dataset<'_, E>) -> Result<f64> {
-        let mut sum = 0.0;
-        for sequences in data.runs(EVALUATION_ROWS) {
-            sum += self.forward(data, &sequences, false)? * sequences.len() as f64;
+        let mut progress = Progress::default();
+        while progress.done < data.len() {
+            progress = self.evaluate_until(data, progress, Instant::now())?;
         }
-        Ok(sum / data.len() as f64)
+        Ok(progress.loss_sum / data.len() as f64)
+    }
+
+    /// Evaluates the sequences from `progress.done` on until they are done or the time is up.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`].
+    pub fn evaluate_until(
+        &mut self,
+        data: &Dataset<'_, E>,
+        mut progress: Progress,
+        until: Instant,
+    ) -> Result<Progress> {
+        while progress.done < data.len() {
+            let sequences = data.run_from(progress.done, EVALUATION_ROWS);
+            let loss = self.forward(data, &sequences, false)?;
+            progress.loss_sum += loss * sequences.len() as f64;
+            progress.done += sequences.len();
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        Ok(progress)
     }
 
     /// The mean loss of a batch, whose gradient goes to the model's output.
@@ -166,7 +188,10 @@ impl<E: Element> Sequential<E> {
         let features = self.out_features();
         let mut outputs = vec![E::ZERO; data.steps() * features];
         let mut batch = Batch::default();
-        for sequences in data.runs(EVALUATION_ROWS) {
+        let mut done = 0;
+        while done < data.len() {
+            let sequences = data.run_from(done, EVALUATION_ROWS);
+            done += sequences.len();
             batch.gather(data, &sequences)?;
             let (steps, rows) = batch.size();
             let y = self.forward(batch.input(), steps, rows, false)?;

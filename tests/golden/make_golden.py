@@ -105,13 +105,13 @@ class Model(nn.Module):
 
 
 def training_case(seed, cell, dtype, optimiser):
-    """Ten steps on one batch: LSTM with MSE, or RNN with cross-entropy, the mean over all tokens."""
+    """Ten steps on one batch: LSTM with MSE, RNN with cross-entropy (the mean over all tokens)."""
     rng = np.random.default_rng(seed)
     sizes, bias = ((3, 5, 2), True) if cell == "LSTM" else ((4, 6, 4), False)
     model = Model(cell, sizes, bias)
     fill(model, rng, dtype)
     N, T = 6, 7
-    x = tensor(rng, (N, T, sizes[0]), dtype).detach()
+    x = tensor(rng, (N, T, sizes[0]), dtype, 2.0).detach()
     if cell == "LSTM":
         loss_name, criterion = "mse", nn.functional.mse_loss
         target = tensor(rng, (N, T, sizes[2]), dtype).detach()
@@ -134,8 +134,8 @@ def training_case(seed, cell, dtype, optimiser):
         step.zero_grad()
         loss = criterion(model(x), target)
         loss.backward()
-        limit = optimiser["clip_norm"]
-        norm = nn.utils.clip_grad_norm_(model.parameters(), float("inf") if limit is None else limit)
+        limit = optimiser["clip_norm"] or float("inf")  # infinity: only measure
+        norm = nn.utils.clip_grad_norm_(model.parameters(), limit)
         step.step()
         losses.append(loss.detach())
         norms.append(norm)

@@ -1,0 +1,39 @@
+"""Recurrent networks at the speed of the machine.
+
+Fused SIMD kernels in Rust for vanilla RNN and LSTM layers, forward and backpropagation through
+time, with torch.nn's names and layouts, on NumPy arrays.
+
+Examples
+--------
+>>> import numpy as np, bptt
+>>> model = bptt.Sequential(bptt.LSTM(1, 16, rng=0), bptt.Linear(16, 1, rng=1))
+>>> x = np.sin(np.arange(200.0)).reshape(10, 20, 1)  # (N, T, F)
+>>> history = model.fit(
+...     x[:, :-1], x[:, 1:], loss="mse", optimizer=bptt.Adam(0.01), epochs=100, rng=0, progress=False
+... )
+>>> history.loss[-1] < 0.1 * history.loss[0]
+True
+"""
+
+from bptt._core import __version__, get_num_threads, set_num_threads, simd_level
+from bptt.history import DivergedError, History
+from bptt.layers import Linear, OneHot
+from bptt.model import Sequential
+from bptt.optimizers import SGD, Adam
+from bptt.recurrent import LSTM, RNN
+
+__all__ = [
+    "LSTM",
+    "RNN",
+    "SGD",
+    "Adam",
+    "DivergedError",
+    "History",
+    "Linear",
+    "OneHot",
+    "Sequential",
+    "__version__",
+    "get_num_threads",
+    "set_num_threads",
+    "simd_level",
+]

@@ -1,0 +1,57 @@
+"""Command line: ``python -m bptt lab`` and ``python -m bptt info``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import bptt
+
+
+def info() -> None:
+    """Print what a bug report needs to say."""
+    print(f"bptt        {bptt.__version__}")
+    print(f"simd level  {bptt.simd_level()}")
+    print(f"threads     {bptt.get_num_threads()}")
+    print(f"Python      {platform.python_version()} ({platform.python_implementation()})")
+    print(f"NumPy       {np.__version__}")
+    print(f"machine     {platform.machine()}, {platform.system()}")
+
+
+def lab(folder: Path, seed: int, progress: bool) -> int:
+    """Train the lab's four parts, print the table and draw the plots."""
+    from bptt.lab import parts, report
+
+    trained = list(parts.run(seed=seed, progress=progress))
+    print(report.table(trained))
+    print("\nplots:")
+    for path in report.plots(trained, folder):
+        print(f"  {path}")
+    missed = [part.name for part in trained if part.met is False]
+    if missed:
+        print(f"\nnot met: {', '.join(missed)}")
+    return 1 if missed else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bptt", description=bptt.__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("info", help="versions, SIMD level and threads")
+    command = commands.add_parser("lab", help="train the lab's four models, print and plot results")
+    command.add_argument("--plots", type=Path, default=Path("lab-plots"), help="folder for PNG files")
+    command.add_argument("--seed", type=int, default=2023)
+    command.add_argument("--no-progress", action="store_true", help="no progress bars")
+    options = parser.parse_args(arguments)
+    if options.command == "info":
+        info()
+        return 0
+    return lab(options.plots, options.seed, not options.no_progress)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""What users give, turned into what the core takes: contiguous arrays of one dtype, or an error.
+
+Numbers of any real dtype, byte order and layout are taken (float16, integers, lists, ...); complex
+numbers, strings and objects are not.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+
+
+def size(name: str, value: object, least: int = 1) -> int:
+    """Return a whole number of at least `least`."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        message = f"{name} must be a whole number, got {value!r} ({type(value).__name__})"
+        raise TypeError(message) from None
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def flag(name: str, value: object) -> bool:
+    """Return True or False, given as such."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def real(name: str, value: object) -> float:
+    """Return a real number; whether it is in range is for the core to say."""
+    if isinstance(value, (bool, str, bytes)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+
+
+def dtype_of(dtype: object) -> np.dtype[Any]:
+    """Return the dtype of a layer: float32 or float64."""
+    try:
+        kind = np.dtype(dtype)  # type: ignore[call-overload]
+    except TypeError:
+        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
+    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype must be float32 or float64, got {kind}")
+    return np.dtype(kind.type)  # native byte order
+
+
+def _array(name: str, value: ArrayLike) -> Array:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be made an array: {error}") from None
+
+
+def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
+    """Return the value as a contiguous array of the dtype."""
+    array = _array(name, value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    # ascontiguousarray would make a 0-D array 1-D.
+    return np.asarray(array, dtype=dtype, order="C")
+
+
+def classes(name: str, value: ArrayLike, below: int) -> Array:
+    """Return the value as a contiguous array of uint32, every number in [0, below)."""
+    array = _array(name, value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name} must hold whole numbers (tokens or classes) in an integer dtype, "
+            f"got dtype {array.dtype}"
+        )
+    if array.size and (array.min() < 0 or array.max() >= below):
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise ValueError(f"{name} has {wrong}, which is out of range: it takes 0 to {below - 1}")
+    return np.asarray(array, dtype=np.uint32, order="C")
+
+
+def generator(rng: object) -> np.random.Generator:
+    """Return a NumPy generator from a seed, a generator or None (SPEC 7)."""
+    try:
+        return np.random.default_rng(rng)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        message = f"rng must be None, a seed or a numpy.random.Generator, got {rng!r}: {error}"
+        raise type(error)(message) from None

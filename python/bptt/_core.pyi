@@ -1,0 +1,73 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+def simd_level() -> str: ...
+def get_num_threads() -> int: ...
+def set_num_threads(threads: int) -> None: ...
+
+class Tape: ...
+
+class Layer:
+    @staticmethod
+    def one_hot(classes: int) -> Layer: ...
+    @staticmethod
+    def rnn(input_size: int, hidden_size: int, relu: bool, bias: bool) -> Layer: ...
+    @staticmethod
+    def lstm(input_size: int, hidden_size: int, bias: bool) -> Layer: ...
+    @staticmethod
+    def linear(in_features: int, out_features: int, bias: bool) -> Layer: ...
+    @property
+    def in_features(self) -> int | None: ...
+    @property
+    def out_features(self) -> int: ...
+    def parameters(self) -> list[tuple[str, list[int]]]: ...
+    def apply(self, params: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]: ...
+    def forward(
+        self,
+        params: NDArray[Any],
+        x: NDArray[Any],
+        state: list[NDArray[Any]],
+        batch_first: bool,
+        record: bool,
+    ) -> tuple[NDArray[Any], list[NDArray[Any]], Tape | None]: ...
+    def backward(
+        self,
+        params: NDArray[Any],
+        tape: Tape,
+        dy: NDArray[Any],
+        dstate: list[NDArray[Any]],
+    ) -> tuple[NDArray[Any], list[NDArray[Any]], NDArray[Any]]: ...
+
+class Dataset:
+    def __new__(
+        cls, inputs: NDArray[Any], targets: NDArray[Any] | None, offsets: list[int]
+    ) -> Dataset: ...
+
+class Trainer:
+    def __new__(
+        cls,
+        layers: list[Layer],
+        params: list[NDArray[Any]],
+        double: bool,
+        loss: str,
+        optimizer: tuple[str, list[float]],
+        clip_norm: float | None,
+    ) -> Trainer: ...
+    def write_params(self, params: list[NDArray[Any]]) -> None: ...
+    def train(
+        self,
+        data: Dataset,
+        order: NDArray[np.uint64],
+        batch_size: int,
+        done: int,
+        loss_sum: float,
+        seconds: float,
+    ) -> tuple[int, float, bool]: ...
+    def evaluate(
+        self, data: Dataset, done: int, loss_sum: float, seconds: float
+    ) -> tuple[int, float, bool]: ...
+    def predict(self, data: Dataset) -> NDArray[Any]: ...

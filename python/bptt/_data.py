@@ -1,0 +1,79 @@
+"""Data sets: what users give as x and y, turned into sequences that follow each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+
+
+class Sequences:
+    """N sequences one after the other.
+
+    Attributes
+    ----------
+    flat : ndarray
+        All steps: (sum of T, F), or (sum of T,) for tokens and classes.
+    offsets : list of int
+        Where each sequence starts, and the end: N + 1 numbers.
+    is_array : bool
+        Whether they were given as one array (N, T, ...), so that results should be, too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        value: ArrayLike | Sequence[ArrayLike],
+        features: int | None,
+        convert: Callable[[str, Any], Array],
+    ) -> None:
+        rank = 1 if features is None else 2  # of one sequence
+        one = "(T,)" if features is None else f"(T, {features})"
+        many = "(N, T)" if features is None else f"(N, T, {features})"
+        takes = f"an array {many} or a list of N arrays {one}"
+        self.is_array = not isinstance(value, (list, tuple))
+        if self.is_array:
+            array = convert(name, value)
+            if array.ndim != rank + 1:
+                raise ValueError(f"{name} must be {takes}, got an array of shape {array.shape}")
+            parts = [array.reshape(-1, *array.shape[2:])]
+            lengths = [array.shape[1]] * array.shape[0]
+        else:
+            parts = [convert(f"{name}[{n}]", part) for n, part in enumerate(value)]
+            for n, part in enumerate(parts):
+                if part.ndim != rank:
+                    raise ValueError(
+                        f"{name} must be {takes}, got {name}[{n}] of shape {part.shape}"
+                    )
+            lengths = [len(part) for part in parts]
+        if not lengths:
+            raise ValueError(f"{name} is empty: it needs at least one sequence")
+        if 0 in lengths:
+            raise ValueError(f"{name}[{lengths.index(0)}] is empty: sequences need a step or more")
+        for n, part in enumerate(parts):
+            if features is not None and part.shape[-1] != features:
+                where = name if self.is_array else f"{name}[{n}]"
+                raise ValueError(
+                    f"{where} must have {features} features in its last dimension, "
+                    f"got {part.shape[-1]}"
+                )
+        self.flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        self.offsets = [0, *np.cumsum(lengths).tolist()]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> list[int]:
+        """T of every sequence."""
+        return np.diff(self.offsets).tolist()
+
+    def split(self, flat: Array) -> Array | list[Array]:
+        """Give results for all steps, (sum of T, F), the form that the sequences had."""
+        if self.is_array:
+            return flat.reshape(len(self), -1, flat.shape[-1])
+        return [flat[start:end] for start, end in zip(self.offsets, self.offsets[1:])]

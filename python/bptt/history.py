@@ -1,0 +1,81 @@
+"""What `fit` returns: the losses of every epoch, and their plot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bptt._extras import require
+
+
+@dataclass
+class History:
+    """Losses of a training run.
+
+    Attributes
+    ----------
+    loss : list of float
+        Mean training loss of every finished epoch, taken while training.
+    validation_loss : list of float
+        Loss on the validation data after every epoch; empty without validation data.
+    seconds : float
+        How long training took.
+    interrupted : bool
+        Whether Ctrl-C ended it early.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    def __repr__(self) -> str:
+        text = f"{len(self.loss)} epochs in {self.seconds:.2f} s"
+        if self.loss:
+            text += f", loss {self.loss[-1]:.4g}"
+        if self.validation_loss:
+            text += f", validation_loss {self.validation_loss[-1]:.4g}"
+        if self.interrupted:
+            text += ", interrupted"
+        return f"<History: {text}>"
+
+    def plot(self, ax: Any = None, *, log: bool = False) -> Any:
+        """Draw the losses over the epochs. Needs matplotlib (``pip install "bptt[plot]"``).
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        log : bool, default False
+            Whether the losses are on a logarithmic scale.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        if ax is None:
+            ax = require("matplotlib.pyplot", "plot").subplots(layout="constrained")[1]
+        epochs = range(1, len(self.loss) + 1)
+        ax.plot(epochs, self.loss, label="training")
+        if self.validation_loss:
+            ax.plot(epochs[: len(self.validation_loss)], self.validation_loss, label="validation")
+        ax.set(xlabel="epoch", ylabel="loss", yscale="log" if log else "linear")
+        ax.legend(frameon=False)
+        ax.spines[["top", "right"]].set_visible(False)
+        return ax
+
+
+class DivergedError(ArithmeticError):
+    """Training met a loss that is NaN or infinite.
+
+    The model keeps the parameters it had at the end of the last epoch before.
+
+    Attributes
+    ----------
+    history : History
+        The losses of the epochs that were finished.
+    """
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history

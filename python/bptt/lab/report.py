@@ -1,0 +1,118 @@
+"""What the lab shows: a table and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bptt._extras import require
+from bptt.lab.data import airline_passengers
+from bptt.lab.parts import Part
+
+TRAIN, VALIDATION = "#2f6db3", "#d9772b"
+
+
+def table(parts: Sequence[Part]) -> str:
+    """Return the parts as a table: scores, what the lab asks, seconds, and examples."""
+    rows = [("part", "train", "validation", "asked", "met", "epochs", "seconds")]
+    for part in parts:
+        asked = met = "-"
+        if part.limits is not None:
+            sign = "<" if part.strict else "<="
+            asked = f"{sign} {part.limits[0]:g}, {part.limits[1]:g}"
+            met = "yes" if part.met else "NO"
+        digits = 2 if part.forecast else 4
+        scores = [f"{score:.{digits}f}" for score in (part.train, part.validation)]
+        history = part.history
+        rows.append(
+            (part.name, *scores, asked, met, str(len(history.loss)), f"{history.seconds:.2f}")
+        )
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
+        lines.append("  ".join(cells))
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    seconds = sum(part.history.seconds for part in parts)
+    lines += [
+        f"all training together: {seconds:.2f} s",
+        "",
+        "Scores: parts 1 to 3 cross-entropy in nats a token; part 4 root mean squared error in",
+        "thousands of passengers, train and test.",
+        "",
+        "A test sequence (what the target is cannot be known before the first b):",
+    ]
+    for part in parts:
+        if part.example is not None:
+            target, predicted = part.example
+            lines += [f"  {part.name:<22}target     {target}", f"  {'':<22}predicted  {predicted}"]
+    return "\n".join(lines)
+
+
+def plots(parts: Sequence[Part], folder: Path) -> list[Path]:
+    """Draw the plots as PNG files (needs matplotlib) and return their paths."""
+    require("matplotlib", "plot").use("Agg")
+    pyplot = require("matplotlib.pyplot", "plot")
+    folder.mkdir(parents=True, exist_ok=True)
+    by_hand, torch_like, forecasting = parts[:2], parts[2], parts[3]
+    drawn = []
+
+    def save(figure: Any, name: str) -> None:
+        path = folder / name
+        figure.savefig(path, dpi=150)
+        pyplot.close(figure)
+        drawn.append(path)
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    for axis, part in zip(axes, by_hand):
+        _losses(axis, part, "cross-entropy (nats a token)" if axis is axes[0] else "")
+    figure.suptitle("RNN and LSTM by hand, trained with true gradients")
+    save(figure, "rnn-and-lstm.png")
+
+    figure, axis = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    _losses(axis, torch_like, "cross-entropy (nats a token)")
+    axis.axhline(0.29, color="0.5", linewidth=1, linestyle=":")
+    axis.annotate("asked: 0.29", (1, 0.29), xycoords=("axes fraction", "data"), ha="right",
+                  va="bottom", color="0.4", xytext=(-4, 3), textcoords="offset points")
+    save(figure, "lstm-torch.png")
+
+    figure, axis = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    forecasting.history.plot(axis, log=True)
+    axis.set(title=forecasting.name, ylabel="mean squared error")
+    save(figure, "forecast-loss.png")
+
+    save(_forecast(pyplot, forecasting), "forecast.png")
+    return drawn
+
+
+def _losses(axis: Any, part: Part, label: str) -> None:
+    history = part.history
+    axis.plot(history.loss, color=TRAIN, label="training")
+    axis.plot(history.validation_loss, color=VALIDATION, label="validation")
+    axis.set(title=part.name, xlabel="epoch", ylabel=label, ylim=(0, None))
+    axis.legend(frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _forecast(pyplot: Any, part: Part) -> Any:
+    """Draw the series and the forecast of each month from the four before it."""
+    data = airline_passengers()
+    figure, axis = pyplot.subplots(figsize=(10, 4.5), layout="constrained")
+    months = 1949 + (0.5 + np.arange(len(data.series))) / 12
+    window = data.train_x.shape[1]
+    axis.plot(months, data.series, color="0.65", linewidth=2.5, label="passengers")
+    starts = {"train": window, "test": data.split + window}
+    for (name, start), color in zip(starts.items(), (TRAIN, VALIDATION)):
+        forecast = part.forecast[name]
+        label = f"one month ahead, {name}"
+        axis.plot(months[start : start + len(forecast)], forecast, color=color, label=label)
+    axis.axvline(1949 + data.split / 12, color="0.5", linewidth=1, linestyle=":")
+    axis.set(title="Airline passengers and forecasts", xlabel="year", ylabel="thousands a month")
+    axis.legend(frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+

@@ -1,0 +1,360 @@
+"""`Sequential`: layers one after the other, trained in Rust with the habits of Keras."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bptt import _check, _core
+from bptt._data import Sequences
+from bptt._extras import require
+from bptt.history import DivergedError, History
+from bptt.layers import Layer, OneHot, load_arrays
+from bptt.optimizers import SGD, Adam
+
+Array = NDArray[Any]
+Data = ArrayLike | Sequence[ArrayLike]
+
+# How long a call into Rust trains before Python draws progress and hears Ctrl-C.
+_SLICE = 0.1
+
+
+class Sequential:
+    """Layers one after the other, every step of one the input of the next.
+
+    Parameters
+    ----------
+    *layers : RNN, LSTM, Linear or OneHot
+        OneHot only as the first, for data that are tokens. All of one dtype.
+
+    Attributes
+    ----------
+    layers : tuple
+        The layers. They are shared, not copied: training changes their parameters in place.
+    history : History or None
+        Of the last `fit`, also when it ended with an error.
+
+    Notes
+    -----
+    Data sets are batch-first: an array (N, T, F), or a list of N arrays (T_i, F) of any lengths; for
+    a model that starts with OneHot, (N, T) or N arrays (T_i,) of whole numbers. Targets have a value
+    for every step: real numbers (N, T, O) for the loss "mse", classes (N, T) for "cross_entropy".
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> model = bptt.Sequential(bptt.OneHot(3), bptt.RNN(3, 8, rng=0), bptt.Linear(8, 3, rng=1))
+    >>> x = [[0, 1, 2, 0, 1], [1, 2, 0]]  # what comes next in 0 1 2 0 1 2 ...
+    >>> y = [[1, 2, 0, 1, 2], [2, 0, 1]]
+    >>> history = model.fit(x, y, loss="cross_entropy", optimizer=bptt.Adam(0.02), epochs=200,
+    ...                     batch_size=1, rng=0, progress=False)
+    >>> [scores.argmax(axis=-1).tolist() for scores in model.predict(x)]
+    [[1, 2, 0, 1, 2], [2, 0, 1]]
+    """
+
+    def __init__(self, *layers: Layer | OneHot) -> None:
+        for n, layer in enumerate(layers):
+            if not isinstance(layer, (Layer, OneHot)):
+                raise TypeError(f"layer {n} must be a bptt layer, got {type(layer).__name__}")
+        self.layers = layers
+        self.history: History | None = None
+        self._trained = [layer for layer in layers if isinstance(layer, Layer)]
+        dtypes = {layer.dtype for layer in self._trained}
+        if len(dtypes) > 1:
+            raise ValueError("all layers must have one dtype, got float32 and float64")
+        if len({id(layer) for layer in self._trained}) < len(self._trained):
+            raise ValueError("a layer can be in a model only once")
+        self._dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
+        self._trainer("mse", SGD(0.0), None)  # the core checks that the layers fit together
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return copies of all parameters, named ``"<layer>.<parameter>"``."""
+        return {name: array.copy() for name, array in self._named().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
+        """Copy parameters into the layers, in place; all or, with a ValueError, none."""
+        load_arrays(self._named(), state_dict)
+
+    def _named(self) -> dict[str, Array]:
+        return {
+            f"{n}.{name}": array
+            for n, layer in enumerate(self.layers)
+            if isinstance(layer, Layer)
+            for name, array in layer.parameters.items()
+        }
+
+    def fit(
+        self,
+        x: Data,
+        y: Data,
+        *,
+        loss: str,
+        optimizer: SGD | Adam,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation: tuple[Data, Data] | None = None,
+        clip_norm: float | None = None,
+        shuffle: bool = True,
+        rng: object = None,
+        progress: bool = True,
+    ) -> History:
+        """Train the layers, in place.
+
+        Ctrl-C ends training early: the layers keep what they learnt, and the history so far is
+        returned, marked as interrupted.
+
+        Parameters
+        ----------
+        x, y : array_like or list of array_like
+            Sequences and a target for each of their steps, see the notes of the class. Sequences of
+            one batch must be equally long; use ``batch_size=1`` if they are not.
+        loss : {"cross_entropy", "mse"}
+            Softmax cross-entropy of the outputs as logits, the mean over all steps of a batch, in
+            nats; or the mean squared error over all numbers of a batch.
+        optimizer : SGD or Adam
+            The update rule.
+        epochs : int, default 1
+            Passes over the data.
+        batch_size : int, default 32
+            Sequences a step takes.
+        validation : tuple (x, y), optional
+            Evaluated after every epoch.
+        clip_norm : float, optional
+            Gradients whose norm, over all parameters, is above this are scaled down to it.
+        shuffle : bool, default True
+            Whether the sequences take a new order every epoch.
+        rng : None, int or numpy.random.Generator
+            For the shuffling.
+        progress : bool, default True
+            Whether to show a progress bar (needs tqdm, ``pip install "bptt[progress]"``).
+
+        Returns
+        -------
+        History
+            The losses: each epoch's mean over its sequences.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or settings that do not fit. Nothing is changed then.
+        DivergedError
+            If a loss becomes NaN or infinite. The layers keep the parameters of the end of the last
+            good epoch.
+        """
+        epochs = _check.size("epochs", epochs, least=0)
+        batch_size = _check.size("batch_size", batch_size)
+        shuffle = _check.flag("shuffle", shuffle)
+        progress = _check.flag("progress", progress)
+        generator = _check.generator(rng)
+        data, sequences = self._dataset(x, y, loss)
+        checked = None
+        if validation is not None:
+            if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+                raise ValueError("validation must be a tuple (x, y)")
+            checked = self._dataset(*validation, loss, "validation ")
+        _check_batches(sequences.lengths, batch_size, shuffle)
+        trainer = self._trainer(loss, optimizer, clip_norm)
+
+        history = self.history = History()
+        start = time.perf_counter()
+        order = np.arange(len(sequences), dtype=np.uint64)
+        try:
+            with _progress_bar(epochs, progress) as bar:
+                for epoch in range(epochs):
+                    if shuffle:
+                        generator.shuffle(order)
+                    mean = self._epoch(trainer, data, order, batch_size, bar)
+                    validated = None
+                    if checked is not None and math.isfinite(mean):
+                        validated = _evaluate(trainer, checked[0], len(checked[1]))
+                    if not math.isfinite(mean):
+                        raise DivergedError(
+                            f"the loss became {mean} in epoch {epoch + 1}; the layers keep the "
+                            "parameters from before that epoch. A smaller learning rate or "
+                            "clip_norm may help.",
+                            history,
+                        )
+                    trainer.write_params([layer._flat for layer in self._trained])
+                    history.loss.append(mean)
+                    if validated is not None:
+                        history.validation_loss.append(validated)
+                    bar.advance(history)
+        except KeyboardInterrupt:
+            trainer.write_params([layer._flat for layer in self._trained])
+            history.interrupted = True
+        finally:
+            history.seconds = time.perf_counter() - start
+        return history
+
+    def _epoch(
+        self,
+        trainer: _core.Trainer,
+        data: _core.Dataset,
+        order: NDArray[np.uint64],
+        batch_size: int,
+        bar: _Bar,
+    ) -> float:
+        """Train one epoch, coming back to Python now and then; return its mean loss."""
+        done, total = 0, 0.0
+        while done < len(order):
+            done, total, diverged = trainer.train(data, order, batch_size, done, total, _SLICE)
+            if diverged:
+                return total / done
+            bar.within(done / len(order))
+        return total / done
+
+    def predict(self, x: Data) -> Array | list[Array]:
+        """Return the outputs for every step.
+
+        Parameters
+        ----------
+        x : array_like or list of array_like
+            Sequences, as for `fit`.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            (N, T, O) if x is one array, else a list of N arrays (T_i, O).
+        """
+        sequences = self._inputs("x", x)
+        data = _core.Dataset(sequences.flat, None, sequences.offsets)
+        flat = self._trainer("mse", SGD(0.0), None).predict(data)
+        return sequences.split(flat)
+
+    def evaluate(self, x: Data, y: Data, *, loss: str) -> float:
+        """Return the mean loss of the sequences.
+
+        Parameters
+        ----------
+        x, y : array_like or list of array_like
+            Sequences and targets, as for `fit`, of any lengths.
+        loss : {"cross_entropy", "mse"}
+            As for `fit`.
+
+        Returns
+        -------
+        float
+            The mean over the sequences of each one's mean loss.
+        """
+        data, sequences = self._dataset(x, y, loss)
+        return _evaluate(self._trainer(loss, SGD(0.0), None), data, len(sequences))
+
+    def _trainer(
+        self, loss: str, optimizer: SGD | Adam, clip_norm: float | None
+    ) -> _core.Trainer:
+        if not isinstance(optimizer, (SGD, Adam)):
+            raise TypeError(f"optimizer must be bptt.SGD or bptt.Adam, got {optimizer!r}")
+        clip = None if clip_norm is None else _check.real("clip_norm", clip_norm)
+        return _core.Trainer(
+            [layer._core for layer in self.layers],
+            [layer._flat for layer in self._trained],
+            self._dtype == np.float64,
+            _check_loss(loss),
+            optimizer._core(),
+            clip,
+        )
+
+    def _inputs(self, name: str, x: Data) -> Sequences:
+        first = self.layers[0]
+        if isinstance(first, OneHot):
+            classes = first.classes
+            return Sequences(name, x, None, lambda part, v: _check.classes(part, v, classes))
+        features = first._core.in_features
+        return Sequences(name, x, features, lambda part, v: _check.floats(part, v, self._dtype))
+
+    def _dataset(
+        self, x: Data, y: Data, loss: str, prefix: str = ""
+    ) -> tuple[_core.Dataset, Sequences]:
+        loss = _check_loss(loss)
+        outputs = self.layers[-1]._core.out_features
+        inputs = self._inputs(f"{prefix}x", x)
+        if loss == "cross_entropy":
+            targets = Sequences(
+                f"{prefix}y", y, None, lambda part, v: _check.classes(part, v, outputs)
+            )
+        else:
+            targets = Sequences(
+                f"{prefix}y", y, outputs, lambda part, v: _check.floats(part, v, self._dtype)
+            )
+        if len(inputs) != len(targets):
+            raise ValueError(
+                f"{prefix}x has {len(inputs)} sequences and {prefix}y has {len(targets)}"
+            )
+        for n, (given, wanted) in enumerate(zip(targets.lengths, inputs.lengths)):
+            if given != wanted:
+                raise ValueError(
+                    f"{prefix}y[{n}] has {given} steps, {prefix}x[{n}] has {wanted}: there must be "
+                    "a target for every step"
+                )
+        return _core.Dataset(inputs.flat, targets.flat, inputs.offsets), inputs
+
+
+def _check_loss(loss: object) -> str:
+    if loss not in ("cross_entropy", "mse"):
+        raise ValueError(f'loss must be "cross_entropy" or "mse", got {loss!r}')
+    return str(loss)
+
+
+def _check_batches(lengths: list[int], batch_size: int, shuffle: bool) -> None:
+    """Refuse batches of unequal lengths before anything is trained."""
+    if batch_size == 1 or len(set(lengths)) == 1:
+        return
+    starts = range(0, len(lengths), batch_size)
+    if shuffle or any(len(set(lengths[n : n + batch_size])) > 1 for n in starts):
+        raise ValueError(
+            "the sequences of a batch must be equally long, these are not: use batch_size=1"
+            + (", or shuffle=False with batches of equal lengths" if shuffle else "")
+        )
+
+
+def _evaluate(trainer: _core.Trainer, data: _core.Dataset, count: int) -> float:
+    done, total = 0, 0.0
+    while done < count:
+        done, total, _ = trainer.evaluate(data, done, total, _SLICE)
+    return total / count
+
+
+class _Bar:
+    """A tqdm bar over epochs, or nothing."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    def within(self, share: float) -> None:
+        """Show how far a long epoch has come."""
+        if self._bar is not None and share < 1:
+            self._bar.set_postfix_str(f"{share:.0%} of epoch")
+
+    def advance(self, history: History) -> None:
+        if self._bar is not None:
+            text = f"loss {history.loss[-1]:.4g}"
+            if history.validation_loss:
+                text += f", validation {history.validation_loss[-1]:.4g}"
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update()
+
+
+@contextmanager
+def _progress_bar(epochs: int, wanted: bool) -> Iterator[_Bar]:
+    if not wanted:
+        yield _Bar(None)
+        return
+    try:
+        tqdm = require("tqdm.auto", "progress").tqdm
+    except ImportError as error:
+        # The bar is on by default: for want of it nobody should be kept from training.
+        warnings.warn(f"no progress bar: {error}", stacklevel=4)
+        yield _Bar(None)
+        return
+    with tqdm(total=epochs, unit="epoch") as bar:
+        yield _Bar(bar)

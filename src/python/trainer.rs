@@ -1,0 +1,224 @@
+//! Models, data sets and training for Python. A call trains until its time is up, so that Python can
+//! draw progress and hear Ctrl-C in between.
+
+use std::time::{Duration, Instant};
+
+use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::layer::{Number, PyLayer};
+use crate::nn::{Loss, Sequential, Targets};
+
+use crate::train::{Dataset, Inputs, Optimizer, Progress, Trainer};
+
+/// Sequences one after the other: inputs (sum of T, F) or tokens (sum of T,), targets likewise, and
+/// where each sequence starts.
+#[pyclass(name = "Dataset", module = "bptt._core", frozen)]
+pub struct PyDataset {
+    inputs: Py<PyAny>,
+    targets: Option<Py<PyAny>>,
+    offsets: Vec<usize>,
+}
+
+#[pymethods]
+impl PyDataset {
+    #[new]
+    fn new(inputs: Py<PyAny>, targets: Option<Py<PyAny>>, offsets: Vec<usize>) -> Self {
+        Self { inputs, targets, offsets }
+    }
+}
+
+/// Numbers (N, F) of the model's dtype, or classes (N,) of uint32.
+enum Values<'py, E: Number> {
+    Numbers(PyReadonlyArray2<'py, E>),
+    Classes(PyReadonlyArray1<'py, u32>),
+}
+
+impl<'py, E: Number> Values<'py, E> {
+    fn extract(array: &Bound<'py, PyAny>) -> PyResult<Self> {
+        if let Ok(classes) = array.cast::<PyArray1<u32>>() {
+            return Ok(Self::Classes(classes.readonly()));
+        }
+        Ok(Self::Numbers(array.cast::<PyArray2<E>>()?.readonly()))
+    }
+}
+
+impl PyDataset {
+    /// Calls `work` with the data set, detached from the interpreter.
+    fn with<E: Number, T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&Dataset<'_, E>) -> crate::Result<T> + Send,
+    ) -> PyResult<T> {
+        let inputs = Values::<E>::extract(self.inputs.bind(py))?;
+        let targets = self.targets.as_ref();
+        let targets = targets.map(|targets| Values::<E>::extract(targets.bind(py))).transpose()?;
+        let inputs = match &inputs {
+            Values::Numbers(x) => Inputs::Features(x.as_slice()?),
+            Values::Classes(x) => Inputs::Tokens(x.as_slice()?),
+        };
+        let targets = match &targets {
+            Some(Values::Numbers(y)) => Some(Targets::Values(y.as_slice()?)),
+            Some(Values::Classes(y)) => Some(Targets::Classes(y.as_slice()?)),
+            None => None,
+        };
+        let data = match targets {
+            Some(targets) => Dataset::new(inputs, targets, &self.offsets)?,
+            None => Dataset::without_targets(inputs, &self.offsets)?,
+        };
+        Ok(py.detach(|| work(&data))?)
+    }
+}
+
+enum AnyTrainer {
+    F32(Trainer<f32>),
+    F64(Trainer<f64>),
+}
+
+/// A model with its loss and optimiser.
+#[pyclass(name = "Trainer", module = "bptt._core")]
+pub struct PyTrainer(AnyTrainer);
+
+macro_rules! each {
+    ($trainer:expr, $inner:ident => $body:expr) => {
+        match $trainer {
+            AnyTrainer::F32($inner) => $body,
+            AnyTrainer::F64($inner) => $body,
+        }
+    };
+}
+
+/// (sequences done, sum of their losses, whether a loss was not finite)
+type PyProgress = (usize, f64, bool);
+
+fn until(seconds: f64) -> Instant {
+    Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 3600.0))
+}
+
+#[pymethods]
+impl PyTrainer {
+    /// A trainer of the layers with their flat parameters; `optimizer` is ("sgd", lr, momentum) or
+    /// ("adam", lr, beta1, beta2, eps).
+    #[new]
+    fn new(
+        layers: Vec<PyRef<'_, PyLayer>>,
+        params: Vec<Bound<'_, PyAny>>,
+        double: bool,
+        loss: &str,
+        optimizer: (String, Vec<f64>),
+        clip_norm: Option<f64>,
+    ) -> PyResult<Self> {
+        let loss = match loss {
+            "cross_entropy" => Loss::CrossEntropy,
+            "mse" => Loss::MeanSquaredError,
+            other => {
+                return Err(PyValueError::new_err(format!(
+                    "loss is {other:?}; it takes \"cross_entropy\" or \"mse\""
+                )));
+            }
+        };
+        let optimizer = match (optimizer.0.as_str(), &optimizer.1[..]) {
+            ("sgd", [lr, momentum]) => Optimizer::sgd(*lr, *momentum)?,
+            ("adam", [lr, b1, b2, eps]) => Optimizer::adam_with(*lr, (*b1, *b2), *eps)?,
+            (name, _) => {
+                return Err(PyValueError::new_err(format!("there is no optimizer {name:?}")));
+            }
+        };
+        let layers = layers.iter().map(|layer| layer.0).collect();
+        Ok(Self(match double {
+            true => AnyTrainer::F64(trainer(layers, &params, loss, optimizer, clip_norm)?),
+            false => AnyTrainer::F32(trainer(layers, &params, loss, optimizer, clip_norm)?),
+        }))
+    }
+
+    /// Copies the parameters into the layers' flat arrays.
+    fn write_params(&self, params: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+        each!(&self.0, trainer => write(&trainer.model.params, &params))
+    }
+
+    /// Trains on the sequences of `order` from `done` on, for about `seconds`.
+    #[allow(clippy::too_many_arguments)]
+    fn train(
+        &mut self,
+        py: Python<'_>,
+        data: &PyDataset,
+        order: PyReadonlyArray1<'_, u64>,
+        batch_size: usize,
+        done: usize,
+        loss_sum: f64,
+        seconds: f64,
+    ) -> PyResult<PyProgress> {
+        let order: Vec<usize> = order.as_slice()?.iter().map(|&n| n as usize).collect();
+        let progress = Progress { done, loss_sum, diverged: false };
+        let until = until(seconds);
+        let Progress { done, loss_sum, diverged } = each!(&mut self.0, trainer => {
+            data.with(py, |data| trainer.train(data, &order, batch_size, progress, until))
+        })?;
+        Ok((done, loss_sum, diverged))
+    }
+
+    /// Evaluates the sequences from `done` on, for about `seconds`.
+    fn evaluate(
+        &mut self,
+        py: Python<'_>,
+        data: &PyDataset,
+        done: usize,
+        loss_sum: f64,
+        seconds: f64,
+    ) -> PyResult<PyProgress> {
+        let progress = Progress { done, loss_sum, diverged: false };
+        let until = until(seconds);
+        let Progress { done, loss_sum, diverged } = each!(&mut self.0, trainer => {
+            data.with(py, |data| trainer.evaluate_until(data, progress, until))
+        })?;
+        Ok((done, loss_sum, diverged))
+    }
+
+    /// The outputs for every step of every sequence, (sum of T, F).
+    fn predict<'py>(&mut self, py: Python<'py>, data: &PyDataset) -> PyResult<Bound<'py, PyAny>> {
+        each!(&mut self.0, trainer => {
+            let outputs = data.with(py, |data| trainer.model.predict(data))?;
+            let features = trainer.model.out_features();
+            let rows = outputs.len() / features;
+            Ok(PyArray1::from_vec(py, outputs).reshape([rows, features])?.into_any())
+        })
+    }
+}
+
+fn trainer<E: Number>(
+    layers: Vec<crate::nn::Layer>,
+    params: &[Bound<'_, PyAny>],
+    loss: Loss,
+    optimizer: Optimizer,
+    clip_norm: Option<f64>,
+) -> PyResult<Trainer<E>> {
+    let mut model = Sequential::<E>::new(layers)?;
+    let mut rest = &mut model.params[..];
+    for array in params {
+        let array = array.extract::<PyReadonlyArray1<'_, E>>()?;
+        let (to, after) = rest.split_at_mut(checked(array.as_slice()?.len(), rest.len())?);
+        to.copy_from_slice(array.as_slice()?);
+        rest = after;
+    }
+    checked(rest.len(), 0)?;
+    Ok(Trainer::new(model, loss, optimizer, clip_norm)?)
+}
+
+fn write<E: Number>(mut from: &[E], params: &[Bound<'_, PyAny>]) -> PyResult<()> {
+    for array in params {
+        let mut array = array.cast::<PyArray1<E>>()?.readwrite();
+        let to = array.as_slice_mut()?;
+        let (values, after) = from.split_at(checked(to.len(), from.len())?);
+        to.copy_from_slice(values);
+        from = after;
+    }
+    Ok(())
+}
+
+fn checked(len: usize, available: usize) -> PyResult<usize> {
+    if len > available {
+        return Err(PyValueError::new_err("the parameters do not fit the layers"));
+    }
+    Ok(len)
+}

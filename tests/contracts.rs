@@ -1,0 +1,244 @@
+//! What users may rely on: true gradients, the same bits for any number of threads, rows that do not
+//! know of each other, time that can be split, and IEEE's NaN and infinity.
+
+mod common;
+
+use bptt::cell::{Cell, Lstm, Nonlinearity, Rnn};
+use bptt::reference::{self, Inputs, Oracle, Outputs, Sizes};
+use bptt::simd::Level;
+use bptt::{Recurrent, Seq, SeqMut, Shape, State, Tape, set_num_threads};
+use common::{kernels, oracle, problem};
+
+const TANH: Rnn = Rnn { nonlinearity: Nonlinearity::Tanh };
+const RELU: Rnn = Rnn { nonlinearity: Nonlinearity::Relu };
+
+/// The gradient of `sum(outputs * d)` against central differences of the oracle, all inputs.
+fn gradcheck<C: Cell + Oracle>(cell: C) {
+    for (seed, hidden) in [(1, 1), (2, 3), (3, 17)] {
+        let sizes = Sizes { steps: 4, rows: 3, input: 2, hidden, bias: true };
+        let layer = Recurrent::with_cell(cell, 2, hidden, true).unwrap();
+        let (inputs, d) = problem::<C>(sizes, C::HAS_C, seed);
+        let (_, analytic) = kernels::<f64, C>(&layer, sizes, &inputs, &d);
+        let fields: [fn(&mut Inputs) -> &mut Vec<f64>; 4] =
+            [|i| &mut i.params, |i| &mut i.x, |i| &mut i.h, |i| &mut i.c];
+        for field in fields {
+            let gradient = field(&mut analytic.clone()).clone();
+            let scale = gradient.iter().fold(1e-2, |m: f64, g| m.max(g.abs()));
+            for index in 0..gradient.len() {
+                let loss = |shift: f64| {
+                    let mut inputs = inputs.clone();
+                    field(&mut inputs)[index] += shift;
+                    let (out, _) = oracle_forward(&cell, sizes, &inputs);
+                    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+                    dot(&out.y, &d.y) + dot(&out.h, &d.h) + dot(&out.c, &d.c)
+                };
+                // Fourth-order differences.
+                let step = 1e-3;
+                let slope = (8.0 * (loss(step) - loss(-step)) - (loss(2.0 * step) - loss(-2.0 * step)))
+                    / (12.0 * step);
+                let error = (slope - gradient[index]).abs() / scale;
+                assert!(error <= 1e-6, "relative error {error:e} at {index} of {sizes:?}");
+            }
+        }
+    }
+}
+
+fn oracle_forward<C: Oracle>(cell: &C, sizes: Sizes, inputs: &Inputs) -> (Outputs, ()) {
+    let mut inputs = inputs.clone();
+    let has_c = !inputs.c.is_empty();
+    inputs.c.resize(sizes.rows * sizes.hidden, 0.0);
+    let mut out = reference::forward(cell, sizes, &inputs);
+    if !has_c {
+        out.c.clear();
+    }
+    (out, ())
+}
+
+#[test]
+fn gradcheck_lstm() {
+    gradcheck(Lstm);
+}
+
+#[test]
+fn gradcheck_rnn() {
+    gradcheck(TANH);
+}
+
+fn bits(results: &(Outputs, Inputs)) -> Vec<u64> {
+    let (o, i) = results;
+    [&o.y, &o.h, &o.c, &i.params, &i.x, &i.h, &i.c]
+        .into_iter()
+        .flat_map(|array| array.iter().map(|x| x.to_bits()))
+        .collect()
+}
+
+/// One test for the number of threads, because it is global. Large enough for several tasks.
+#[test]
+fn the_same_bits_for_1_to_8_threads_and_every_repetition() {
+    fn check<C: Cell + Oracle>(cell: C) {
+        let sizes = Sizes { steps: 7, rows: 53, input: 40, hidden: 100, bias: true };
+        let layer = Recurrent::with_cell(cell, 40, 100, true).unwrap();
+        let (inputs, d) = problem::<C>(sizes, C::HAS_C, 5);
+        for level in Level::available() {
+            level.scope(|| {
+                set_num_threads(1).unwrap();
+                let single = bits(&kernels::<f32, C>(&layer, sizes, &inputs, &d));
+                let double = bits(&kernels::<f64, C>(&layer, sizes, &inputs, &d));
+                for threads in 1..=8 {
+                    set_num_threads(threads).unwrap();
+                    for _ in 0..2 {
+                        let got = bits(&kernels::<f32, C>(&layer, sizes, &inputs, &d));
+                        assert!(got == single, "f32, {threads} threads, {level:?}");
+                        let got = bits(&kernels::<f64, C>(&layer, sizes, &inputs, &d));
+                        assert!(got == double, "f64, {threads} threads, {level:?}");
+                    }
+                }
+            });
+        }
+    }
+    check(Lstm);
+    check(TANH);
+}
+
+/// Row b of a (T, B, F) array as (T, 1, F).
+fn row(array: &[f64], steps: usize, rows: usize, b: usize) -> Vec<f64> {
+    let width = array.len() / (steps * rows);
+    (0..steps).flat_map(|t| array[(t * rows + b) * width..][..width].to_vec()).collect()
+}
+
+#[test]
+fn a_rows_results_do_not_depend_on_the_rows_beside_it() {
+    fn check<C: Cell + Oracle>(cell: C) {
+        let sizes = Sizes { steps: 3, rows: 13, input: 5, hidden: 33, bias: true };
+        let layer = Recurrent::with_cell(cell, 5, 33, true).unwrap();
+        let (inputs, d) = problem::<C>(sizes, C::HAS_C, 6);
+        for level in Level::available() {
+            let run = |sizes, inputs: &Inputs, d: &Outputs| {
+                level.scope(|| kernels::<f32, C>(&layer, sizes, inputs, d))
+            };
+            let (all, all_grads) = run(sizes, &inputs, &d);
+            for b in 0..13 {
+                let one = |array: &[f64], steps| match array.len() {
+                    0 => vec![],
+                    _ => row(array, steps, 13, b),
+                };
+                let inputs = Inputs {
+                    params: inputs.params.clone(),
+                    x: one(&inputs.x, 3),
+                    h: one(&inputs.h, 1),
+                    c: one(&inputs.c, 1),
+                };
+                let d = Outputs { y: one(&d.y, 3), h: one(&d.h, 1), c: one(&d.c, 1) };
+                let (alone, grads) = run(Sizes { rows: 1, ..sizes }, &inputs, &d);
+                assert_eq!(alone.y, one(&all.y, 3), "y of row {b}, {level:?}");
+                assert_eq!(alone.c, one(&all.c, 1), "c of row {b}, {level:?}");
+                assert_eq!(grads.x, one(&all_grads.x, 3), "dx of row {b}, {level:?}");
+                assert_eq!(grads.h, one(&all_grads.h, 1), "dh of row {b}, {level:?}");
+            }
+        }
+    }
+    check(Lstm);
+    check(RELU);
+}
+
+#[test]
+fn two_halves_with_the_state_carried_over_are_the_whole() {
+    let sizes = Sizes { steps: 8, rows: 4, input: 3, hidden: 20, bias: true };
+    let layer = Recurrent::with_cell(Lstm, 3, 20, true).unwrap();
+    let (inputs, d) = problem::<Lstm>(sizes, true, 7);
+    let (whole, _) = kernels::<f32, Lstm>(&layer, sizes, &inputs, &d);
+    let half = |x: &[f64], h: &[f64], c: &[f64]| {
+        let sizes = Sizes { steps: 4, ..sizes };
+        let inputs = Inputs { params: inputs.params.clone(), x: x.into(), h: h.into(), c: c.into() };
+        let d = Outputs { y: vec![0.0; 4 * 4 * 20], ..d.clone() };
+        kernels::<f32, Lstm>(&layer, sizes, &inputs, &d).0
+    };
+    let first = half(&inputs.x[..4 * 4 * 3], &inputs.h, &inputs.c);
+    let second = half(&inputs.x[4 * 4 * 3..], &first.h, &first.c);
+    assert_eq!([first.y, second.y].concat(), whole.y);
+    assert_eq!((second.h, second.c), (whole.h, whole.c));
+}
+
+#[test]
+fn nan_and_infinity_stay_in_their_row_and_go_through_as_ieee_says() {
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        // 17 units: padding lanes see infinity times a padding weight of zero.
+        let sizes = Sizes { steps: 3, rows: 7, input: 2, hidden: 17, bias: true };
+        let layer = Recurrent::with_cell(Lstm, 2, 17, true).unwrap();
+        let (inputs, d) = problem::<Lstm>(sizes, true, 8);
+        let mut hit = inputs.clone();
+        hit.x[(7 + 4) * 2] = bad; // step 1, row 4
+        for level in Level::available() {
+            level.scope(|| {
+                let (good, good_grads) = kernels::<f32, Lstm>(&layer, sizes, &inputs, &d);
+                let (got, grads) = kernels::<f32, Lstm>(&layer, sizes, &hit, &d);
+                let (want, want_grads) = oracle(&Lstm, sizes, &hit, &d);
+                for b in 0..7 {
+                    let y = row(&got.y, 3, 7, b);
+                    let dx = row(&grads.x, 3, 7, b);
+                    if b != 4 {
+                        assert_eq!(y, row(&good.y, 3, 7, b), "row {b} of y, {bad}, {level:?}");
+                        assert_eq!(dx, row(&good_grads.x, 3, 7, b), "row {b} of dx, {bad}");
+                        continue;
+                    }
+                    let pairs = y.iter().zip(row(&want.y, 3, 7, b));
+                    let pairs = pairs.chain(dx.iter().zip(row(&want_grads.x, 3, 7, b)));
+                    for (got, want) in pairs {
+                        assert_eq!(got.is_nan(), want.is_nan(), "{got} for {want}, {bad}, {level:?}");
+                        assert!(got.is_nan() || (got - want).abs() < 1e-5, "{got} for {want}");
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn both_array_layouts_give_the_same_bits() {
+    let (steps, rows, input, hidden) = (5, 3, 4, 19);
+    let layer = Recurrent::with_cell(TANH, input, hidden, true).unwrap();
+    let sizes = Sizes { steps, rows, input, hidden, bias: true };
+    let (inputs, _) = problem::<Rnn>(sizes, false, 9);
+    let run = |x: &[f64], x_shape, y_shape| {
+        let mut y = vec![0.0; steps * rows * hidden];
+        let mut state = State::zeros(&layer, rows);
+        let (x, out) = (Seq::new(x, x_shape).unwrap(), SeqMut::new(&mut y, y_shape).unwrap());
+        layer.forward(&inputs.params, x, &mut state, out, &mut Tape::for_inference()).unwrap();
+        y
+    };
+    let time_major =
+        run(&inputs.x, Shape::time_major(steps, rows, input), Shape::time_major(steps, rows, hidden));
+    let x: Vec<f64> = (0..rows).flat_map(|b| row(&inputs.x, steps, rows, b)).collect();
+    let batch_major =
+        run(&x, Shape::batch_major(steps, rows, input), Shape::batch_major(steps, rows, hidden));
+    let want: Vec<f64> = (0..rows).flat_map(|b| row(&time_major, steps, rows, b)).collect();
+    assert_eq!(batch_major, want);
+}
+
+#[test]
+fn a_tape_serves_one_backward_pass_of_its_own_sizes() {
+    use bptt::Gradients;
+    let layer = Recurrent::with_cell(TANH, 2, 3, false).unwrap();
+    let params = vec![0.1; layer.parameter_len()];
+    let (x, dy, mut y) = (vec![1.0; 8], vec![1.0; 12], vec![0.0; 12]);
+    let (x_shape, y_shape) = (Shape::time_major(2, 2, 2), Shape::time_major(2, 2, 3));
+    let x = Seq::new(&x, x_shape).unwrap();
+    let mut tape = Tape::new();
+    let mut state = State::zeros(&layer, 2);
+    let out = SeqMut::new(&mut y, y_shape).unwrap();
+    layer.forward(&params, x, &mut state, out, &mut tape).unwrap();
+    let y = Seq::new(&y, y_shape).unwrap();
+    let dy = Seq::new(&dy, y_shape).unwrap();
+    let mut grads = vec![0.0; params.len()];
+    let mut back = |x: Seq<'_, f64>, y, dy, tape: &mut Tape<f64>, rows: usize| {
+        let mut dstate = State::zeros(&layer, rows);
+        let gradients = Gradients { params: &mut grads, x: None };
+        layer.backward(&params, x, y, tape, dy, &mut dstate, gradients).map_err(|e| e.to_string())
+    };
+    let other = back(x.rows(0, 1), y.rows(0, 1), dy.rows(0, 1), &mut tape, 1).unwrap_err();
+    assert!(other.contains("another pass"), "{other}");
+    assert!(tape.is_recorded());
+    back(x, y, dy, &mut tape, 2).unwrap();
+    let again = back(x, y, dy, &mut tape, 2).unwrap_err();
+    assert!(again.contains("no recording"), "{again}");
+}

@@ -1,0 +1,212 @@
+"""bptt against the real PyTorch on random layers: outputs, final states and every gradient.
+
+One seed is one configuration. Its options walk through every combination, its sizes, weights and
+data are drawn. In float32 both libraries are also held against torch in float64 on the very same
+inputs, because two float32 results can agree within a tolerance while one is much the worse.
+"""
+
+import functools
+import itertools
+from collections import defaultdict
+from dataclasses import dataclass
+
+import bptt
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
+
+SEEDS = range(360)
+# Every combination of these turns up five times in 360 seeds: 3 x 2 x 2 x 3 x 2 = 72.
+OPTIONS = list(
+    itertools.product(
+        ("LSTM", "RNN tanh", "RNN relu"),
+        ("float32", "float64"),
+        (True, False),  # bias
+        ("time", "batch", "one"),  # x: (T, B, I), (B, T, I) or (T, I)
+        (True, False),  # initial state given
+    )
+)
+AWKWARD = (1, 7, 8, 15, 16, 17, 33, 50, 64, 65)
+# Of the largest magnitude in the array.
+TOLERANCE = {"float64": 1e-11, "float32": 2e-5}
+EPSILON = float(np.finfo(np.float32).eps)
+
+
+@dataclass
+class Case:
+    """A layer's options and the arrays that go into it."""
+
+    cell: str
+    dtype: str
+    sizes: tuple  # I, H
+    options: dict
+    weights: dict
+    x: np.ndarray
+    state: tuple | None
+    dy: np.ndarray
+    dstate: tuple | None
+    state_shape: tuple
+
+    @property
+    def states(self):
+        """The letters of the states."""
+        return "hc" if self.cell == "LSTM" else "h"
+
+
+def draw(seed):
+    """The configuration of a seed."""
+    kind, dtype, bias, layout, with_state = OPTIONS[seed % len(OPTIONS)]
+    rng = np.random.default_rng([2026, seed])
+    cell, _, nonlinearity = kind.partition(" ")
+    T, B, I = (int(rng.integers(1, top + 1)) for top in (12, 9, 40))  # noqa: E741
+    H = int(rng.choice(AWKWARD) if rng.random() < 0.6 else rng.integers(1, 71))
+    gates = 4 if cell == "LSTM" else 1
+
+    def normal(shape, scale=1.0):
+        return (scale * rng.standard_normal(shape)).astype(dtype)
+
+    shapes = {"weight_ih_l0": (gates * H, I), "weight_hh_l0": (gates * H, H)}
+    if bias:
+        shapes |= {"bias_ih_l0": (gates * H,), "bias_hh_l0": (gates * H,)}
+    options = {"bias": bias, "batch_first": layout == "batch"}
+    if nonlinearity:
+        options["nonlinearity"] = nonlinearity
+    bound = H**-0.5
+    weights = {k: rng.uniform(-bound, bound, shape).astype(dtype) for k, shape in shapes.items()}
+    lead = {"time": (T, B), "batch": (B, T), "one": (T,)}[layout]
+    state_shape = (1, H) if layout == "one" else (1, B, H)
+    states = 2 if cell == "LSTM" else 1
+    # Independently of the state, half of the cases have no gradient at the end.
+    with_dstate = rng.random() < 0.5
+    return Case(
+        cell=cell,
+        dtype=dtype,
+        sizes=(I, H),
+        options=options,
+        weights=weights,
+        x=normal((*lead, I)),
+        state=tuple(normal(state_shape, 0.5) for _ in range(states)) if with_state else None,
+        dy=normal((*lead, H)),
+        dstate=tuple(normal(state_shape) for _ in range(states)) if with_dstate else None,
+        state_shape=state_shape,
+    )
+
+
+def named(case, y, final, dx, dinitial, gradients):
+    """One flat dict of everything that is compared."""
+    result = {"y": y, "dx": dx}
+    for s, value, gradient in zip(case.states, final, dinitial, strict=True):
+        result |= {f"{s}_n": value, f"d{s}0": gradient}
+    return result | {f"d.{name}": gradients[name] for name in case.weights}
+
+
+def run_bptt(case):
+    """Forward and backward in bptt; inference too, under names of its own."""
+    layer = getattr(bptt, case.cell)(*case.sizes, dtype=case.dtype, **case.options)
+    layer.load_state_dict(case.weights)
+    y, final, tape = layer.forward(case.x, case.state)
+    dx, dinitial, gradients = layer.backward(tape, case.dy, case.dstate)
+    assert set(gradients) == set(case.weights)
+    result = named(case, y, final, dx, dinitial, gradients)
+    y, final = layer(case.x, case.state)
+    inference = {"y": y} | {f"{s}_n": v for s, v in zip(case.states, final, strict=True)}
+    return result, inference
+
+
+def run_torch(case, dtype):
+    """Forward and backward in torch, with the inputs converted to dtype."""
+    module = getattr(torch.nn, case.cell)(*case.sizes, dtype=getattr(torch, dtype), **case.options)
+    module.load_state_dict({k: torch.from_numpy(w) for k, w in case.weights.items()})
+
+    def tensor(values):
+        return torch.tensor(values.astype(dtype))
+
+    x = tensor(case.x).requires_grad_()
+    # Zeros of our own where no state is given, so that their gradient can be asked for.
+    state = case.state or [np.zeros(case.state_shape, dtype) for _ in case.states]
+    initial = tuple(tensor(s).requires_grad_() for s in state)
+    y, final = module(x, initial if case.cell == "LSTM" else initial[0])
+    final = final if case.cell == "LSTM" else (final,)
+    outputs, seeds = [y], [tensor(case.dy)]
+    if case.dstate is not None:
+        outputs += final
+        seeds += [tensor(d) for d in case.dstate]
+    parameters = dict(module.named_parameters())
+    dx, *rest = torch.autograd.grad(outputs, [x, *initial, *parameters.values()], seeds)
+    n = len(initial)
+    gradients = dict(zip(parameters, rest[n:], strict=True))
+    result = named(case, y, final, dx, rest[:n], gradients)
+    return {name: value.detach().numpy() for name, value in result.items()}
+
+
+def worst(actual, expected):
+    """The largest error, relative to the largest magnitude. A NaN stays NaN and fails any bound."""
+    return np.abs(actual - expected).max() / (np.abs(expected).max() or 1.0)
+
+
+def mean(actual, expected):
+    """The mean error in float32 epsilons, relative to the largest magnitude."""
+    return np.abs(actual - expected).mean() / (np.abs(expected).max() or 1.0) / EPSILON
+
+
+@functools.cache
+def errors(seed):
+    """Of one float32 configuration: {name: (bptt's mean error, torch's)} against float64."""
+    case = draw(seed)
+    exact, ours, theirs = run_torch(case, "float64"), run_bptt(case)[0], run_torch(case, "float32")
+    return {name: (mean(ours[name], e), mean(theirs[name], e)) for name, e in exact.items()}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_parity(seed):
+    case = draw(seed)
+    before = {name: w.copy() for name, w in case.weights.items()} | {"x": case.x.copy()}
+    (found, inference), expected = run_bptt(case), run_torch(case, case.dtype)
+    for name, actual in [*found.items(), *inference.items()]:
+        wanted = expected[name]
+        assert actual.shape == wanted.shape, name
+        assert actual.dtype == wanted.dtype, name
+        error = worst(actual, wanted)
+        assert error <= TOLERANCE[case.dtype], f"{name}: relative error {error:.2e}"
+    for name, kept in before.items():
+        np.testing.assert_array_equal(case.x if name == "x" else case.weights[name], kept)
+
+
+def test_relu_has_no_gradient_at_zero():
+    """Torch takes 0 there, and zeros are common: a blank input to a layer without bias."""
+    shapes = {"weight_ih_l0": (9, 3), "weight_hh_l0": (9, 9)}
+    case = Case(
+        cell="RNN",
+        dtype="float64",
+        sizes=(3, 9),
+        options={"bias": False, "nonlinearity": "relu"},
+        weights={name: np.ones(shape) for name, shape in shapes.items()},
+        x=np.zeros((4, 2, 3)),
+        state=None,
+        dy=np.ones((4, 2, 9)),
+        dstate=None,
+        state_shape=(1, 2, 9),
+    )
+    found, expected = run_bptt(case)[0], run_torch(case, "float64")
+    for name, wanted in expected.items():
+        np.testing.assert_array_equal(found[name], wanted, err_msg=name)
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "RNN"])
+def test_mean_error_is_no_larger_than_torchs(cell, report):
+    """Over all float32 configurations, against torch in float64 on the same inputs."""
+    collected = defaultdict(list)
+    for seed in SEEDS:
+        kind, dtype, *_ = OPTIONS[seed % len(OPTIONS)]
+        if kind.startswith(cell) and dtype == "float32":
+            for name, pair in errors(seed).items():
+                collected[name].append(pair)
+    ours, theirs = np.mean([pair for pairs in collected.values() for pair in pairs], axis=0)
+    report.append(f"{cell}: mean error in eps, bptt {ours:.4f}, torch {theirs:.4f}")
+    means = {name: np.mean(pairs, axis=0) for name, pairs in collected.items()}
+    report.extend(f"  {name:14} bptt {a:.4f}  torch {b:.4f}" for name, (a, b) in means.items())
+    assert ours <= 1.1 * theirs
+    for name, (a, b) in means.items():
+        assert a <= 2 * b + 0.1, f"{name}: {a:.4f} eps, torch {b:.4f}"

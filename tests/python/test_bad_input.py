@@ -1,0 +1,247 @@
+"""Bad input: an error that says what was given and what is accepted, and nothing changed."""
+
+import numpy as np
+import pytest
+
+import bptt
+
+NAN, INF = float("nan"), float("inf")
+X, Y = np.zeros((4, 5, 2)), np.zeros((4, 5, 1))
+
+
+def lstm():
+    return bptt.LSTM(2, 3, rng=0)
+
+
+def model():
+    return bptt.Sequential(bptt.LSTM(2, 3, rng=0), bptt.Linear(3, 1, rng=0))
+
+
+def tokens():
+    return bptt.Sequential(bptt.OneHot(3), bptt.RNN(3, 4, rng=0), bptt.Linear(4, 3, rng=0))
+
+
+def fit(m, x=X, y=Y, **settings):
+    defaults = {"loss": "mse", "optimizer": bptt.SGD(0.1), "batch_size": 2, "progress": False}
+    return m.fit(x, y, **(defaults | settings))
+
+
+def fit_tokens(x, y, **settings):
+    return fit(tokens(), x, y, **({"loss": "cross_entropy"} | settings))
+
+
+CONSTRUCTORS = {
+    "zero input": (lambda: bptt.LSTM(0, 3), ValueError, "input_size must be at least 1, got 0"),
+    "negative hidden": (lambda: bptt.RNN(2, -3), ValueError, "hidden_size must be at least 1"),
+    "fractional size": (lambda: bptt.LSTM(2.5, 3), TypeError, "whole number, got 2.5"),
+    "text size": (lambda: bptt.LSTM("2", 3), TypeError, "whole number"),
+    "bool size": (lambda: bptt.LSTM(True, 3), TypeError, "whole number"),
+    "huge": (lambda: bptt.LSTM(2**40, 2**40), ValueError, "fit in memory"),
+    "bias": (lambda: bptt.LSTM(2, 3, bias=1), TypeError, "True or False"),
+    "dtype": (lambda: bptt.LSTM(2, 3, dtype="float16"), TypeError, "float32 or float64"),
+    "dtype nonsense": (lambda: bptt.LSTM(2, 3, dtype="x"), TypeError, "float32 or float64"),
+    "rng": (lambda: bptt.LSTM(2, 3, rng="x"), TypeError, "rng must be"),
+    "rng negative": (lambda: bptt.LSTM(2, 3, rng=-1), ValueError, "rng must be"),
+    "nonlinearity": (lambda: bptt.RNN(2, 3, nonlinearity="x"), ValueError, '"tanh" or "relu"'),
+    "linear": (lambda: bptt.Linear(3, 0), ValueError, "out_features must be at least 1"),
+    "one hot": (lambda: bptt.OneHot(0), ValueError, "classes must be at least 1"),
+    "no layers": (lambda: bptt.Sequential(), ValueError, "at least one layer"),
+    "not a layer": (lambda: bptt.Sequential(3), TypeError, "must be a bptt layer"),
+    "sizes": (
+        lambda: bptt.Sequential(bptt.LSTM(2, 3), bptt.Linear(4, 1)),
+        ValueError,
+        "layer 0 gives 3 features, layer 1 takes 4",
+    ),
+    "one hot late": (
+        lambda: bptt.Sequential(bptt.LSTM(2, 3), bptt.OneHot(3)),
+        ValueError,
+        "first layer",
+    ),
+    "dtypes": (
+        lambda: bptt.Sequential(bptt.LSTM(2, 3), bptt.Linear(3, 1, dtype="float64")),
+        ValueError,
+        "one dtype",
+    ),
+    "threads": (lambda: bptt.set_num_threads(0), ValueError, "between 1 and 1024"),
+}
+
+CALLS = {
+    "rank": (lambda: lstm()(np.zeros((2, 2, 2, 2))), ValueError, r"\(T, B, I\) or \(T, I\)"),
+    "scalar": (lambda: lstm()(3.0), ValueError, "must be"),
+    "features": (lambda: lstm()(np.zeros((5, 4, 3))), ValueError, "2 features .* got shape"),
+    "complex": (lambda: lstm()(np.zeros((5, 4, 2), complex)), TypeError, "complex128"),
+    "strings": (lambda: lstm()([["a", "b"]]), TypeError, "real numbers"),
+    "objects": (lambda: lstm()(np.zeros((5, 4, 2), object)), TypeError, "object"),
+    "ragged": (lambda: lstm()([[1.0, 2.0], [1.0]]), ValueError, "x cannot be made an array"),
+    "state alone": (lambda: lstm()(np.zeros((5, 4, 2)), np.zeros((1, 4, 3))), ValueError, r"\(h, c\)"),
+    "state count": (
+        lambda: lstm()(np.zeros((5, 4, 2)), (np.zeros((1, 4, 3)),)),
+        ValueError,
+        "got 1 items",
+    ),
+    "state shape": (
+        lambda: lstm()(np.zeros((5, 4, 2)), (np.zeros((1, 4, 3)), np.zeros((4, 3)))),
+        ValueError,
+        r"state c must have shape \(1, 4, 3\), got \(4, 3\)",
+    ),
+    "state batch": (
+        lambda: lstm()(np.zeros((5, 4, 2)), (np.zeros((1, 5, 3)), np.zeros((1, 5, 3)))),
+        ValueError,
+        "state h must have shape",
+    ),
+    "dy shape": (
+        lambda: (m := lstm()).backward(m.forward(np.zeros((5, 4, 2)))[2], np.zeros((5, 4, 2))),
+        ValueError,
+        r"shape of y, \(5, 4, 3\), got \(5, 4, 2\)",
+    ),
+    "no tape": (lambda: lstm().backward(None, np.zeros((5, 4, 3))), TypeError, "come from forward"),
+    "another's tape": (
+        lambda: lstm().backward(lstm().forward(np.zeros((5, 4, 2)))[2], np.zeros((5, 4, 3))),
+        ValueError,
+        "another layer",
+    ),
+    "linear": (lambda: bptt.Linear(3, 2)(np.zeros((5, 2))), ValueError, "3 features"),
+    "one hot": (lambda: bptt.OneHot(3)([0, 3]), ValueError, "3, which is out of range.* 0 to 2"),
+    "one hot reals": (lambda: bptt.OneHot(3)([0.0]), TypeError, "integer dtype"),
+}
+
+FITS = {
+    "rank": (lambda: fit(model(), X[0]), ValueError, r"\(N, T, 2\)"),
+    "features": (lambda: fit(model(), X[..., :1]), ValueError, "2 features in its last dim.* got 1"),
+    "outputs": (lambda: fit(model(), X, X), ValueError, "y must have 1 features"),
+    "count": (lambda: fit(model(), X, Y[:3]), ValueError, "x has 4 sequences and y has 3"),
+    "steps": (lambda: fit(model(), X, Y[:, :4]), ValueError, r"y\[0\] has 4 steps, x\[0\] has 5"),
+    "empty": (lambda: fit(model(), X[:0], Y[:0]), ValueError, "x is empty"),
+    "empty list": (lambda: fit(model(), [], []), ValueError, "x is empty"),
+    "no steps": (lambda: fit(model(), X[:, :0], Y[:, :0]), ValueError, r"x\[0\] is empty"),
+    "item rank": (lambda: fit(model(), [X[0], X[1, 0]], Y[:2]), ValueError, r"x\[1\] of shape"),
+    "complex": (lambda: fit(model(), X.astype(complex)), TypeError, "complex128"),
+    "strings": (lambda: fit(model(), X.astype(str)), TypeError, "x must hold real numbers"),
+    "lengths": (
+        lambda: fit(model(), [X[0], X[1, :3]], [Y[0], Y[1, :3]]),
+        ValueError,
+        "equally long.*batch_size=1",
+    ),
+    "loss": (lambda: fit(model(), loss="x"), ValueError, '"cross_entropy" or "mse", got \'x\''),
+    "optimizer": (lambda: fit(model(), optimizer="adam"), TypeError, "bptt.SGD or bptt.Adam"),
+    "nan lr": (lambda: fit(model(), optimizer=bptt.SGD(NAN)), ValueError, "lr must be .* got NaN"),
+    "negative lr": (lambda: fit(model(), optimizer=bptt.Adam(-1)), ValueError, "lr must be"),
+    "text lr": (lambda: fit(model(), optimizer=bptt.Adam("1")), TypeError, "lr must be a number"),
+    "momentum": (lambda: fit(model(), optimizer=bptt.SGD(0.1, 1.0)), ValueError, "momentum must be in"),
+    "beta": (lambda: fit(model(), optimizer=bptt.Adam(0.1, (1.0, 0.9))), ValueError, "betas must be in"),
+    "betas": (lambda: fit(model(), optimizer=bptt.Adam(0.1, 0.9)), ValueError, "two numbers"),
+    "eps": (lambda: fit(model(), optimizer=bptt.Adam(0.1, eps=NAN)), ValueError, "eps must be"),
+    "clip": (lambda: fit(model(), clip_norm=NAN), ValueError, "clip_norm must be above 0, got NaN"),
+    "clip zero": (lambda: fit(model(), clip_norm=0), ValueError, "clip_norm must be above 0"),
+    "epochs": (lambda: fit(model(), epochs=-1), ValueError, "epochs must be at least 0"),
+    "epochs real": (lambda: fit(model(), epochs=1.5), TypeError, "epochs must be a whole number"),
+    "batch": (lambda: fit(model(), batch_size=0), ValueError, "batch_size must be at least 1"),
+    "shuffle": (lambda: fit(model(), shuffle="yes"), TypeError, "True or False"),
+    "rng": (lambda: fit(model(), rng="x"), TypeError, "rng must be"),
+    "validation": (lambda: fit(model(), validation=X), ValueError, r"tuple \(x, y\)"),
+    "validation x": (
+        lambda: fit(model(), validation=(X[..., :1], Y)),
+        ValueError,
+        "validation x must have 2 features",
+    ),
+    "token range": (lambda: fit_tokens([[0, 3]], [[0, 1]]), ValueError, "3, which is out of range"),
+    "negative token": (lambda: fit_tokens([[0, -1]], [[0, 1]]), ValueError, "-1, which is out"),
+    "real tokens": (lambda: fit_tokens([[0.0, 1.0]], [[0, 1]]), TypeError, "integer dtype"),
+    "class range": (lambda: fit_tokens([[0, 1]], [[0, 3]]), ValueError, r"y\[0\] has 3"),
+    "token rank": (lambda: fit_tokens(np.zeros((1, 2, 1), int), [[0, 1]]), ValueError, r"\(N, T\)"),
+    "classes for mse": (
+        lambda: fit_tokens([[0, 1]], [[0, 1]], loss="mse"),
+        ValueError,
+        r"y must be an array \(N, T, 3\)",
+    ),
+    "predict": (lambda: model().predict(X[..., :1]), ValueError, "2 features"),
+    "evaluate": (lambda: model().evaluate(X, Y, loss="x"), ValueError, "loss must be"),
+}
+
+STATE_DICTS = {
+    "missing": (lambda d: d.pop("bias_ih_l0"), ValueError, r"missing \['bias_ih_l0'\]"),
+    "unknown": (lambda d: d.update(extra=0), ValueError, r"unknown \['extra'\]"),
+    "shape": (
+        lambda d: d.update(bias_hh_l0=np.zeros(3)),
+        ValueError,
+        r"bias_hh_l0 must have shape \(12,\), got \(3,\)",
+    ),
+    "dtype": (lambda d: d.update(bias_hh_l0=np.zeros(12, complex)), TypeError, "complex128"),
+}
+
+
+@pytest.mark.parametrize("case", [*CONSTRUCTORS.values(), *CALLS.values()], ids=[*CONSTRUCTORS, *CALLS])
+def test_constructors_and_calls(case):
+    work, error, message = case
+    with pytest.raises(error, match=message):
+        work()
+
+
+@pytest.mark.parametrize("case", FITS.values(), ids=FITS)
+def test_fit_predict_evaluate(case, monkeypatch):
+    work, error, message = case
+    made = []
+    for make in (model, tokens):
+        # Keep hold of the model that the case makes, to see that nothing in it changed.
+        monkeypatch.setitem(globals(), make.__name__, lambda make=make: made.append(make()) or made[-1])
+    with pytest.raises(error, match=message):
+        work()
+    monkeypatch.undo()
+    fresh = (tokens if isinstance(made[0].layers[0], bptt.OneHot) else model)().state_dict()
+    for name, array in made[0].state_dict().items():
+        np.testing.assert_array_equal(array, fresh[name])
+
+
+@pytest.mark.parametrize("case", STATE_DICTS.values(), ids=STATE_DICTS)
+def test_state_dicts(case):
+    spoil, error, message = case
+    layer = lstm()
+    given = {name: array + 1 for name, array in layer.state_dict().items()}
+    spoil(given)
+    with pytest.raises(error, match=message):
+        layer.load_state_dict(given)
+    for name, array in lstm().parameters.items():
+        np.testing.assert_array_equal(layer.parameters[name], array)
+
+
+def test_a_state_dict_that_is_no_mapping():
+    with pytest.raises(TypeError, match="maps names to arrays"):
+        lstm().load_state_dict([1, 2])
+
+
+def test_a_tape_serves_once():
+    layer = lstm()
+    y, _, tape = layer.forward(np.zeros((5, 4, 2)))
+    layer.backward(tape, y)
+    with pytest.raises(ValueError, match="used up"):
+        layer.backward(tape, y)
+
+
+def test_a_refused_backward_leaves_the_tape():
+    layer = lstm()
+    y, _, tape = layer.forward(np.zeros((5, 4, 2)))
+    with pytest.raises(ValueError, match="shape of y"):
+        layer.backward(tape, y[:-1])
+    layer.backward(tape, y)
+
+
+def test_a_layer_only_once_in_a_model():
+    layer = bptt.LSTM(3, 3)
+    with pytest.raises(ValueError, match="only once"):
+        bptt.Sequential(layer, layer)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("BPTT_SIMD", "sse9"), ("BPTT_NUM_THREADS", "none"), ("BPTT_NUM_THREADS", "0")]
+)
+def test_environment(name, value):
+    import os
+    import subprocess
+    import sys
+
+    code = "import bptt, numpy; bptt.get_num_threads(); bptt.LSTM(2, 3)(numpy.zeros((5, 4, 2)))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, name: value}, capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert f"ValueError: {name} is" in run.stderr
