@@ -1,1 +1,86 @@
-fn main(){}
+//! Criterion benchmarks with throughput in FLOP/s (criterion prints them as elements): the FMA peak,
+//! the cells alone, an LSTM layer over a sequence, and a whole training step.
+//!
+//! `cargo bench --bench kernels`; `cargo bench --bench share` sets the layers beside the peak instead.
+
+mod common;
+
+use std::time::Duration;
+
+use bptt::simd::Level;
+use bptt::{
+    Dataset, Inputs, LSTM, Layer as ModelLayer, Linear, Loss, Optimizer, Sequential, Targets,
+    Trainer,
+};
+use common::{Layer, Size, peak, peak_flops};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+fn fma_peak(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fma peak f32");
+    let threads = bptt::num_threads().unwrap();
+    for level in Level::available() {
+        group.throughput(Throughput::Elements(peak_flops::<f32>(level, threads)));
+        group.bench_function(level.name(), |b| b.iter(|| peak::<f32>(level, threads)));
+    }
+}
+
+/// Almost nothing but cells: one input feature, one hidden vector.
+fn cell(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("lstm cell");
+    for level in Level::available() {
+        level.scope(|| {
+            let size = Size(20, 256, 1, 16);
+            let mut layer = Layer::<f32>::new(size);
+            group.throughput(Throughput::Elements(size.flops()));
+            group.bench_function(level.name(), |b| b.iter(|| layer.infer()));
+        });
+    }
+}
+
+fn sequence(criterion: &mut Criterion) {
+    let sizes = [Size(16, 1, 4, 50), Size(100, 32, 32, 64), Size(100, 64, 128, 256)];
+    for level in Level::available() {
+        level.scope(|| {
+            let mut group = criterion.benchmark_group(format!("lstm f32 {}", level.name()));
+            for size in sizes {
+                let mut layer = Layer::<f32>::new(size);
+                group.throughput(Throughput::Elements(size.flops()));
+                group.bench_function(BenchmarkId::new("infer", size), |b| b.iter(|| layer.infer()));
+                group.throughput(Throughput::Elements(3 * size.flops()));
+                group.bench_function(BenchmarkId::new("train", size), |b| b.iter(|| layer.train()));
+            }
+        });
+    }
+}
+
+/// Forward, loss, backward and Adam of the lab's part 4: LSTM(1, 50), Linear(50, 1), 8 x 4 steps.
+fn training_step(criterion: &mut Criterion) {
+    let (steps, rows, hidden) = (4, 8, 50);
+    let lstm = LSTM::new(1, hidden, true).unwrap();
+    let linear = Linear::new(hidden, 1, true).unwrap();
+    let layers = vec![ModelLayer::LSTM(lstm), ModelLayer::Linear(linear)];
+    let mut model = Sequential::<f32>::new(layers).unwrap();
+    for (i, p) in model.params.iter_mut().enumerate() {
+        *p = 0.1 * (i as f32 * 0.7).sin();
+    }
+    let x: Vec<f32> = (0..steps * rows).map(|i| (i as f32 * 0.3).sin()).collect();
+    let offsets: Vec<usize> = (0..=rows).map(|row| row * steps).collect();
+    let data = Dataset::new(Inputs::Features(&x), Targets::Values(&x), &offsets).unwrap();
+    let order: Vec<usize> = (0..rows).collect();
+    let optimizer = Optimizer::adam(1e-4).unwrap();
+    let mut trainer = Trainer::new(model, Loss::MeanSquaredError, optimizer, None).unwrap();
+    let flops = 3 * Size(steps, rows, 1, hidden).flops();
+    let mut group = criterion.benchmark_group("training step");
+    group.throughput(Throughput::Elements(flops));
+    group.bench_function("lab part 4", |b| b.iter(|| trainer.step(&data, &order).unwrap()));
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = fma_peak, cell, sequence, training_step
+}
+criterion_main!(benches);

@@ -51,7 +51,11 @@ fn table<E: Element>(level: Level, threads: usize, rounds: usize) {
             measure(2 * index + 1, 3 * size.flops(), &mut || layer.train());
         }
     }
-    println!("\nLSTM {}, {}, {threads} threads, {rounds} rounds; share of the FMA peak", E::NAME, level.name());
+    println!(
+        "\nLSTM {}, {}, {threads} threads, {rounds} rounds; share of the FMA peak",
+        E::NAME,
+        level.name()
+    );
     println!("{:<16} {:>9} {:>9}", "T,B,I,H", "infer", "train");
     for (size, shares) in SIZES.iter().zip(shares.chunks(2)) {
         println!("{size:<16} {:>8.1}% {:>8.1}%", median(&shares[0]), median(&shares[1]));

@@ -271,7 +271,7 @@ impl<'a, E> Rows<'a, E> {
 
     /// How many rows.
     #[inline(always)]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rows
     }
 
@@ -318,7 +318,7 @@ impl<'a, E> RowsMut<'a, E> {
 
     /// How many rows.
     #[inline(always)]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rows
     }
 
@@ -359,7 +359,7 @@ mod tests {
         for len in [0, 1, 15, 16, 1000] {
             let buffer = Buffer::<f32>::zeros(len);
             assert_eq!(buffer.len(), len);
-            assert!(len == 0 || buffer.as_ptr() as usize % ALIGN == 0);
+            assert!(len == 0 || (buffer.as_ptr() as usize).is_multiple_of(ALIGN));
             assert!(buffer.iter().all(|&x| x == 0.0));
         }
     }
@@ -368,10 +368,9 @@ mod tests {
     fn both_layouts_address_the_same_numbers() {
         let (steps, rows, features) = (3, 2, 4);
         let mut data: Vec<f64> = (0..24).map(f64::from).collect();
-        for shape in [
-            Shape::time_major(steps, rows, features),
-            Shape::batch_major(steps, rows, features),
-        ] {
+        for shape in
+            [Shape::time_major(steps, rows, features), Shape::batch_major(steps, rows, features)]
+        {
             let view = Seq::new(&data, shape).unwrap();
             for t in 0..steps {
                 for b in 0..rows {

@@ -5,6 +5,7 @@ pub mod cell;
 mod error;
 mod math;
 mod nn;
+mod outer;
 mod panel;
 mod parallel;
 #[cfg(feature = "python")]

@@ -45,13 +45,8 @@ impl Coefficients for f32 {
     const LN2_LOW: f32 = -2.121_944_4e-4;
     const EXP_LIMIT: f32 = 87.0;
     const TANH_LIMIT: f32 = 9.1;
-    const EXPM1: &'static [f32] = &[
-        0.001_388_251_9,
-        0.008_366_521,
-        0.041_667_2,
-        0.166_665_44,
-        0.499_999_98,
-    ];
+    const EXPM1: &'static [f32] =
+        &[0.001_388_251_9, 0.008_366_521, 0.041_667_2, 0.166_665_44, 0.499_999_98];
 }
 
 impl Coefficients for f64 {
@@ -65,7 +60,7 @@ impl Coefficients for f64 {
     const TANH_LIMIT: f64 = 19.1;
     const EXPM1: &'static [f64] = &[
         2.505_377_535_746_571_3e-8,
-        2.762_603_823_476_544_5e-7,
+        2.762_603_823_476_544e-7,
         2.755_740_751_954_252e-6,
         2.480_150_527_282_214e-5,
         1.984_126_971_900_550_3e-4,
@@ -145,11 +140,9 @@ mod tests {
 
     /// Largest relative error of the three functions over a grid, in units of the type's epsilon.
     fn worst<E: Element>(level: Level, epsilon: f64, limit: f64) -> [f64; 3] {
-        let functions: [fn(f64) -> f64; 3] =
-            [f64::exp, |x| 1.0 / (1.0 + (-x).exp()), f64::tanh];
-        let mut grid: Vec<E> = (-40_000..=40_000)
-            .map(|i| E::from_f64(f64::from(i) / 40_000.0 * limit))
-            .collect();
+        let functions: [fn(f64) -> f64; 3] = [f64::exp, |x| 1.0 / (1.0 + (-x).exp()), f64::tanh];
+        let mut grid: Vec<E> =
+            (-40_000..=40_000).map(|i| E::from_f64(f64::from(i) / 40_000.0 * limit)).collect();
         grid.extend((-300..0).map(|e| E::from_f64(1.1 * 2f64.powi(e).max(1e-30))));
         let mut out = vec![E::ZERO; grid.len()];
         let mut errors = [0.0; 3];

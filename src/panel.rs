@@ -15,8 +15,9 @@
 //! 4. In a gated matrix, the gates of a vector of hidden units lie in neighbouring panels, a group,
 //!    which a tile of rows finishes together: a cell finds all it needs in L1.
 //!
-//! The sum over k runs in one order, from the bias on, whatever the tile: a row's result does not
-//! depend on how many rows are computed with it, nor on threads.
+//! The sum over k runs in one order, whatever the tile: a row's result does not depend on how many
+//! rows are computed with it, nor on threads. It is a sum of chains, a new one for every part of a and
+//! the bias last: one chain through everything rounded worse than torch does.
 
 use crate::buffer::{Buffer, Rows, RowsMut};
 use crate::simd::{Element, Simd};
@@ -115,7 +116,7 @@ impl<E: Element> Panels<E> {
     pub fn pack_transposed<S: Simd<E>>(&mut self, _s: S, k0: usize, source: Rows<'_, E>) {
         let k = source.features();
         assert!(k0 + k <= self.k && self.lanes == S::LANES);
-        assert_eq!(source.len(), self.columns().gates * self.columns().width);
+        assert_eq!(source.count(), self.columns().gates * self.columns().width);
         for (panel, v) in self.vectors() {
             let (to, stride, (first, count)) = self.vector(panel, v);
             let to = &mut to[(1 + k0) * stride..];
@@ -136,9 +137,9 @@ impl<E: Element> Panels<E> {
     /// Reshapes for a matrix (K, N) and packs it as it stands.
     #[inline(always)]
     pub fn pack_matrix<S: Simd<E>>(&mut self, s: S, matrix: Rows<'_, E>) {
-        self.reshape(s, matrix.len(), Columns::plain(matrix.features()));
+        self.reshape(s, matrix.count(), Columns::plain(matrix.features()));
         self.pack_bias(s, &[]);
-        self.pack(s, (0..matrix.len()).map(|k| matrix.row(k)));
+        self.pack(s, (0..matrix.count()).map(|k| matrix.row(k)));
     }
 
     /// Packs all rows of a matrix (K, N), given one at a time.
@@ -181,6 +182,10 @@ const MAX_ROWS: usize = 12;
 const MAX_GROUP: usize = 2;
 const MAX_SUMS: usize = MAX_ROWS * MAX_GROUP * 2 * 16;
 
+/// The longest chain of additions into one accumulator. Shorter ones round less, but each costs a
+/// tile of additions and stores: 64 took 4 % of the speed at H = 64.
+const CHAIN: usize = 256;
+
 /// The finished tiles of a group, `[row][panel of the group][2][lane]`.
 #[repr(align(64))]
 struct Sums<E>([E; MAX_SUMS]);
@@ -199,30 +204,39 @@ unsafe fn tile<E: Element, S: Simd<E>, const R: usize>(
     sums: *mut E,
     stride: usize,
 ) {
-    // SAFETY: the bias row of the panel.
-    let bias = unsafe { [s.load_ptr(panel), s.load_ptr(panel.add(S::LANES))] };
-    let mut acc = [bias; R];
     let mut w = panel.wrapping_add(2 * S::LANES);
+    // What is added to a chain when it ends: the bias first, then the sums so far.
+    let mut before = panel;
+    let mut before_stride = 0;
     for operand in operands {
         let mut a = operand.data;
-        for _ in 0..operand.k {
-            // SAFETY: the panel has a row for every k.
-            let weights = unsafe { [s.load_ptr(w), s.load_ptr(w.add(S::LANES))] };
-            for (r, row) in acc.iter_mut().enumerate() {
-                // SAFETY: row r < R at this k.
-                let x = s.splat(unsafe { *a.add(r * operand.row_stride) });
-                row[0] = s.mul_add(x, weights[0], row[0]);
-                row[1] = s.mul_add(x, weights[1], row[1]);
+        let mut left = operand.k;
+        while left > 0 {
+            let chain = left.min(CHAIN);
+            left -= chain;
+            let mut acc = [[s.splat(E::ZERO); 2]; R];
+            for _ in 0..chain {
+                // SAFETY: the panel has a row for every k.
+                let weights = unsafe { [s.load_ptr(w), s.load_ptr(w.add(S::LANES))] };
+                for (r, row) in acc.iter_mut().enumerate() {
+                    // SAFETY: row r < R at this k.
+                    let x = s.splat(unsafe { *a.add(r * operand.row_stride) });
+                    row[0] = s.mul_add(x, weights[0], row[0]);
+                    row[1] = s.mul_add(x, weights[1], row[1]);
+                }
+                a = a.wrapping_add(operand.k_stride);
+                w = w.wrapping_add(2 * S::LANES);
             }
-            a = a.wrapping_add(operand.k_stride);
-            w = w.wrapping_add(2 * S::LANES);
-        }
-    }
-    for (r, row) in acc.into_iter().enumerate() {
-        // SAFETY: row r < R of the sums.
-        unsafe {
-            s.store_ptr(sums.add(r * stride), row[0]);
-            s.store_ptr(sums.add(r * stride + S::LANES), row[1]);
+            for (r, row) in acc.into_iter().enumerate() {
+                for (v, part) in row.into_iter().enumerate() {
+                    // SAFETY: row r < R of the sums, or the bias row of the panel.
+                    unsafe {
+                        let so_far = s.load_ptr(before.add(r * before_stride + v * S::LANES));
+                        s.store_ptr(sums.add(r * stride + v * S::LANES), s.add(so_far, part));
+                    }
+                }
+            }
+            (before, before_stride) = (sums.cast_const(), stride);
         }
     }
 }
@@ -255,13 +269,6 @@ unsafe fn tile_of<E: Element, S: Simd<E>>(
     rows!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 }
 
-/// Cuts `rows` into tiles of about equal height, at most `S::ROWS`: (first, count) of each.
-#[inline(always)]
-fn tiles<E: Element, S: Simd<E>>(rows: usize) -> impl Iterator<Item = (usize, usize)> {
-    let height = rows.div_ceil(rows.div_ceil(S::ROWS).max(1)).max(1);
-    (0..rows).step_by(height).map(move |first| (first, height.min(rows - first)))
-}
-
 /// What becomes of the sums of a product. (A closure would do, but only functions can be marked
 /// `#[inline(always)]`, and one that is not inlined is compiled without the level's instructions.)
 pub trait Consume<E: Element> {
@@ -278,30 +285,70 @@ pub fn product<E: Element, S: Simd<E>>(
     w: &Panels<E>,
     consumer: &mut impl Consume<E>,
 ) {
+    let rows = a[0].count();
+    assert!(a.iter().all(|part| part.count() == rows) && a.len() <= MAX_PARTS);
+    let nothing = Operand { data: w.data.as_ptr(), row_stride: 0, k_stride: 0, k: 0 };
+    let mut operands = [nothing; MAX_PARTS];
+    for (operand, part) in operands.iter_mut().zip(a) {
+        let (data, row_stride) = part.raw();
+        *operand = Operand { data, row_stride, k_stride: 1, k: part.features() };
+    }
+    // SAFETY: each operand is a view's, valid for `rows` rows of its features.
+    unsafe { product_of(s, rows, &operands[..a.len()], w, consumer) }
+}
+
+/// The same for an `a` stored by columns: `a[r][k]` is at `a[k * stride + r]`, r below `rows`.
+#[inline(always)]
+pub fn product_by_columns<E: Element, S: Simd<E>>(
+    s: S,
+    rows: usize,
+    a: &[E],
+    stride: usize,
+    w: &Panels<E>,
+    consumer: &mut impl Consume<E>,
+) {
+    assert!(rows <= stride && a.len() >= w.k * stride);
+    let operand = Operand { data: a.as_ptr(), row_stride: 1, k_stride: stride, k: w.k };
+    // SAFETY: k * stride + r < w.k * stride <= a.len() for r < rows.
+    unsafe { product_of(s, rows, &[operand], w, consumer) }
+}
+
+/// The product of operands side by side and a packed matrix.
+///
+/// # Safety
+/// Every operand is valid for `rows` rows of its k.
+#[inline(always)]
+unsafe fn product_of<E: Element, S: Simd<E>>(
+    s: S,
+    rows: usize,
+    operands: &[Operand<E>],
+    w: &Panels<E>,
+    consumer: &mut impl Consume<E>,
+) {
     const { assert!(S::ROWS <= MAX_ROWS && S::LANES <= 16) };
     let group = w.columns().group();
-    assert!(w.lanes == S::LANES && group <= MAX_GROUP && a.len() <= MAX_PARTS);
-    assert_eq!(a.iter().map(Rows::features).sum::<usize>(), w.k);
-    let rows = a[0].len();
-    assert!(a.iter().all(|part| part.len() == rows));
+    assert!(w.lanes == S::LANES && group <= MAX_GROUP && operands.len() <= MAX_PARTS);
+    assert_eq!(operands.iter().map(|operand| operand.k).sum::<usize>(), w.k);
 
     let mut sums = Sums([E::ZERO; MAX_SUMS]);
     let (panel, stride) = ((1 + w.k) * 2 * S::LANES, group * 2 * S::LANES);
+    let height = rows.div_ceil(rows.div_ceil(S::ROWS).max(1)).max(1);
     for (g, panels) in w.data.chunks_exact(group * panel).enumerate() {
-        for (first, count) in tiles::<E, S>(rows) {
-            let nothing = Operand { data: panels.as_ptr(), row_stride: 0, k_stride: 0, k: 0 };
-            let mut operands = [nothing; MAX_PARTS];
-            for (operand, part) in operands.iter_mut().zip(a) {
-                let (data, row_stride) = part.raw();
-                let data = data.wrapping_add(first * row_stride);
-                *operand = Operand { data, row_stride, k_stride: 1, k: part.features() };
+        // Tiles of about equal height.
+        for first in (0..rows).step_by(height) {
+            let count = height.min(rows - first);
+            let mut tile = [operands[0]; MAX_PARTS];
+            for (part, operand) in tile.iter_mut().zip(operands) {
+                *part = *operand;
+                part.data = operand.data.wrapping_add(first * operand.row_stride);
             }
-            let operands = &operands[..a.len()];
             for (p, panel) in panels.chunks_exact(panel).enumerate() {
                 let sums = sums.0[p * 2 * S::LANES..].as_mut_ptr();
-                // SAFETY: rows first..first + count of every part, whose k add up to the panel's;
-                // the sums have room for MAX_ROWS rows of `stride` from the group's start.
-                unsafe { tile_of(s, count, operands, panel.as_ptr(), sums, stride) };
+                // SAFETY: rows first..first + count of every operand, whose k add up to the
+                // panel's; the sums have room for MAX_ROWS rows of `stride` from the group's start.
+                unsafe {
+                    tile_of(s, count, &tile[..operands.len()], panel.as_ptr(), sums, stride);
+                }
             }
             for (r, sums) in sums.0.chunks_exact(stride).take(count).enumerate() {
                 consumer.take(s, first + r, g, sums);
@@ -317,142 +364,6 @@ impl<E: Element> Consume<E> for RowsMut<'_, E> {
         let to = &mut self.row_mut(row)[group * 2 * S::LANES..];
         for (to, sum) in to.chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
             s.store(to, s.load(sum));
-        }
-    }
-}
-
-/// k values of the outer products below that are packed at a time: their panels stay in L2.
-const K_BLOCK: usize = 256;
-/// Columns of the left-hand matrix that are packed together: a whole number of tiles and vectors.
-const A_BLOCK: usize = 48;
-
-/// Memory for [`accumulate`], to be used again.
-#[derive(Default)]
-pub struct Accumulate<E: Element> {
-    b: Vec<Panels<E>>,
-    a: Buffer<E>,
-}
-
-/// Where the columns of a left-hand matrix are: `gates` blocks of `width`, `stride` apart, of which
-/// the columns `range` are wanted (gate = column / width).
-pub struct Lefts {
-    /// Columns in a block.
-    pub width: usize,
-    /// From a block to the next.
-    pub stride: usize,
-    /// The wanted columns, counted without padding.
-    pub range: std::ops::Range<usize>,
-}
-
-/// Sums of outer products over all k, as weight gradients are:
-///
-/// ```text
-/// c_i[m][n] += sum over k of a[k][m] b_i[k][n]      for every right-hand matrix b_i
-/// sums[m]   += sum over k of a[k][m]                unless sums is empty
-/// ```
-///
-/// The k are the (step, row) pairs of a sequence batch (T, B); `a` and `b[i]` give their rows. Row 0
-/// of `c[i]` and of `sums` belongs to column `range.start`.
-#[inline(always)]
-pub fn accumulate<'a, E: Element, S: Simd<E>, const N: usize>(
-    s: S,
-    (steps, rows): (usize, usize),
-    a: impl Fn(usize, usize) -> &'a [E],
-    lefts: Lefts,
-    b: [&dyn Fn(usize, usize) -> &'a [E]; N],
-    mut c: [RowsMut<'_, E>; N],
-    sums: &mut [E],
-    memory: &mut Accumulate<E>,
-) {
-    let rows_of_c = lefts.range.len();
-    assert!(c.iter().all(|c| c.len() == rows_of_c));
-    memory.b.resize_with(N, Panels::default);
-    memory.a.resize(K_BLOCK * A_BLOCK);
-    let mut tile = Sums([E::ZERO; MAX_SUMS]);
-    let k = steps * rows;
-    let mut k0 = 0;
-    while k0 < k {
-        let block = (k - k0).min(K_BLOCK);
-        let pairs = || pairs_from(k0, rows).take(block);
-        for ((panels, b), c) in memory.b.iter_mut().zip(b).zip(&c) {
-            panels.reshape(s, block, Columns::plain(c.as_ref().features()));
-            panels.pack_bias(s, &[]);
-            panels.pack(s, pairs().map(|(t, row)| b(t, row)));
-        }
-        let mut m = lefts.range.start;
-        while m < lefts.range.end {
-            let (gate, unit) = (m / lefts.width, m % lefts.width);
-            let count = A_BLOCK.min(lefts.width - unit).min(lefts.range.end - m);
-            let column = gate * lefts.stride + unit;
-            let mut totals = [E::ZERO; A_BLOCK];
-            for (kk, (t, b)) in pairs().enumerate() {
-                let from = &a(t, b)[column..column + count];
-                let to = memory.a[kk * A_BLOCK..][..A_BLOCK].chunks_exact_mut(S::LANES);
-                let totals = totals.chunks_exact_mut(S::LANES);
-                for ((from, to), total) in from.chunks(S::LANES).zip(to).zip(totals) {
-                    let v = s.load(from);
-                    s.store(to, v);
-                    s.store(total, s.add(s.load(total), v));
-                }
-            }
-            let row = m - lefts.range.start;
-            if !sums.is_empty() {
-                let sums = sums[row..row + count].chunks_mut(S::LANES);
-                for (sum, total) in sums.zip(totals.chunks_exact(S::LANES)) {
-                    s.store(sum, s.add(s.load(sum), s.load(total)));
-                }
-            }
-            for (panels, c) in memory.b.iter().zip(&mut c) {
-                add_products(s, &memory.a, panels, c, row, count, &mut tile);
-            }
-            m += count;
-        }
-        k0 += block;
-    }
-}
-
-/// (step, row) of k0, k0 + 1, ...; a division for each would show.
-#[inline(always)]
-fn pairs_from(k0: usize, rows: usize) -> impl Iterator<Item = (usize, usize)> {
-    let (mut t, mut b) = (k0 / rows, k0 % rows);
-    std::iter::from_fn(move || {
-        let pair = (t, b);
-        b += 1;
-        if b == rows {
-            (t, b) = (t + 1, 0);
-        }
-        Some(pair)
-    })
-}
-
-/// Adds the product of a packed block of `count` columns of a and packed panels to rows of c.
-#[inline(always)]
-fn add_products<E: Element, S: Simd<E>>(
-    s: S,
-    a: &[E],
-    panels: &Panels<E>,
-    c: &mut RowsMut<'_, E>,
-    row: usize,
-    count: usize,
-    sums: &mut Sums<E>,
-) {
-    let k = panels.k;
-    assert!(a.len() >= k * A_BLOCK && count <= A_BLOCK && panels.lanes == S::LANES);
-    let stride = 2 * S::LANES;
-    for (p, panel) in panels.data.chunks_exact((1 + k) * stride).enumerate() {
-        for (first, count) in tiles::<E, S>(count) {
-            let data = a[first..].as_ptr();
-            let operand = Operand { data, row_stride: 1, k_stride: A_BLOCK, k };
-            let tile = sums.0.as_mut_ptr();
-            // SAFETY: columns first..first + count of a, inside its blocks of A_BLOCK; the panel
-            // has k rows; the sums have room for MAX_ROWS rows.
-            unsafe { tile_of(s, count, &[operand], panel.as_ptr(), tile, stride) };
-            for (r, sums) in sums.0.chunks_exact(stride).take(count).enumerate() {
-                let to = &mut c.row_mut(row + first + r)[p * stride..];
-                for (to, sum) in to.chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
-                    s.store(to, s.add(s.load(to), s.load(sum)));
-                }
-            }
         }
     }
 }

@@ -159,10 +159,10 @@ fn pool(threads: usize) -> Result<Arc<ThreadPool>> {
     static POOL: Mutex<Option<Pool>> = Mutex::new(None);
     let process = std::process::id();
     let mut current = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(pool) = &*current {
-        if (pool.process, pool.threads) == (process, threads) {
-            return Ok(Arc::clone(&pool.pool));
-        }
+    if let Some(pool) = &*current
+        && (pool.process, pool.threads) == (process, threads)
+    {
+        return Ok(Arc::clone(&pool.pool));
     }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads - 1)

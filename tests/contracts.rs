@@ -24,19 +24,21 @@ fn gradcheck<C: Cell + Oracle>(cell: C) {
         for field in fields {
             let gradient = field(&mut analytic.clone()).clone();
             let scale = gradient.iter().fold(1e-2, |m: f64, g| m.max(g.abs()));
-            for index in 0..gradient.len() {
+            for (index, &gradient) in gradient.iter().enumerate() {
                 let loss = |shift: f64| {
                     let mut inputs = inputs.clone();
                     field(&mut inputs)[index] += shift;
                     let (out, _) = oracle_forward(&cell, sizes, &inputs);
-                    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+                    let dot =
+                        |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
                     dot(&out.y, &d.y) + dot(&out.h, &d.h) + dot(&out.c, &d.c)
                 };
                 // Fourth-order differences.
                 let step = 1e-3;
-                let slope = (8.0 * (loss(step) - loss(-step)) - (loss(2.0 * step) - loss(-2.0 * step)))
+                let slope = (8.0 * (loss(step) - loss(-step))
+                    - (loss(2.0 * step) - loss(-2.0 * step)))
                     / (12.0 * step);
-                let error = (slope - gradient[index]).abs() / scale;
+                let error = (slope - gradient).abs() / scale;
                 assert!(error <= 1e-6, "relative error {error:e} at {index} of {sizes:?}");
             }
         }
@@ -149,7 +151,8 @@ fn two_halves_with_the_state_carried_over_are_the_whole() {
     let (whole, _) = kernels::<f32, Lstm>(&layer, sizes, &inputs, &d);
     let half = |x: &[f64], h: &[f64], c: &[f64]| {
         let sizes = Sizes { steps: 4, ..sizes };
-        let inputs = Inputs { params: inputs.params.clone(), x: x.into(), h: h.into(), c: c.into() };
+        let inputs =
+            Inputs { params: inputs.params.clone(), x: x.into(), h: h.into(), c: c.into() };
         let d = Outputs { y: vec![0.0; 4 * 4 * 20], ..d.clone() };
         kernels::<f32, Lstm>(&layer, sizes, &inputs, &d).0
     };
@@ -184,7 +187,11 @@ fn nan_and_infinity_stay_in_their_row_and_go_through_as_ieee_says() {
                     let pairs = y.iter().zip(row(&want.y, 3, 7, b));
                     let pairs = pairs.chain(dx.iter().zip(row(&want_grads.x, 3, 7, b)));
                     for (got, want) in pairs {
-                        assert_eq!(got.is_nan(), want.is_nan(), "{got} for {want}, {bad}, {level:?}");
+                        assert_eq!(
+                            got.is_nan(),
+                            want.is_nan(),
+                            "{got} for {want}, {bad}, {level:?}"
+                        );
                         assert!(got.is_nan() || (got - want).abs() < 1e-5, "{got} for {want}");
                     }
                 }
@@ -206,8 +213,11 @@ fn both_array_layouts_give_the_same_bits() {
         layer.forward(&inputs.params, x, &mut state, out, &mut Tape::for_inference()).unwrap();
         y
     };
-    let time_major =
-        run(&inputs.x, Shape::time_major(steps, rows, input), Shape::time_major(steps, rows, hidden));
+    let time_major = run(
+        &inputs.x,
+        Shape::time_major(steps, rows, input),
+        Shape::time_major(steps, rows, hidden),
+    );
     let x: Vec<f64> = (0..rows).flat_map(|b| row(&inputs.x, steps, rows, b)).collect();
     let batch_major =
         run(&x, Shape::batch_major(steps, rows, input), Shape::batch_major(steps, rows, hidden));

@@ -2,10 +2,10 @@
 
 mod common;
 
+use bptt::Recurrent;
 use bptt::cell::{Cell, Lstm, Nonlinearity, Rnn};
 use bptt::reference::{Oracle, Sizes};
 use bptt::simd::{Element, Level, Simd};
-use bptt::Recurrent;
 use common::{assert_close, kernels, oracle, problem};
 
 /// A cell whose gates are linear with different weights, so that an indexing error cannot hide

@@ -91,10 +91,7 @@ impl<E: Element> Layer<E> {
             (0..len).map(|i| E::from_f64(0.1 * (i as f64 * 0.7).sin())).collect()
         };
         Self {
-            shapes: (
-                Shape::time_major(steps, rows, input),
-                Shape::time_major(steps, rows, hidden),
-            ),
+            shapes: (Shape::time_major(steps, rows, input), Shape::time_major(steps, rows, hidden)),
             params: wave(lstm.parameter_len()),
             dparams: wave(lstm.parameter_len()),
             x: wave(steps * rows * input),

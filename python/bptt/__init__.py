@@ -8,9 +8,8 @@ Examples
 >>> import numpy as np, bptt
 >>> model = bptt.Sequential(bptt.LSTM(1, 16, rng=0), bptt.Linear(16, 1, rng=1))
 >>> x = np.sin(np.arange(200.0)).reshape(10, 20, 1)  # (N, T, F)
->>> history = model.fit(
-...     x[:, :-1], x[:, 1:], loss="mse", optimizer=bptt.Adam(0.01), epochs=100, rng=0, progress=False
-... )
+>>> history = model.fit(x[:, :-1], x[:, 1:], loss="mse", optimizer=bptt.Adam(0.01), epochs=100,
+...                     rng=0, progress=False)
 >>> history.loss[-1] < 0.1 * history.loss[0]
 True
 """

@@ -39,11 +39,15 @@ def lab(folder: Path, seed: int, progress: bool) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bptt", description=bptt.__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bptt", description=bptt.__doc__.splitlines()[0]
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, SIMD level and threads")
     command = commands.add_parser("lab", help="train the lab's four models, print and plot results")
-    command.add_argument("--plots", type=Path, default=Path("lab-plots"), help="folder for PNG files")
+    command.add_argument(
+        "--plots", type=Path, default=Path("lab-plots"), help="folder for PNG files"
+    )
     command.add_argument("--seed", type=int, default=2023)
     command.add_argument("--no-progress", action="store_true", help="no progress bars")
     options = parser.parse_args(arguments)

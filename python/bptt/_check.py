@@ -54,7 +54,7 @@ def dtype_of(dtype: object) -> np.dtype[Any]:
         raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
     if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype must be float32 or float64, got {kind}")
-    return np.dtype(kind.type)  # native byte order
+    return np.dtype(np.float32 if kind.itemsize == 4 else np.float64)  # native byte order
 
 
 def _array(name: str, value: ArrayLike) -> Array:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
@@ -27,7 +28,7 @@ class Sequences:
     def __init__(
         self,
         name: str,
-        value: ArrayLike | Sequence[ArrayLike],
+        value: Any,
         features: int | None,
         convert: Callable[[str, Any], Array],
     ) -> None:
@@ -70,10 +71,10 @@ class Sequences:
     @property
     def lengths(self) -> list[int]:
         """T of every sequence."""
-        return np.diff(self.offsets).tolist()
+        return [end - start for start, end in pairwise(self.offsets)]
 
     def split(self, flat: Array) -> Array | list[Array]:
         """Give results for all steps, (sum of T, F), the form that the sequences had."""
         if self.is_array:
             return flat.reshape(len(self), -1, flat.shape[-1])
-        return [flat[start:end] for start, end in zip(self.offsets, self.offsets[1:])]
+        return [flat[start:end] for start, end in pairwise(self.offsets)]

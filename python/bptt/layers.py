@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bptt import _check, _core
+from bptt import _check
+from bptt._core import Layer as CoreLayer
 
 Array = NDArray[Any]
 
@@ -28,17 +29,17 @@ class Layer:
 
     dtype: np.dtype[Any]
     parameters: Mapping[str, Array]
-    _core: _core.Layer
+    _core: CoreLayer
     _flat: Array
 
-    def _init(self, core: _core.Layer, dtype: object, bound: float, rng: object) -> None:
+    def _init(self, core: CoreLayer, dtype: object, bound: float, rng: object) -> None:
         """Draw all parameters uniformly from [-bound, bound], as torch does."""
         self.dtype = _check.dtype_of(dtype)
         length = sum(int(np.prod(shape)) for _, shape in core.parameters())
         draws = _check.generator(rng).uniform(-bound, bound, length)
         self._set(core, draws.astype(self.dtype))
 
-    def _set(self, core: _core.Layer, flat: Array) -> None:
+    def _set(self, core: CoreLayer, flat: Array) -> None:
         self._core, self._flat = core, flat
         self.parameters = MappingProxyType(self._views(flat))
 
@@ -80,7 +81,7 @@ class Layer:
         self.__dict__.update(state)
         self._set(self._make_core(), self._flat)
 
-    def _make_core(self) -> _core.Layer:
+    def _make_core(self) -> CoreLayer:
         raise NotImplementedError
 
 
@@ -92,8 +93,8 @@ def load_arrays(parameters: Mapping[str, Array], given: Mapping[str, ArrayLike])
     unknown = [name for name in given if name not in parameters]
     if missing or unknown:
         raise ValueError(
-            f"the state dict does not fit: missing {missing or 'none'}, unknown {unknown or 'none'}; "
-            f"it takes {list(parameters)}"
+            f"the state dict does not fit: missing {missing or 'none'}, "
+            f"unknown {unknown or 'none'}; it takes {list(parameters)}"
         )
     arrays = {}
     for name, array in parameters.items():
@@ -144,8 +145,8 @@ class Linear(Layer):
         self.bias = _check.flag("bias", bias)
         self._init(self._make_core(), dtype, self.in_features**-0.5, rng)
 
-    def _make_core(self) -> _core.Layer:
-        return _core.Layer.linear(self.in_features, self.out_features, self.bias)
+    def _make_core(self) -> CoreLayer:
+        return CoreLayer.linear(self.in_features, self.out_features, self.bias)
 
     def __call__(self, x: ArrayLike) -> Array:
         """Apply the layer to x (..., in_features); gives (..., out_features)."""
@@ -182,7 +183,7 @@ class OneHot:
 
     def __init__(self, classes: int) -> None:
         self.classes = _check.size("classes", classes)
-        self._core = _core.Layer.one_hot(self.classes)
+        self._core = CoreLayer.one_hot(self.classes)
 
     def __call__(self, tokens: ArrayLike) -> Array:
         """Return one-hot vectors (..., classes) of float32 for tokens (...)."""

@@ -43,9 +43,10 @@ class Sequential:
 
     Notes
     -----
-    Data sets are batch-first: an array (N, T, F), or a list of N arrays (T_i, F) of any lengths; for
-    a model that starts with OneHot, (N, T) or N arrays (T_i,) of whole numbers. Targets have a value
-    for every step: real numbers (N, T, O) for the loss "mse", classes (N, T) for "cross_entropy".
+    Data sets are batch-first: an array (N, T, F), or a list of N arrays (T_i, F) of any lengths;
+    for a model that starts with OneHot, (N, T) or N arrays (T_i,) of whole numbers. Targets have a
+    value for every step: real numbers (N, T, O) for the loss "mse", classes (N, T) for
+    "cross_entropy".
 
     Examples
     --------
@@ -249,9 +250,7 @@ class Sequential:
         data, sequences = self._dataset(x, y, loss)
         return _evaluate(self._trainer(loss, SGD(0.0), None), data, len(sequences))
 
-    def _trainer(
-        self, loss: str, optimizer: SGD | Adam, clip_norm: float | None
-    ) -> _core.Trainer:
+    def _trainer(self, loss: str, optimizer: SGD | Adam, clip_norm: float | None) -> _core.Trainer:
         if not isinstance(optimizer, (SGD, Adam)):
             raise TypeError(f"optimizer must be bptt.SGD or bptt.Adam, got {optimizer!r}")
         clip = None if clip_norm is None else _check.real("clip_norm", clip_norm)

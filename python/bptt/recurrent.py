@@ -165,7 +165,9 @@ class _Recurrent(Layer):
         names = ("h", "c")[: self._states]
         if not isinstance(state, (tuple, list)) or len(state) != self._states:
             want = "(h, c)" if self._states == 2 else "(h,)"
-            got = f"{len(state)} items" if isinstance(state, (tuple, list)) else type(state).__name__
+            got = (
+                f"{len(state)} items" if isinstance(state, (tuple, list)) else type(state).__name__
+            )
             raise ValueError(f"{name} must be a tuple {want}, got {got}")
         arrays = []
         for part, value in zip(names, state):

@@ -2,7 +2,8 @@
 
 use crate::buffer::{Rows, RowsMut};
 use crate::error::{Result, ensure};
-use crate::panel::{Accumulate, Columns, Lefts, Panels, accumulate, product};
+use crate::outer::{OuterMemory, OuterProducts};
+use crate::panel::{Columns, Panels, product};
 use crate::parallel;
 use crate::simd::{Element, Level, Simd, Task};
 
@@ -21,7 +22,7 @@ pub struct LinearMemory<E: Element> {
     weights: Panels<E>,
     /// W, K = out, for dx.
     back: Panels<E>,
-    accumulate: Vec<Accumulate<E>>,
+    outer: Vec<OuterMemory<E>>,
 }
 
 impl Linear {
@@ -89,12 +90,12 @@ impl Linear {
         y: RowsMut<'_, E>,
         memory: &mut LinearMemory<E>,
     ) -> Result<()> {
-        let y_shape = (y.len(), y.as_ref().features());
-        self.check(params, (x.len(), x.features()), y_shape)?;
+        let y_shape = (y.count(), y.as_ref().features());
+        self.check(params, (x.count(), x.features()), y_shape)?;
         let (weight, bias) = params.split_at(self.out_features * self.in_features);
         let weight = Rows::new(weight, self.out_features, self.in_features);
         let pack = Pack { weight, bias, transposed: true, panels: &mut memory.weights };
-        multiply(pack, x, y, self.flops(x.len()))
+        multiply(pack, x, y, self.flops(x.count()))
     }
 
     /// The gradients of a forward pass with this `x`, from `dy` (N, out): `dx` (N, in) is written if
@@ -111,29 +112,29 @@ impl Linear {
         dparams: &mut [E],
         memory: &mut LinearMemory<E>,
     ) -> Result<()> {
-        self.check(params, (x.len(), x.features()), (dy.len(), dy.features()))?;
-        self.check(dparams, (x.len(), x.features()), (dy.len(), dy.features()))?;
-        let flops = self.flops(x.len());
+        self.check(params, (x.count(), x.features()), (dy.count(), dy.features()))?;
+        self.check(dparams, (x.count(), x.features()), (dy.count(), dy.features()))?;
+        let flops = self.flops(x.count());
         if let Some(dx) = dx {
-            let shape = (dx.len(), dx.as_ref().features());
-            let want = (x.len(), x.features());
+            let shape = (dx.count(), dx.as_ref().features());
+            let want = (x.count(), x.features());
             ensure!(shape == want, "dx is {shape:?} (rows, features), it must be {want:?}");
             let weight = &params[..self.out_features * self.in_features];
             let weight = Rows::new(weight, self.out_features, self.in_features);
             let pack = Pack { weight, bias: &[], transposed: false, panels: &mut memory.back };
             multiply(pack, dy, dx, flops)?;
         }
-        let parts = parallel::split_rows(x.len(), flops)?.len().min(parallel::num_threads()?);
+        let parts = parallel::split_rows(x.count(), flops)?.len().min(parallel::num_threads()?);
         let sizes = parallel::split(self.out_features, parts);
         let (dweight, mut dbias) = dparams.split_at_mut(self.out_features * self.in_features);
         let dweight = RowsMut::new(dweight, self.out_features, self.in_features);
-        memory.accumulate.resize_with(sizes.len(), Accumulate::default);
+        memory.outer.resize_with(sizes.len(), OuterMemory::default);
         let mut first = 0;
         let mut tasks = Vec::with_capacity(sizes.len());
-        for (dweight, memory) in dweight.split_rows(&sizes).into_iter().zip(&mut memory.accumulate) {
-            let range = first..first + dweight.len();
+        for (dweight, memory) in dweight.split_rows(&sizes).into_iter().zip(&mut memory.outer) {
+            let range = first..first + dweight.count();
             let db;
-            (db, dbias) = dbias.split_at_mut(if self.bias { dweight.len() } else { 0 });
+            (db, dbias) = dbias.split_at_mut(if self.bias { dweight.count() } else { 0 });
             first = range.end;
             tasks.push(Gradients { width: self.out_features, range, x, dy, dweight, db, memory });
         }
@@ -151,11 +152,11 @@ fn multiply<E: Element>(
 ) -> Result<()> {
     let level = Level::current()?;
     let weights = level.run(pack);
-    let sizes = parallel::split_rows(x.len(), flops)?;
+    let sizes = parallel::split_rows(x.count(), flops)?;
     let mut first = 0;
     let mut tasks = Vec::with_capacity(sizes.len());
     for y in y.split_rows(&sizes) {
-        let count = y.len();
+        let count = y.count();
         tasks.push(Product { x: x.slice(first, count), weights, y });
         first += count;
     }
@@ -175,7 +176,7 @@ impl<'a, E: Element> Task<E> for Pack<'a, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> &'a Panels<E> {
-        let (rows, columns) = (self.weight.len(), self.weight.features());
+        let (rows, columns) = (self.weight.count(), self.weight.features());
         if self.transposed {
             self.panels.reshape(s, columns, Columns::plain(rows));
             let biases: &[&[E]] = if self.bias.is_empty() { &[] } else { &[self.bias] };
@@ -211,7 +212,7 @@ struct Gradients<'a, E: Element> {
     dy: Rows<'a, E>,
     dweight: RowsMut<'a, E>,
     db: &'a mut [E],
-    memory: &'a mut Accumulate<E>,
+    memory: &'a mut OuterMemory<E>,
 }
 
 impl<E: Element> Task<E> for Gradients<'_, E> {
@@ -220,16 +221,15 @@ impl<E: Element> Task<E> for Gradients<'_, E> {
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) {
         let Self { width, range, x, dy, .. } = self;
-        let lefts = Lefts { width, stride: width, range };
-        accumulate(
-            s,
-            (1, x.len()),
-            |_, row| dy.row(row),
-            lefts,
-            [&|_, row| x.row(row)],
-            [self.dweight],
-            self.db,
-            self.memory,
-        );
+        let products = OuterProducts {
+            steps_and_rows: (1, x.count()),
+            width,
+            stride: width,
+            columns: range,
+            c: [self.dweight],
+            sums: self.db,
+            memory: self.memory,
+        };
+        products.add(s, |_, row| dy.row(row), [&|_, row| x.row(row)]);
     }
 }

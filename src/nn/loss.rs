@@ -37,8 +37,8 @@ impl Loss {
         targets: Targets<'_, E>,
         mut gradient: RowsMut<'_, E>,
     ) -> Result<f64> {
-        let (rows, features) = (outputs.len(), outputs.features());
-        assert_eq!((gradient.len(), gradient.as_ref().features()), (rows, features));
+        let (rows, features) = (outputs.count(), outputs.features());
+        assert_eq!((gradient.count(), gradient.as_ref().features()), (rows, features));
         match (self, targets) {
             (Loss::CrossEntropy, Targets::Classes(classes)) => {
                 ensure!(
@@ -47,13 +47,20 @@ impl Loss {
                     classes.len()
                 );
                 if let Some(class) = classes.iter().find(|&&class| class as usize >= features) {
-                    ensure!(false, "target class {class} is not below {features}, the outputs' size");
+                    ensure!(
+                        false,
+                        "target class {class} is not below {features}, the outputs' size"
+                    );
                 }
                 Ok(Level::current()?.run(CrossEntropy { logits: outputs, classes, gradient }))
             }
             (Loss::MeanSquaredError, Targets::Values(values)) => {
                 let len = rows * features;
-                ensure!(values.len() == len, "there are {} targets for {len} outputs", values.len());
+                ensure!(
+                    values.len() == len,
+                    "there are {} targets for {len} outputs",
+                    values.len()
+                );
                 let scale = E::from_f64(2.0 / len as f64);
                 let mut sum = 0.0;
                 for (row, targets) in values.chunks_exact(features).enumerate() {
@@ -126,7 +133,7 @@ mod tests {
             (Loss::MeanSquaredError, Targets::Values(&values)),
         ] {
             let mut gradient = vec![0.0; 6];
-            let mut of = |z: &[f64], gradient: &mut [f64]| {
+            let of = |z: &[f64], gradient: &mut [f64]| {
                 loss.of(Rows::new(z, 2, 3), targets, RowsMut::new(gradient, 2, 3)).unwrap()
             };
             of(&z, &mut gradient);
@@ -139,7 +146,11 @@ mod tests {
                 let down = of(&z, &mut [0.0; 6]);
                 z[i] = kept;
                 let slope = (up - down) / (2.0 * step);
-                assert!((slope - gradient[i]).abs() < 1e-8, "{loss:?} {i}: {slope} {}", gradient[i]);
+                assert!(
+                    (slope - gradient[i]).abs() < 1e-8,
+                    "{loss:?} {i}: {slope} {}",
+                    gradient[i]
+                );
             }
         }
     }

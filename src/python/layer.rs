@@ -289,7 +289,8 @@ fn backward<'py, C: Cell, E: Number>(
     let dx = PyArray3::<E>::zeros(py, [x.shape()[0], x.shape()[1], x.shape()[2]], false);
     let grads = PyArray1::<E>::zeros(py, layer.parameter_len(), false);
     {
-        let (x, y, mut dx, mut grads) = (x.readonly(), y.readonly(), dx.readwrite(), grads.readwrite());
+        let (x, y, mut dx, mut grads) =
+            (x.readonly(), y.readonly(), dx.readwrite(), grads.readwrite());
         let (params, x, y) = (params.as_slice()?, x.as_slice()?, y.as_slice()?);
         let (dy, dx, grads) = (dy.as_slice()?, dx.as_slice_mut()?, grads.as_slice_mut()?);
         py.detach(|| {

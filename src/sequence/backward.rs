@@ -16,7 +16,8 @@ use super::{Gradients, Params, Recurrent, State, Tape};
 use crate::buffer::{Rows, RowsMut, Seq, SeqMut, Shape};
 use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
 use crate::error::Result;
-use crate::panel::{Accumulate, Lefts, Panels, accumulate, product};
+use crate::outer::{OuterMemory, OuterProducts};
+use crate::panel::{Panels, product};
 use crate::parallel;
 use crate::simd::{Element, Level, Simd, Task};
 
@@ -54,7 +55,7 @@ pub(super) fn run<C: Cell, E: Element>(
     let mut first = 0;
     let mut tasks = Vec::with_capacity(sizes.len());
     for ((dh, dc), tape_rows) in dh.into_iter().zip(dc).zip(values) {
-        let count = dh.len();
+        let count = dh.count();
         tasks.push(Backward {
             layer,
             hidden_weights: &tape.hidden_weights,
@@ -78,13 +79,13 @@ pub(super) fn run<C: Cell, E: Element>(
     let dw_ih = RowsMut::new(dw_ih, gates, layer.input_size).split_rows(&sizes);
     let dw_hh = RowsMut::new(dw_hh, gates, layer.hidden_size).split_rows(&sizes);
     let (mut db_ih, mut db_hh) = db.split_at_mut(db.len() / 2);
-    tape.accumulate.resize_with(sizes.len(), Accumulate::default);
+    tape.outer.resize_with(sizes.len(), OuterMemory::default);
     let values = Seq::new(&tape.values, shape)?;
     let h0 = tape.initial.rows(layer, rows).0;
     let mut first = 0;
     let mut tasks = Vec::with_capacity(sizes.len());
-    for ((dw_ih, dw_hh), memory) in dw_ih.into_iter().zip(dw_hh).zip(&mut tape.accumulate) {
-        let count = dw_ih.len();
+    for ((dw_ih, dw_hh), memory) in dw_ih.into_iter().zip(dw_hh).zip(&mut tape.outer) {
+        let count = dw_ih.count();
         let db;
         (db, db_ih, db_hh) = if layer.bias {
             let (ih, ih_rest) = db_ih.split_at_mut(count);
@@ -94,7 +95,18 @@ pub(super) fn run<C: Cell, E: Element>(
             (None, db_ih, db_hh)
         };
         let range = first..first + count;
-        tasks.push(WeightGradients { layer, range, dgates: values, x, h0, y, dw_ih, dw_hh, db, memory });
+        tasks.push(WeightGradients {
+            layer,
+            range,
+            dgates: values,
+            x,
+            h0,
+            y,
+            dw_ih,
+            dw_hh,
+            db,
+            memory,
+        });
         first += count;
     }
     parallel::run(tasks, |task| level.run(task))
@@ -171,7 +183,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         let padded = self.layer.padded(S::LANES);
         let dy = self.dy.step(t);
         let (before, mut now) = self.tape.step_after(t);
-        for b in 0..dy.len() {
+        for b in 0..dy.count() {
             let record = now.row_mut(b);
             // c is the last value on the tape.
             let c_before = match &before {
@@ -217,7 +229,7 @@ struct WeightGradients<'a, C, E: Element> {
     dw_ih: RowsMut<'a, E>,
     dw_hh: RowsMut<'a, E>,
     db: Option<(&'a mut [E], &'a mut [E])>,
-    memory: &'a mut Accumulate<E>,
+    memory: &'a mut OuterMemory<E>,
 }
 
 impl<C: Cell, E: Element> Task<E> for WeightGradients<'_, C, E> {
@@ -228,22 +240,18 @@ impl<C: Cell, E: Element> Task<E> for WeightGradients<'_, C, E> {
         let Self { layer, dgates, x, h0, y, .. } = self;
         let Shape { steps, rows, .. } = x.shape();
         let h_before = |t: usize, b| if t == 0 { h0.row(b) } else { y.step(t - 1).row(b) };
-        let lefts = Lefts {
+        let mut sums = vec![E::ZERO; if self.db.is_some() { self.dw_ih.count() } else { 0 }];
+        let products = OuterProducts {
+            steps_and_rows: (steps, rows),
             width: layer.hidden_size,
             stride: layer.padded(S::LANES),
-            range: self.range,
+            columns: self.range,
+            c: [self.dw_ih, self.dw_hh],
+            sums: &mut sums,
+            memory: self.memory,
         };
-        let mut sums = vec![E::ZERO; if self.db.is_some() { self.dw_ih.len() } else { 0 }];
-        accumulate(
-            s,
-            (steps, rows),
-            |t, b| dgates.step(t).row(b),
-            lefts,
-            [&|t, b| x.step(t).row(b), &h_before],
-            [self.dw_ih, self.dw_hh],
-            &mut sums,
-            self.memory,
-        );
+        let dgates = |t, b| dgates.step(t).row(b);
+        products.add(s, dgates, [&|t, b| x.step(t).row(b), &h_before]);
         if let Some((ih, hh)) = self.db {
             for db in [ih, hh] {
                 for (db, &sum) in db.iter_mut().zip(&sums) {

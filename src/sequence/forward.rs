@@ -48,7 +48,7 @@ pub(super) fn run<C: Cell, E: Element>(
     let mut first = 0;
     let mut tasks = Vec::with_capacity(sizes.len());
     for ((h, c), y) in h.into_iter().zip(c).zip(y.split_rows(&sizes)) {
-        let count = h.len();
+        let count = h.count();
         let (x, tape) = (x.rows(first, count), recorders.next());
         tasks.push(Forward { layer, weights, x, h, c, y, tape });
         first += count;
@@ -117,7 +117,7 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
             product(s, &[self.x.step(t), h_before], self.weights, &mut step);
         }
         if steps > 0 {
-            for b in 0..self.h.len() {
+            for b in 0..self.h.count() {
                 self.h.row_mut(b).copy_from_slice(self.y.as_ref().step(steps - 1).row(b));
             }
         }

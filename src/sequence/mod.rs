@@ -7,7 +7,8 @@ mod forward;
 use crate::buffer::{Buffer, Rows, RowsMut, Seq, SeqMut, Shape};
 use crate::cell::{Cell, Lstm, Nonlinearity, Rnn};
 use crate::error::{Result, ensure};
-use crate::panel::{Accumulate, Panels};
+use crate::outer::OuterMemory;
+use crate::panel::Panels;
 use crate::simd::{Element, Level};
 
 /// A recurrent layer: a cell and its sizes. Parameters are a flat slice that callers own:
@@ -234,7 +235,7 @@ pub struct Tape<E: Element> {
     /// W_hh for dh and W_ih for dx, K = GATES * H.
     hidden_weights: Panels<E>,
     input_weights: Panels<E>,
-    accumulate: Vec<Accumulate<E>>,
+    outer: Vec<OuterMemory<E>>,
 }
 
 /// Which forward pass a tape holds.
@@ -334,7 +335,8 @@ impl<C: Cell> Recurrent<C> {
                 "the tape holds no recording: run forward first, and once for every backward",
             )
         })?;
-        let want = Recording { level: recording.level, ..self.recording(x.shape(), recording.level) };
+        let want =
+            Recording { level: recording.level, ..self.recording(x.shape(), recording.level) };
         ensure!(
             recording == want,
             "the tape holds another pass: it recorded {recording:?}, this is {want:?}"

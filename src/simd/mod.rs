@@ -236,9 +236,7 @@ impl Tier {
             .into_iter()
             .find(|tier| tier.name() == name)
             .ok_or_else(|| {
-                Error::new(format!(
-                    "BPTT_SIMD is {name:?}; it takes portable, avx2 or avx512"
-                ))
+                Error::new(format!("BPTT_SIMD is {name:?}; it takes portable, avx2 or avx512"))
             })
     }
 

@@ -63,10 +63,13 @@ impl<'a, E: Element> Dataset<'a, E> {
             ensure!(false, "sequence {n} is empty: every sequence needs at least one step");
         }
         let data = Self { inputs, targets: None, offsets };
-        let (steps, len) = (data.steps(), match inputs {
-            Inputs::Features(x) => x.len(),
-            Inputs::Tokens(x) => x.len(),
-        });
+        let (steps, len) = (
+            data.steps(),
+            match inputs {
+                Inputs::Features(x) => x.len(),
+                Inputs::Tokens(x) => x.len(),
+            },
+        );
         ensure!(
             len > 0 && len.is_multiple_of(steps),
             "{len} input numbers cannot be divided among {steps} steps"

@@ -1,5 +1,7 @@
 //! Random problems, and running them through the kernels and the oracle.
 
+#![allow(dead_code)] // each test file uses its part
+
 use bptt::cell::Cell;
 use bptt::reference::{self, Inputs, Oracle, Outputs, Sizes};
 use bptt::simd::Element;
@@ -55,12 +57,7 @@ pub fn widen<E: Element>(values: &[E]) -> Vec<f64> {
     values.iter().map(|&x| x.to_f64()).collect()
 }
 
-fn state<E: Element, C: Cell>(
-    layer: &Recurrent<C>,
-    rows: usize,
-    h: &[f64],
-    c: &[f64],
-) -> State<E> {
+fn state<E: Element, C: Cell>(layer: &Recurrent<C>, rows: usize, h: &[f64], c: &[f64]) -> State<E> {
     let mut state = State::zeros(layer, rows);
     state.h.copy_from_slice(&cast::<E>(h));
     state.c.copy_from_slice(&cast::<E>(c));
@@ -97,19 +94,21 @@ pub fn kernels<E: Element, C: Cell>(
     let gradients =
         Gradients { params: &mut dparams, x: Some(SeqMut::new(&mut dx, x_shape).unwrap()) };
     layer.backward(&params, x, y, &mut tape, dy, &mut dstate, gradients).unwrap();
-    let grads = Inputs {
-        params: widen(&dparams),
-        x: widen(&dx),
-        h: widen(&dstate.h),
-        c: widen(&dstate.c),
-    };
+    let grads =
+        Inputs { params: widen(&dparams), x: widen(&dx), h: widen(&dstate.h), c: widen(&dstate.c) };
     (outputs, grads)
 }
 
 /// The oracle's forward and backward.
-pub fn oracle<O: Oracle>(cell: &O, sizes: Sizes, inputs: &Inputs, d: &Outputs) -> (Outputs, Inputs) {
+pub fn oracle<O: Oracle>(
+    cell: &O,
+    sizes: Sizes,
+    inputs: &Inputs,
+    d: &Outputs,
+) -> (Outputs, Inputs) {
     // The oracle keeps a c for every unit; cells without one never read it.
-    let c = |c: &[f64]| if c.is_empty() { vec![0.0; sizes.rows * sizes.hidden] } else { c.to_vec() };
+    let c =
+        |c: &[f64]| if c.is_empty() { vec![0.0; sizes.rows * sizes.hidden] } else { c.to_vec() };
     let inputs_c = Inputs { c: c(&inputs.c), ..inputs.clone() };
     let d_c = Outputs { c: c(&d.c), ..d.clone() };
     let mut outputs = reference::forward(cell, sizes, &inputs_c);

@@ -73,7 +73,11 @@ CALLS = {
     "strings": (lambda: lstm()([["a", "b"]]), TypeError, "real numbers"),
     "objects": (lambda: lstm()(np.zeros((5, 4, 2), object)), TypeError, "object"),
     "ragged": (lambda: lstm()([[1.0, 2.0], [1.0]]), ValueError, "x cannot be made an array"),
-    "state alone": (lambda: lstm()(np.zeros((5, 4, 2)), np.zeros((1, 4, 3))), ValueError, r"\(h, c\)"),
+    "state alone": (
+        lambda: lstm()(np.zeros((5, 4, 2)), np.zeros((1, 4, 3))),
+        ValueError,
+        r"\(h, c\)",
+    ),
     "state count": (
         lambda: lstm()(np.zeros((5, 4, 2)), (np.zeros((1, 4, 3)),)),
         ValueError,
@@ -107,7 +111,11 @@ CALLS = {
 
 FITS = {
     "rank": (lambda: fit(model(), X[0]), ValueError, r"\(N, T, 2\)"),
-    "features": (lambda: fit(model(), X[..., :1]), ValueError, "2 features in its last dim.* got 1"),
+    "features": (
+        lambda: fit(model(), X[..., :1]),
+        ValueError,
+        "2 features in its last dim.* got 1",
+    ),
     "outputs": (lambda: fit(model(), X, X), ValueError, "y must have 1 features"),
     "count": (lambda: fit(model(), X, Y[:3]), ValueError, "x has 4 sequences and y has 3"),
     "steps": (lambda: fit(model(), X, Y[:, :4]), ValueError, r"y\[0\] has 4 steps, x\[0\] has 5"),
@@ -127,8 +135,16 @@ FITS = {
     "nan lr": (lambda: fit(model(), optimizer=bptt.SGD(NAN)), ValueError, "lr must be .* got NaN"),
     "negative lr": (lambda: fit(model(), optimizer=bptt.Adam(-1)), ValueError, "lr must be"),
     "text lr": (lambda: fit(model(), optimizer=bptt.Adam("1")), TypeError, "lr must be a number"),
-    "momentum": (lambda: fit(model(), optimizer=bptt.SGD(0.1, 1.0)), ValueError, "momentum must be in"),
-    "beta": (lambda: fit(model(), optimizer=bptt.Adam(0.1, (1.0, 0.9))), ValueError, "betas must be in"),
+    "momentum": (
+        lambda: fit(model(), optimizer=bptt.SGD(0.1, 1.0)),
+        ValueError,
+        "momentum must be in",
+    ),
+    "beta": (
+        lambda: fit(model(), optimizer=bptt.Adam(0.1, (1.0, 0.9))),
+        ValueError,
+        "betas must be in",
+    ),
     "betas": (lambda: fit(model(), optimizer=bptt.Adam(0.1, 0.9)), ValueError, "two numbers"),
     "eps": (lambda: fit(model(), optimizer=bptt.Adam(0.1, eps=NAN)), ValueError, "eps must be"),
     "clip": (lambda: fit(model(), clip_norm=NAN), ValueError, "clip_norm must be above 0, got NaN"),
@@ -170,7 +186,9 @@ STATE_DICTS = {
 }
 
 
-@pytest.mark.parametrize("case", [*CONSTRUCTORS.values(), *CALLS.values()], ids=[*CONSTRUCTORS, *CALLS])
+@pytest.mark.parametrize(
+    "case", [*CONSTRUCTORS.values(), *CALLS.values()], ids=[*CONSTRUCTORS, *CALLS]
+)
 def test_constructors_and_calls(case):
     work, error, message = case
     with pytest.raises(error, match=message):
@@ -183,7 +201,9 @@ def test_fit_predict_evaluate(case, monkeypatch):
     made = []
     for make in (model, tokens):
         # Keep hold of the model that the case makes, to see that nothing in it changed.
-        monkeypatch.setitem(globals(), make.__name__, lambda make=make: made.append(make()) or made[-1])
+        monkeypatch.setitem(
+            globals(), make.__name__, lambda make=make: made.append(make()) or made[-1]
+        )
     with pytest.raises(error, match=message):
         work()
     monkeypatch.undo()
@@ -232,7 +252,8 @@ def test_a_layer_only_once_in_a_model():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("BPTT_SIMD", "sse9"), ("BPTT_NUM_THREADS", "none"), ("BPTT_NUM_THREADS", "0")]
+    ("name", "value"),
+    [("BPTT_SIMD", "sse9"), ("BPTT_NUM_THREADS", "none"), ("BPTT_NUM_THREADS", "0")],
 )
 def test_environment(name, value):
     import os
@@ -241,7 +262,10 @@ def test_environment(name, value):
 
     code = "import bptt, numpy; bptt.get_num_threads(); bptt.LSTM(2, 3)(numpy.zeros((5, 4, 2)))"
     run = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, name: value}, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        env={**os.environ, name: value},
+        capture_output=True,
+        text=True,
     )
     assert run.returncode == 1
     assert f"ValueError: {name} is" in run.stderr

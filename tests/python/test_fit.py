@@ -51,7 +51,9 @@ def test_the_same_seed_gives_the_same_bits_for_any_number_of_threads(threads):
     x, y = regression(rows=64, steps=30)
 
     def train():
-        m = bptt.Sequential(bptt.LSTM(2, 40, rng=1), bptt.RNN(40, 30, rng=2), bptt.Linear(30, 1, rng=3))
+        m = bptt.Sequential(
+            bptt.LSTM(2, 40, rng=1), bptt.RNN(40, 30, rng=2), bptt.Linear(30, 1, rng=3)
+        )
         fit(m, x, y, epochs=3, batch_size=32)
         return parameters(m)
 

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-import bptt
 import numpy as np
 import pytest
+
+import bptt
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 # Of the largest magnitude in the array: sums are taken in another order, nothing else may differ.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def sequence_sets(count: int = 100, seed: int = 2023) -> SequenceSets:
     >>> len(sets.train.x), len(sets.validation.x), len(sets.test.x)
     (80, 10, 10)
     """
-    generator = np.random.RandomState(seed)  # noqa: NPY002 - the lab's own stream
+    generator = np.random.RandomState(seed)
     sequences = []
     for _ in range(count):
         n = generator.randint(1, 12)
@@ -62,7 +63,7 @@ def sequence_sets(count: int = 100, seed: int = 2023) -> SequenceSets:
     ends = [0, int(0.8 * count), int(0.9 * count), count]
     train, validation, test = (
         TokenSet([s[:-1] for s in sequences[a:b]], [s[1:] for s in sequences[a:b]])
-        for a, b in zip(ends, ends[1:])
+        for a, b in pairwise(ends)
     )
     return SequenceSets(train, validation, test)
 

@@ -17,7 +17,9 @@ TRAIN, VALIDATION = "#2f6db3", "#d9772b"
 
 def table(parts: Sequence[Part]) -> str:
     """Return the parts as a table: scores, what the lab asks, seconds, and examples."""
-    rows = [("part", "train", "validation", "asked", "met", "epochs", "seconds")]
+    rows: list[tuple[str, ...]] = [
+        ("part", "train", "validation", "asked", "met", "epochs", "seconds")
+    ]
     for part in parts:
         asked = met = "-"
         if part.limits is not None:
@@ -76,8 +78,16 @@ def plots(parts: Sequence[Part], folder: Path) -> list[Path]:
     figure, axis = pyplot.subplots(figsize=(6, 4), layout="constrained")
     _losses(axis, torch_like, "cross-entropy (nats a token)")
     axis.axhline(0.29, color="0.5", linewidth=1, linestyle=":")
-    axis.annotate("asked: 0.29", (1, 0.29), xycoords=("axes fraction", "data"), ha="right",
-                  va="bottom", color="0.4", xytext=(-4, 3), textcoords="offset points")
+    axis.annotate(
+        "asked: 0.29",
+        (1, 0.29),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="bottom",
+        color="0.4",
+        xytext=(-4, 3),
+        textcoords="offset points",
+    )
     save(figure, "lstm-torch.png")
 
     figure, axis = pyplot.subplots(figsize=(6, 4), layout="constrained")
@@ -115,4 +125,3 @@ def _forecast(pyplot: Any, part: Part) -> Any:
     axis.legend(frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     return figure
-

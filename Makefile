@@ -1,0 +1,73 @@
+# `make` or `make help` lists what there is. Nothing needs to be installed first but Rust, Python 3.11
+# or later and a C compiler: targets make their own virtual environments.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_VENV ?= .venv-torch
+BIN = $(VENV)/bin
+TORCH_BIN = $(TORCH_VENV)/bin
+CORE_SOURCES = Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
+
+.PHONY: help lab test test-rust test-python parity bench lint docs clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+lab: $(VENV)/.core  ## train the lab's four models; table and plots (lab-plots/)
+	$(BIN)/python -m bptt lab
+
+test: test-rust test-python  ## all tests but those that need PyTorch
+
+test-rust:  ## kernels, contracts and training in Rust
+	cargo test --quiet
+
+test-python: $(VENV)/.core  ## the package, on NumPy alone
+	$(BIN)/python -m pytest -q
+	$(BIN)/python -m mypy python/bptt
+	$(BIN)/python -m mypy.stubtest bptt._core --ignore-disjoint-bases
+
+parity: $(TORCH_VENV)/.core  ## random layers against the real PyTorch (a large download at first)
+	$(TORCH_BIN)/python -m pytest -q tests/python/parity
+
+bench:  ## shares of the FMA peak, then criterion
+	cargo bench --bench share
+	cargo bench --bench kernels
+
+lint: $(VENV)/.tools  ## formatting and lints, Rust and Python
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	cargo clippy --quiet --features python -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+docs:  ## the Rust documentation (target/doc)
+	cargo doc --no-deps
+
+clean:  ## remove what builds and environments left
+	rm -rf target $(VENV) $(TORCH_VENV) lab-plots python/bptt/*.so
+
+# The environments. A stamp file stands for "up to date".
+
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	touch $@
+
+$(VENV)/.tools: $(VENV)/.made pyproject.toml
+	$(BIN)/pip install --quiet "ruff>=0.9"
+	touch $@
+
+$(VENV)/.core: $(VENV)/.made $(CORE_SOURCES)
+	$(BIN)/pip install --quiet --editable ".[test]"
+	touch $@
+
+$(TORCH_VENV)/.made:
+	$(PYTHON) -m venv $(TORCH_VENV)
+	$(TORCH_BIN)/pip install --quiet --upgrade pip
+	$(TORCH_BIN)/pip install --quiet "torch~=2.15.0"
+	touch $@
+
+$(TORCH_VENV)/.core: $(TORCH_VENV)/.made $(CORE_SOURCES)
+	$(TORCH_BIN)/pip install --quiet --editable ".[test]"
+	touch $@
