@@ -6,8 +6,8 @@
 //!
 //! 1. The right-hand matrix w (K, N) is packed in panels of two vectors, `[panel][1 + K][2][lane]`,
 //!    the first row being the bias. Walking k reads a panel from front to back.
-//! 2. A tile of R rows times one panel lives in 2 R accumulators for the whole K loop: per k, two
-//!    loads of w, R broadcasts of a, 2 R fused multiply-adds. (Four vectors and half the rows read
+//! 2. A tile of R rows times one panel (or more, if the rows are few) lives in 2 R accumulators for
+//!    the whole K loop: per k, two loads of w, R broadcasts of a, 2 R fused multiply-adds. (Four vectors and half the rows read
 //!    the panels, which come from L2, twice as fast: on AVX2 that was too fast for L2.)
 //! 3. The finished tile is spilled once into a small array, and what follows (a cell, a store) reads
 //!    it from there. An accumulator array that is itself indexed at run time would live in memory,
@@ -18,6 +18,8 @@
 //! The sum over k runs in one order, whatever the tile: a row's result does not depend on how many
 //! rows are computed with it, nor on threads. It is a sum of chains, a new one for every part of a and
 //! the bias last: one chain through everything rounded worse than torch does.
+
+use std::mem::MaybeUninit;
 
 use crate::buffer::{Buffer, Rows, RowsMut};
 use crate::simd::{Element, Simd};
@@ -186,87 +188,113 @@ const MAX_SUMS: usize = MAX_ROWS * MAX_GROUP * 2 * 16;
 /// tile of additions and stores: 64 took 4 % of the speed at H = 64.
 const CHAIN: usize = 256;
 
-/// The finished tiles of a group, `[row][panel of the group][2][lane]`.
+/// Finished tiles, `[row][panel][2][lane]`.
 #[repr(align(64))]
-struct Sums<E>([E; MAX_SUMS]);
+struct Sums<E>(#[allow(dead_code)] [E; MAX_SUMS]);
 
-/// R rows times one panel, the accumulators in registers throughout. Row r goes to
-/// `sums[r * stride..]`.
-///
-/// # Safety
-/// Every `operand` is valid for R rows of its k; `panel` holds 1 + (all their k) rows of 2 vectors;
-/// `sums` is valid for writing R rows of 2 vectors.
-#[inline(always)]
-unsafe fn tile<E: Element, S: Simd<E>, const R: usize>(
-    s: S,
-    operands: &[Operand<E>],
-    panel: *const E,
+/// Where panels lie, and where their sums go: row r of panel p at `sums[r * stride + p * 2 LANES..]`.
+#[derive(Clone, Copy)]
+struct Places<E> {
+    panels: *const E,
+    panel_len: usize,
     sums: *mut E,
     stride: usize,
+}
+
+/// R rows times P panels, the accumulators in registers throughout.
+///
+/// # Safety
+/// Every `operand` is valid for R rows of its k; each of the P panels holds 1 + (all their k) rows of
+/// 2 vectors; the sums are valid for writing R rows of P panels.
+#[inline(always)]
+unsafe fn tile<E: Element, S: Simd<E>, const R: usize, const P: usize>(
+    s: S,
+    operands: &[Operand<E>],
+    at: Places<E>,
 ) {
-    let mut w = panel.wrapping_add(2 * S::LANES);
-    // What is added to a chain when it ends: the bias first, then the sums so far.
-    let mut before = panel;
-    let mut before_stride = 0;
+    let vector = |p: usize, v: usize| (2 * p + v) * S::LANES;
+    let mut w = at.panels.wrapping_add(2 * S::LANES);
+    let mut first = true;
     for operand in operands {
         let mut a = operand.data;
         let mut left = operand.k;
         while left > 0 {
             let chain = left.min(CHAIN);
             left -= chain;
-            let mut acc = [[s.splat(E::ZERO); 2]; R];
+            let mut acc = [[[s.splat(E::ZERO); 2]; P]; R];
             for _ in 0..chain {
-                // SAFETY: the panel has a row for every k.
-                let weights = unsafe { [s.load_ptr(w), s.load_ptr(w.add(S::LANES))] };
-                for (r, row) in acc.iter_mut().enumerate() {
-                    // SAFETY: row r < R at this k.
-                    let x = s.splat(unsafe { *a.add(r * operand.row_stride) });
-                    row[0] = s.mul_add(x, weights[0], row[0]);
-                    row[1] = s.mul_add(x, weights[1], row[1]);
+                for p in 0..P {
+                    // SAFETY: panel p has a row for every k.
+                    let weights = unsafe {
+                        let w = w.add(p * at.panel_len);
+                        [s.load_ptr(w), s.load_ptr(w.add(S::LANES))]
+                    };
+                    for (r, row) in acc.iter_mut().enumerate() {
+                        // SAFETY: row r < R at this k.
+                        let x = s.splat(unsafe { *a.add(r * operand.row_stride) });
+                        row[p][0] = s.mul_add(x, weights[0], row[p][0]);
+                        row[p][1] = s.mul_add(x, weights[1], row[p][1]);
+                    }
                 }
                 a = a.wrapping_add(operand.k_stride);
                 w = w.wrapping_add(2 * S::LANES);
             }
+            // A chain that ends is added to the bias, later ones to the sums so far.
             for (r, row) in acc.into_iter().enumerate() {
-                for (v, part) in row.into_iter().enumerate() {
-                    // SAFETY: row r < R of the sums, or the bias row of the panel.
-                    unsafe {
-                        let so_far = s.load_ptr(before.add(r * before_stride + v * S::LANES));
-                        s.store_ptr(sums.add(r * stride + v * S::LANES), s.add(so_far, part));
+                for (p, parts) in row.into_iter().enumerate() {
+                    for (v, part) in parts.into_iter().enumerate() {
+                        // SAFETY: row r < R and panel p < P of the sums; the bias row of panel p.
+                        unsafe {
+                            let sum = at.sums.add(r * at.stride + vector(p, v));
+                            let bias = at.panels.add(p * at.panel_len + v * S::LANES);
+                            let before = s.load_ptr(if first { bias } else { sum.cast_const() });
+                            s.store_ptr(sum, s.add(before, part));
+                        }
                     }
                 }
             }
-            (before, before_stride) = (sums.cast_const(), stride);
+            first = false;
         }
     }
 }
 
-/// [`tile`] for a number of rows known at run time, at most `S::ROWS`.
+/// [`tile`] for numbers of rows and panels known at run time: at most `S::ROWS` rows, and no more
+/// panels than [`panels_at_once`].
 ///
 /// # Safety
-/// As for [`tile`], with `rows` for R.
+/// As for [`tile`], with `rows` for R and `panels` for P.
 #[inline(always)]
 unsafe fn tile_of<E: Element, S: Simd<E>>(
     s: S,
     rows: usize,
+    panels: usize,
     operands: &[Operand<E>],
-    panel: *const E,
-    sums: *mut E,
-    stride: usize,
+    at: Places<E>,
 ) {
-    macro_rules! rows {
-        ($($r:literal),*) => {
+    macro_rules! tiles {
+        ($($r:literal x $p:literal),*) => {
             // The constant comparison keeps tiles that the level never asks for out of the binary.
-            match rows {
+            match (rows, panels) {
                 // SAFETY: the caller's.
-                $($r if $r <= S::ROWS => unsafe {
-                    tile::<E, S, $r>(s, operands, panel, sums, stride)
-                },)*
-                _ => unreachable!("a tile of {rows} rows"),
+                $(($r, $p) if $r <= S::ROWS => unsafe { tile::<E, S, $r, $p>(s, operands, at) },)*
+                _ => unreachable!("a tile of {rows} rows and {panels} panels"),
             }
         };
     }
-    rows!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
+    tiles!(
+        1 x 4, 1 x 2, 2 x 2, 1 x 1, 2 x 1, 3 x 1, 4 x 1, 5 x 1, 6 x 1, 7 x 1, 8 x 1, 9 x 1,
+        10 x 1, 11 x 1, 12 x 1
+    )
+}
+
+/// Few rows are too few accumulators to hide the latency of the additions: they take more panels.
+#[inline(always)]
+fn panels_at_once(rows: usize) -> usize {
+    match rows {
+        1 => 4,
+        2 => 2,
+        _ => 1,
+    }
 }
 
 /// What becomes of the sums of a product. (A closure would do, but only functions can be marked
@@ -328,30 +356,49 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
     const { assert!(S::ROWS <= MAX_ROWS && S::LANES <= 16) };
     let group = w.columns().group();
     assert!(w.lanes == S::LANES && group <= MAX_GROUP && operands.len() <= MAX_PARTS);
-    assert_eq!(operands.iter().map(|operand| operand.k).sum::<usize>(), w.k);
+    assert!(w.k > 0 && operands.iter().map(|operand| operand.k).sum::<usize>() == w.k);
 
-    let mut sums = Sums([E::ZERO; MAX_SUMS]);
-    let (panel, stride) = ((1 + w.k) * 2 * S::LANES, group * 2 * S::LANES);
+    // Every number is written before it is read: zeroing them would show in small products.
+    let mut memory = MaybeUninit::<Sums<E>>::uninit();
+    let sums = memory.as_mut_ptr().cast::<E>();
+    let panel_len = (1 + w.k) * 2 * S::LANES;
+    // Whole groups are finished together.
+    let chunk = group.max(panels_at_once(rows));
+    let (group_len, stride) = (group * 2 * S::LANES, chunk * 2 * S::LANES);
     let height = rows.div_ceil(rows.div_ceil(S::ROWS).max(1)).max(1);
-    for (g, panels) in w.data.chunks_exact(group * panel).enumerate() {
+    assert!(height <= S::ROWS && height * stride <= MAX_SUMS);
+    for (c, panels) in w.data.chunks(chunk * panel_len).enumerate() {
+        let count = panels.len() / panel_len;
         // Tiles of about equal height.
         for first in (0..rows).step_by(height) {
-            let count = height.min(rows - first);
+            let height = height.min(rows - first);
             let mut tile = [operands[0]; MAX_PARTS];
             for (part, operand) in tile.iter_mut().zip(operands) {
                 *part = *operand;
                 part.data = operand.data.wrapping_add(first * operand.row_stride);
             }
-            for (p, panel) in panels.chunks_exact(panel).enumerate() {
-                let sums = sums.0[p * 2 * S::LANES..].as_mut_ptr();
-                // SAFETY: rows first..first + count of every operand, whose k add up to the
-                // panel's; the sums have room for MAX_ROWS rows of `stride` from the group's start.
-                unsafe {
-                    tile_of(s, count, &tile[..operands.len()], panel.as_ptr(), sums, stride);
-                }
+            let tile = &tile[..operands.len()];
+            let mut p = 0;
+            while p < count {
+                let many = 1 << (count - p).min(panels_at_once(rows)).ilog2();
+                let at = Places {
+                    panels: panels[p * panel_len..].as_ptr(),
+                    panel_len,
+                    sums: sums.wrapping_add(p * 2 * S::LANES),
+                    stride,
+                };
+                // SAFETY: rows first..first + height of every operand, whose k add up to the
+                // panels'; the sums have room for them, by the assertion above.
+                unsafe { tile_of(s, height, many, tile, at) };
+                p += many;
             }
-            for (r, sums) in sums.0.chunks_exact(stride).take(count).enumerate() {
-                consumer.take(s, first + r, g, sums);
+            for r in 0..height {
+                for g in 0..count / group {
+                    let sums = sums.wrapping_add(r * stride + g * group_len);
+                    // SAFETY: the tiles above wrote these sums.
+                    let sums = unsafe { std::slice::from_raw_parts(sums, group_len) };
+                    consumer.take(s, first + r, c * (chunk / group) + g, sums);
+                }
             }
         }
     }

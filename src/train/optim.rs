@@ -83,9 +83,7 @@ impl<E: Element> Moments<E> {
     /// One step of the optimiser.
     pub fn update(&mut self, params: &mut [E], grads: &[E]) {
         self.steps = self.steps.saturating_add(1);
-        // Plain loops, compiled for the level's vectors by running them in its frame.
-        let level = Level::current().unwrap_or(Level::PORTABLE);
-        level.run(Update { moments: self, params, grads });
+        current_level().run(Update { moments: self, params, grads });
     }
 }
 
@@ -136,22 +134,46 @@ impl<E: Element> Task<E> for Update<'_, E> {
 /// `torch.nn.utils.clip_grad_norm_` does: by `max_norm / (norm + 1e-6)` where that is below 1.
 /// Gives the norm before.
 pub fn clip_by_global_norm<E: Element>(grads: &mut [E], max_norm: f64) -> f64 {
-    // Several sums at once: one would wait for itself at every addition.
-    let mut sums = [0.0; 8];
-    for chunk in grads.chunks(8) {
-        for (sum, &g) in sums.iter_mut().zip(chunk) {
+    current_level().run(Clip { grads, max_norm })
+}
+
+/// Plain loops are compiled for the level's vectors by running them in its frame. Training has met
+/// the level before it comes here, so it is known to be one.
+fn current_level() -> Level {
+    Level::current().unwrap_or(Level::PORTABLE)
+}
+
+struct Clip<'a, E> {
+    grads: &'a mut [E],
+    max_norm: f64,
+}
+
+impl<E: Element> Task<E> for Clip<'_, E> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(self, _s: S) -> f64 {
+        // Several sums at once: one would wait for itself at every addition.
+        let mut sums = [0.0; 16];
+        let chunks = self.grads.chunks_exact(16);
+        for (sum, &g) in sums.iter_mut().zip(chunks.remainder()) {
             *sum += g.to_f64() * g.to_f64();
         }
-    }
-    let norm = sums.iter().sum::<f64>().sqrt();
-    let scale = max_norm / (norm + 1e-6);
-    if scale < 1.0 {
-        let scale = E::from_f64(scale);
-        for g in grads {
-            *g = *g * scale;
+        for chunk in chunks {
+            for (sum, &g) in sums.iter_mut().zip(chunk) {
+                *sum += g.to_f64() * g.to_f64();
+            }
         }
+        let norm = sums.iter().sum::<f64>().sqrt();
+        let scale = self.max_norm / (norm + 1e-6);
+        if scale < 1.0 {
+            let scale = E::from_f64(scale);
+            for g in self.grads {
+                *g = *g * scale;
+            }
+        }
+        norm
     }
-    norm
 }
 
 #[cfg(test)]
