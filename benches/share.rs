@@ -1,7 +1,9 @@
-//! LSTM passes as shares of the FMA peak measured in the same run: `cargo bench --bench share`.
+//! LSTM passes of every level as shares of the machine's FMA peak, measured in the same run:
+//! `cargo bench --bench share`.
 //!
-//! Everything is timed in turn, round after round, and medians are compared, because the machine
-//! may be shared: absolute times move from hour to hour, these shares much less.
+//! Everything is timed in turn, round after round, between two measurements of the peak, and medians
+//! are printed, because the machine may be shared: absolute times move from hour to hour, these
+//! shares much less.
 
 mod common;
 
@@ -21,46 +23,50 @@ const SIZES: [Size; 6] = [
 
 fn main() {
     let rounds = std::env::args().find_map(|arg| arg.strip_prefix("--rounds=")?.parse().ok());
-    let rounds = rounds.unwrap_or(25);
+    let rounds: usize = rounds.unwrap_or(25);
     let threads = bptt::num_threads().unwrap();
-    for level in Level::available().into_iter().rev() {
-        level.scope(|| {
-            table::<f32>(level, threads, rounds);
-            table::<f64>(level, threads, rounds);
-        });
-    }
+    table::<f32>(threads, rounds);
+    table::<f64>(threads, rounds);
 }
 
-fn table<E: Element>(level: Level, threads: usize, rounds: usize) {
-    let mut layers = SIZES.map(Layer::<E>::new);
-    // For inference and training of every size, the share in every round: each work is measured
-    // between two measurements of the peak.
-    let mut shares = vec![Vec::new(); 2 * SIZES.len()];
+fn table<E: Element>(threads: usize, rounds: usize) {
+    let mut levels = Level::available();
+    levels.reverse();
+    let best = levels[0];
+    println!("\nLSTM {}, {threads} threads, % of the FMA peak (of {})", E::NAME, best.name());
+    print!("{:<16}", "T,B,I,H");
+    for level in &levels {
+        print!("{:>18}{:>8}", format!("{} infer", level.name()), "train");
+    }
+    println!();
+
     let mut peaks = Vec::new();
-    for _ in 0..rounds {
-        let mut before = rate(peak_flops::<E>(level, threads), || peak::<E>(level, threads));
-        let mut measure = |column: usize, flops: u64, work: &mut dyn FnMut()| {
-            let rate_of_work = rate(flops, work);
-            let after = rate(peak_flops::<E>(level, threads), || peak::<E>(level, threads));
-            shares[column].push(100.0 * rate_of_work / ((before + after) / 2.0));
-            peaks.push(after);
-            before = after;
-        };
-        for (index, (layer, size)) in layers.iter_mut().zip(SIZES).enumerate() {
-            measure(2 * index, size.flops(), &mut || layer.infer());
-            measure(2 * index + 1, 3 * size.flops(), &mut || layer.train());
+    for size in SIZES {
+        let mut layers: Vec<_> = levels.iter().map(|_| Layer::<E>::new(size)).collect();
+        let mut shares = vec![Vec::new(); 2 * levels.len()];
+        for _ in 0..rounds {
+            let peak_now = || rate(peak_flops::<E>(best, threads), || peak::<E>(best, threads));
+            let mut before = peak_now();
+            for (index, (level, layer)) in levels.iter().zip(&mut layers).enumerate() {
+                for train in [false, true] {
+                    let flops = size.flops() * if train { 3 } else { 1 };
+                    let pass = || if train { layer.train() } else { layer.infer() };
+                    let rate = level.scope(|| rate(flops, pass));
+                    let after = peak_now();
+                    let share = 100.0 * rate / ((before + after) / 2.0);
+                    shares[2 * index + usize::from(train)].push(share);
+                    peaks.push(after);
+                    before = after;
+                }
+            }
         }
+        print!("{size:<16}");
+        for pair in shares.chunks(2) {
+            print!("{:>18.1}{:>8.1}", median(&pair[0]), median(&pair[1]));
+        }
+        println!();
     }
-    println!(
-        "\nLSTM {}, {}, {threads} threads, {rounds} rounds; share of the FMA peak",
-        E::NAME,
-        level.name()
-    );
-    println!("{:<16} {:>9} {:>9}", "T,B,I,H", "infer", "train");
-    for (size, shares) in SIZES.iter().zip(shares.chunks(2)) {
-        println!("{size:<16} {:>8.1}% {:>8.1}%", median(&shares[0]), median(&shares[1]));
-    }
-    println!("(peak {:.0} GFLOP/s in this run)", median(&peaks));
+    println!("(the peak was {:.0} GFLOP/s, {rounds} rounds)", median(&peaks));
 }
 
 /// GFLOP/s of some work; small work is repeated until the clock can see it.

@@ -1,7 +1,18 @@
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = [
+    "Dataset",
+    "Layer",
+    "Tape",
+    "Trainer",
+    "__version__",
+    "get_num_threads",
+    "set_num_threads",
+    "simd_level",
+]
 
 __version__: str
 
@@ -9,8 +20,10 @@ def simd_level() -> str: ...
 def get_num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...
 
+@final
 class Tape: ...
 
+@final
 class Layer:
     @staticmethod
     def one_hot(classes: int) -> Layer: ...
@@ -42,11 +55,13 @@ class Layer:
         dstate: list[NDArray[Any]],
     ) -> tuple[NDArray[Any], list[NDArray[Any]], NDArray[Any]]: ...
 
+@final
 class Dataset:
     def __new__(
         cls, inputs: NDArray[Any], targets: NDArray[Any] | None, offsets: list[int]
     ) -> Dataset: ...
 
+@final
 class Trainer:
     def __new__(
         cls,

@@ -12,8 +12,6 @@ from bptt._extras import require
 from bptt.lab.data import airline_passengers
 from bptt.lab.parts import Part
 
-TRAIN, VALIDATION = "#2f6db3", "#d9772b"
-
 
 def table(parts: Sequence[Part]) -> str:
     """Return the parts as a table: scores, what the lab asks, seconds, and examples."""
@@ -100,12 +98,8 @@ def plots(parts: Sequence[Part], folder: Path) -> list[Path]:
 
 
 def _losses(axis: Any, part: Part, label: str) -> None:
-    history = part.history
-    axis.plot(history.loss, color=TRAIN, label="training")
-    axis.plot(history.validation_loss, color=VALIDATION, label="validation")
-    axis.set(title=part.name, xlabel="epoch", ylabel=label, ylim=(0, None))
-    axis.legend(frameon=False)
-    axis.spines[["top", "right"]].set_visible(False)
+    part.history.plot(axis)
+    axis.set(title=part.name, ylabel=label, ylim=(0, None))
 
 
 def _forecast(pyplot: Any, part: Part) -> Any:
@@ -116,7 +110,7 @@ def _forecast(pyplot: Any, part: Part) -> Any:
     window = data.train_x.shape[1]
     axis.plot(months, data.series, color="0.65", linewidth=2.5, label="passengers")
     starts = {"train": window, "test": data.split + window}
-    for (name, start), color in zip(starts.items(), (TRAIN, VALIDATION)):
+    for (name, start), color in zip(starts.items(), ("C0", "C1")):
         forecast = part.forecast[name]
         label = f"one month ahead, {name}"
         axis.plot(months[start : start + len(forecast)], forecast, color=color, label=label)

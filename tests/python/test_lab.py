@@ -1,0 +1,86 @@
+"""The lab: its data, its command line and, for a few epochs, its parts."""
+
+import numpy as np
+import pytest
+
+from bptt import lab
+from bptt.__main__ import main
+from bptt.lab import report
+
+
+def test_sequences_are_the_labs():
+    sets = lab.sequence_sets()
+    assert [len(part.x) for part in (sets.train, sets.validation, sets.test)] == [80, 10, 10]
+    first = [*sets.train.x[0], sets.train.y[0][-1]]
+    assert first == [0] * 8 + [1] * 8 + [2]  # the first has eight 'a'
+    for part in (sets.train, sets.validation, sets.test):
+        for x, y in zip(part.x, part.y):
+            np.testing.assert_array_equal(x[1:], y[:-1])
+            assert 2 <= len(x) <= 22
+            assert (x == 0).sum() == (y == 1).sum()
+
+
+def test_the_global_generator_is_left_alone():
+    np.random.seed(1)  # noqa: NPY002
+    want = np.random.random()  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    lab.sequence_sets()
+    assert np.random.random() == want  # noqa: NPY002
+
+
+def test_windows_are_moved_by_a_month():
+    data = lab.airline_passengers()
+    assert data.series.shape == (144,)
+    assert data.split == 115
+    assert data.train_x.shape == data.train_y.shape == (111, 4, 1)
+    assert data.test_x.shape == data.test_y.shape == (25, 4, 1)
+    np.testing.assert_array_equal(data.train_x[1:, :, 0], data.train_y[:-1, :, 0])
+    np.testing.assert_array_equal(data.test_x[0, :, 0], data.series[115:119])
+    assert data.test_y[-1, -1, 0] == data.series[-1] == 432
+
+
+@pytest.mark.parametrize(
+    "train", [lab.train_rnn_by_hand, lab.train_lstm_by_hand, lab.train_lstm_torch]
+)
+def test_parts_learn(train):
+    part = train(epochs=8, progress=False)
+    assert part.history.loss[-1] < part.history.loss[0]
+    assert len(part.history.validation_loss) == 8
+    target, predicted = part.example
+    assert target.endswith("<EOS>") and len(predicted) > 0
+    again = train(epochs=8, progress=False)
+    assert again.history.loss == part.history.loss
+
+
+def test_weights_by_hand_start_orthogonal():
+    model = lab.train_lstm_by_hand(epochs=0, progress=False).model
+    gate = model.layers[1].parameters["weight_hh_l0"][50:100]
+    np.testing.assert_allclose(gate @ gate.T, np.eye(50), atol=1e-12)
+    assert not model.layers[1].parameters["bias_ih_l0"].any()
+
+
+def test_table_and_plots(tmp_path):
+    pytest.importorskip("matplotlib")
+    parts = [
+        lab.train_rnn_by_hand(epochs=3, progress=False),
+        lab.train_lstm_by_hand(epochs=3, progress=False),
+        lab.train_lstm_torch(epochs=3, progress=False),
+        lab.train_forecaster(epochs=3, progress=False),
+    ]
+    text = report.table(parts)
+    assert text.count("NO") == 2  # three epochs are too few
+    assert "all training together" in text
+    drawn = report.plots(parts, tmp_path)
+    assert len(drawn) >= 3
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    assert "simd level" in capsys.readouterr().out
+
+
+def test_unknown_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["labour"])
+    assert "invalid choice" in capsys.readouterr().err
