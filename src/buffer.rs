@@ -5,12 +5,12 @@
 //! are the same thing to a kernel, and a batch splits by rows into views that never overlap, one for
 //! each task of the thread pool, although their memory interleaves.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use crate::error::{Result, ensure};
+use crate::error::{Error, Result, ensure};
 use crate::simd::Element;
 
 /// A cache line and an AVX-512 register; a vector load that crosses two lines costs two.
@@ -20,6 +20,8 @@ const ALIGN: usize = 64;
 pub struct Buffer<E: Element> {
     data: NonNull<E>,
     len: usize,
+    /// Numbers there is memory for; at least `len`.
+    capacity: usize,
 }
 
 // SAFETY: a buffer owns its memory as a Vec does, and E is Send and Sync.
@@ -29,42 +31,54 @@ unsafe impl<E: Element> Sync for Buffer<E> {}
 
 impl<E: Element> Buffer<E> {
     /// `len` zeros.
-    pub fn zeros(len: usize) -> Self {
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn zeros(len: usize) -> Result<Self> {
         if len == 0 {
-            return Self { data: NonNull::dangling(), len };
+            return Ok(Self::default());
         }
-        let layout = Self::layout(len);
-        // SAFETY: the layout has a size above zero; all-zero bytes are a valid f32 and f64.
-        let data = unsafe { alloc_zeroed(layout) }.cast();
-        let data = NonNull::new(data).unwrap_or_else(|| handle_alloc_error(layout));
-        Self { data, len }
+        let data = match Self::layout(len) {
+            // SAFETY: the layout has a size above zero; all-zero bytes are a valid f32 and f64.
+            Some(layout) => NonNull::new(unsafe { alloc_zeroed(layout) }.cast()),
+            None => None,
+        };
+        let Some(data) = data else {
+            return Err(Error::out_of_memory(len, E::NAME));
+        };
+        Ok(Self { data, len, capacity: len })
     }
 
-    /// Makes the length `len`, keeping the memory if it is that long already. The contents are
-    /// unspecified numbers.
-    pub fn resize(&mut self, len: usize) {
-        if self.len != len {
-            *self = Self::zeros(len);
+    /// Makes the length `len`, keeping the memory if it is enough. The contents are unspecified
+    /// numbers.
+    ///
+    /// # Errors
+    /// If there is not enough memory; the buffer is empty then.
+    pub fn resize(&mut self, len: usize) -> Result<()> {
+        if len > self.capacity {
+            *self = Self::default(); // frees first
+            *self = Self::zeros(len)?;
         }
+        self.len = len;
+        Ok(())
     }
 
-    fn layout(len: usize) -> Layout {
-        let bytes = len.checked_mul(size_of::<E>()).expect("buffer of more than 2^63 bytes");
-        Layout::from_size_align(bytes, ALIGN).expect("buffer of more than 2^63 bytes")
+    fn layout(len: usize) -> Option<Layout> {
+        Layout::from_size_align(len.checked_mul(size_of::<E>())?, ALIGN).ok()
     }
 }
 
 impl<E: Element> Default for Buffer<E> {
     fn default() -> Self {
-        Self::zeros(0)
+        Self { data: NonNull::dangling(), len: 0, capacity: 0 }
     }
 }
 
 impl<E: Element> Drop for Buffer<E> {
     fn drop(&mut self) {
-        if self.len > 0 {
+        if let (1.., Some(layout)) = (self.capacity, Self::layout(self.capacity)) {
             // SAFETY: allocated in `zeros` with this very layout.
-            unsafe { dealloc(self.data.as_ptr().cast(), Self::layout(self.len)) }
+            unsafe { dealloc(self.data.as_ptr().cast(), layout) }
         }
     }
 }
@@ -72,7 +86,8 @@ impl<E: Element> Drop for Buffer<E> {
 impl<E: Element> Deref for Buffer<E> {
     type Target = [E];
     fn deref(&self) -> &[E] {
-        // SAFETY: `len` numbers were allocated and initialised (dangling and aligned if none).
+        // SAFETY: `capacity >= len` numbers were allocated and initialised (dangling and aligned if
+        // none).
         unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len) }
     }
 }
@@ -102,31 +117,44 @@ pub struct Shape {
 impl Shape {
     /// A contiguous (T, B, F) array.
     pub fn time_major(steps: usize, rows: usize, features: usize) -> Self {
-        Self { steps, rows, features, step_stride: rows * features, row_stride: features }
+        let step_stride = rows.saturating_mul(features);
+        Self { steps, rows, features, step_stride, row_stride: features }
     }
 
     /// A contiguous (B, T, F) array.
     pub fn batch_major(steps: usize, rows: usize, features: usize) -> Self {
-        Self { steps, rows, features, step_stride: features, row_stride: steps * features }
+        let row_stride = steps.saturating_mul(features);
+        Self { steps, rows, features, step_stride: features, row_stride }
     }
 
-    fn check(&self, len: usize) -> Result<()> {
-        let Self { steps, rows, features, step_stride, row_stride } = *self;
+    /// This shape with strides that are safe to follow, if it fits into `len` numbers.
+    fn checked(self, len: usize) -> Result<Self> {
+        let Self { steps, rows, features, step_stride, row_stride } = self;
         if steps == 0 || rows == 0 || features == 0 {
-            return Ok(());
+            return Ok(Self { step_stride: 0, row_stride: 0, ..self });
         }
+        // From the first number to behind the last of `n` things of `inner` numbers, `stride` apart.
+        let span = |n: usize, stride: usize, inner: Option<usize>| -> Option<usize> {
+            (n - 1).checked_mul(stride)?.checked_add(inner?)
+        };
+        let within = |inner: Option<usize>, stride: usize| inner.is_some_and(|len| len <= stride);
+        let one_step = span(rows, row_stride, Some(features));
+        let one_row = span(steps, step_stride, Some(features));
         // Either the rows of a step lie inside one step stride, or the steps of a row inside one
         // row stride: then no two (step, row) pairs share a number.
-        let apart = row_stride >= features
-            && step_stride >= features
+        let apart = (rows == 1 || row_stride >= features)
+            && (steps == 1 || step_stride >= features)
             && (steps == 1
                 || rows == 1
-                || step_stride >= (rows - 1) * row_stride + features
-                || row_stride >= (steps - 1) * step_stride + features);
+                || within(one_step, step_stride)
+                || within(one_row, row_stride));
         ensure!(apart, "the strides of {self:?} make its rows overlap");
-        let end = (steps - 1) * step_stride + (rows - 1) * row_stride + features;
-        ensure!(end <= len, "{self:?} needs {end} numbers; the array has {len}");
-        Ok(())
+        let end = span(steps, step_stride, one_step);
+        ensure!(
+            end.is_some_and(|end| end <= len),
+            "{self:?} reaches beyond the array, which has {len} numbers"
+        );
+        Ok(self)
     }
 }
 
@@ -184,7 +212,7 @@ impl<'a, E> Seq<'a, E> {
     /// # Errors
     /// If the shape reaches beyond the array or overlaps itself.
     pub fn new(data: &'a [E], shape: Shape) -> Result<Self> {
-        shape.check(data.len())?;
+        let shape = shape.checked(data.len())?;
         Ok(Self { data: data.as_ptr(), shape, borrow: PhantomData })
     }
 
@@ -204,7 +232,7 @@ impl<'a, E> Seq<'a, E> {
 
     /// The rows from `first` on, `count` of them.
     pub fn rows(&self, first: usize, count: usize) -> Self {
-        assert!(first + count <= self.shape.rows);
+        assert!(first <= self.shape.rows && count <= self.shape.rows - first);
         let shape = Shape { rows: count, ..self.shape };
         let data = self.data.wrapping_add(first * self.shape.row_stride);
         Self { data, shape, borrow: PhantomData }
@@ -217,7 +245,7 @@ impl<'a, E> SeqMut<'a, E> {
     /// # Errors
     /// If the shape reaches beyond the array or overlaps itself.
     pub fn new(data: &'a mut [E], shape: Shape) -> Result<Self> {
-        shape.check(data.len())?;
+        let shape = shape.checked(data.len())?;
         Ok(Self { data: data.as_mut_ptr(), shape, borrow: PhantomData })
     }
 
@@ -251,7 +279,7 @@ impl<'a, E> SeqMut<'a, E> {
 
     /// Splits into views of `sizes[0]`, `sizes[1]`, ... rows; the sizes add up to all rows.
     pub fn split_rows(self, sizes: &[usize]) -> Vec<SeqMut<'a, E>> {
-        assert_eq!(sizes.iter().sum::<usize>(), self.shape.rows);
+        assert_eq!(total(sizes), Some(self.shape.rows));
         let mut first = 0;
         let split = sizes.iter().map(|&rows| {
             let data = self.data.wrapping_add(first * self.shape.row_stride);
@@ -265,7 +293,7 @@ impl<'a, E> SeqMut<'a, E> {
 impl<'a, E> Rows<'a, E> {
     /// A contiguous matrix.
     pub fn new(data: &'a [E], rows: usize, features: usize) -> Self {
-        assert!(data.len() >= rows * features);
+        assert!(rows.checked_mul(features).is_some_and(|len| len <= data.len()));
         Self { data: data.as_ptr(), rows, features, stride: features, borrow: PhantomData }
     }
 
@@ -292,19 +320,21 @@ impl<'a, E> Rows<'a, E> {
     pub fn row(&self, b: usize) -> &'a [E] {
         assert!(b < self.rows);
         // SAFETY: inside the view, by the checks where it was made.
-        unsafe { std::slice::from_raw_parts(self.data.add(b * self.stride), self.features) }
+        unsafe {
+            std::slice::from_raw_parts(self.data.wrapping_add(b * self.stride), self.features)
+        }
     }
 
     /// The rows from `first` on, `count` of them.
     pub fn slice(&self, first: usize, count: usize) -> Self {
-        assert!(first + count <= self.rows);
+        assert!(first <= self.rows && count <= self.rows - first);
         Self { data: self.data.wrapping_add(first * self.stride), rows: count, ..*self }
     }
 
     /// The columns from `first` on, `count` of them.
     #[inline(always)]
     pub fn columns(&self, first: usize, count: usize) -> Self {
-        assert!(first + count <= self.features);
+        assert!(first <= self.features && count <= self.features - first);
         Self { data: self.data.wrapping_add(first), features: count, ..*self }
     }
 }
@@ -312,7 +342,7 @@ impl<'a, E> Rows<'a, E> {
 impl<'a, E> RowsMut<'a, E> {
     /// A contiguous matrix.
     pub fn new(data: &'a mut [E], rows: usize, features: usize) -> Self {
-        assert!(data.len() >= rows * features);
+        assert!(rows.checked_mul(features).is_some_and(|len| len <= data.len()));
         Self { data: data.as_mut_ptr(), rows, features, stride: features, borrow: PhantomData }
     }
 
@@ -334,12 +364,14 @@ impl<'a, E> RowsMut<'a, E> {
     pub fn row_mut(&mut self, b: usize) -> &mut [E] {
         assert!(b < self.rows);
         // SAFETY: inside the view, by the checks where it was made; the borrow is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.data.add(b * self.stride), self.features) }
+        unsafe {
+            std::slice::from_raw_parts_mut(self.data.wrapping_add(b * self.stride), self.features)
+        }
     }
 
     /// Splits into matrices of `sizes[0]`, `sizes[1]`, ... rows; the sizes add up to all rows.
     pub fn split_rows(self, sizes: &[usize]) -> Vec<Self> {
-        assert_eq!(sizes.iter().sum::<usize>(), self.rows);
+        assert_eq!(total(sizes), Some(self.rows));
         let mut first = 0;
         let split = sizes.iter().map(|&rows| {
             let data = self.data.wrapping_add(first * self.stride);
@@ -350,6 +382,18 @@ impl<'a, E> RowsMut<'a, E> {
     }
 }
 
+/// A vector of `len` zeros, or an error if there is not enough memory.
+pub(crate) fn zeros<E: Element>(len: usize) -> Result<Vec<E>> {
+    let mut zeros = Vec::new();
+    zeros.try_reserve_exact(len).map_err(|_| Error::out_of_memory(len, E::NAME))?;
+    zeros.resize(len, E::ZERO);
+    Ok(zeros)
+}
+
+fn total(sizes: &[usize]) -> Option<usize> {
+    sizes.iter().try_fold(0, |sum: usize, &size| sum.checked_add(size))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -357,7 +401,7 @@ mod tests {
     #[test]
     fn buffers_are_aligned_and_zero() {
         for len in [0, 1, 15, 16, 1000] {
-            let buffer = Buffer::<f32>::zeros(len);
+            let buffer = Buffer::<f32>::zeros(len).unwrap();
             assert_eq!(buffer.len(), len);
             assert!(len == 0 || (buffer.as_ptr() as usize).is_multiple_of(ALIGN));
             assert!(buffer.iter().all(|&x| x == 0.0));
@@ -397,8 +441,41 @@ mod tests {
             Shape { row_stride: 3, ..good },
             Shape { step_stride: 4, ..good },
             Shape { step_stride: 0, ..good },
+            Shape { row_stride: usize::MAX, ..good },
+            Shape { step_stride: usize::MAX / 2 + 2, ..good },
+            Shape::time_major(1 << 62, 4, 1),
+            Shape::time_major(1 << 32, 1 << 32, 1),
         ] {
             assert!(Seq::new(&data, bad).is_err(), "{bad:?}");
         }
+        // Strides of nothing are not followed.
+        let nothing = Shape { features: 0, row_stride: usize::MAX, ..good };
+        assert_eq!(Seq::new(&data, nothing).unwrap().step(2).row(1), [0.0f32; 0]);
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_refused() {
+        fn refused<T>(work: impl FnOnce() -> T) {
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
+        }
+        let data = [0.0f32; 4];
+        refused(|| Rows::new(&data, 1 << 62, 4));
+        refused(|| Rows::new(&data, 2, 2).slice(usize::MAX, 2));
+        refused(|| Rows::new(&data, 2, 2).columns(usize::MAX, 2));
+        refused(|| Seq::new(&data, Shape::time_major(1, 2, 2)).unwrap().rows(usize::MAX, 2));
+        let mut data = data;
+        refused(|| RowsMut::new(&mut data, 2, 2).split_rows(&[2, 2, usize::MAX - 1]).len());
+    }
+
+    #[test]
+    fn buffers_keep_their_memory_and_refuse_what_does_not_fit() {
+        let mut buffer = Buffer::<f64>::zeros(100).unwrap();
+        let place = buffer.as_ptr();
+        buffer.resize(10).unwrap();
+        buffer.resize(100).unwrap();
+        assert_eq!((buffer.as_ptr(), buffer.len()), (place, 100));
+        assert!(buffer.resize(usize::MAX).unwrap_err().to_string().contains("memory"));
+        assert!(Buffer::<f32>::zeros(1 << 60).is_err());
+        assert!(buffer.is_empty());
     }
 }

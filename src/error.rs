@@ -7,12 +7,24 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     message: String,
+    out_of_memory: bool,
 }
 
 impl Error {
     /// An error with this message.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
+        Self { message: message.into(), out_of_memory: false }
+    }
+
+    /// There is no memory for so many numbers of a type.
+    pub(crate) fn out_of_memory(len: usize, name: &str) -> Self {
+        let message = format!("there is not enough memory for {len} numbers of {name}");
+        Self { message, out_of_memory: true }
+    }
+
+    /// Whether memory was what lacked.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.out_of_memory
     }
 }
 

@@ -12,6 +12,7 @@
 use std::ops::Range;
 
 use crate::buffer::{Buffer, RowsMut};
+use crate::error::Result;
 use crate::panel::{Columns, Consume, Panels, product_by_columns};
 use crate::simd::{Element, Simd};
 
@@ -50,23 +51,26 @@ pub struct OuterProducts<'a, E: Element, const N: usize> {
 
 impl<E: Element, const N: usize> OuterProducts<'_, E, N> {
     /// Adds the outer products of the rows that `a` and each of `b` give for (step, row).
+    ///
+    /// # Errors
+    /// If there is not enough memory to pack a block.
     #[inline(always)]
     pub fn add<'r, S: Simd<E>>(
         mut self,
         s: S,
         a: impl Fn(usize, usize) -> &'r [E],
         b: [&dyn Fn(usize, usize) -> &'r [E]; N],
-    ) {
+    ) -> Result<()> {
         let wanted = self.columns.len();
         assert!(self.c.iter().all(|c| c.count() == wanted));
         self.memory.b.resize_with(N, Panels::default);
-        self.memory.a.resize(K_BLOCK * A_BLOCK);
+        self.memory.a.resize(K_BLOCK * A_BLOCK)?;
         let (steps, rows) = self.steps_and_rows;
         for k0 in (0..steps * rows).step_by(K_BLOCK) {
             let k = K_BLOCK.min(steps * rows - k0);
             let pairs = || pairs_from(k0, rows).take(k);
             for ((panels, b), c) in self.memory.b.iter_mut().zip(b).zip(&self.c) {
-                panels.reshape(s, k, Columns::plain(c.as_ref().features()));
+                panels.reshape(s, k, Columns::plain(c.as_ref().features()))?;
                 panels.pack_bias(s, &[]);
                 panels.pack(s, pairs().map(|(t, row)| b(t, row)));
             }
@@ -89,6 +93,7 @@ impl<E: Element, const N: usize> OuterProducts<'_, E, N> {
                 m += count;
             }
         }
+        Ok(())
     }
 }
 

@@ -22,6 +22,7 @@
 use std::mem::MaybeUninit;
 
 use crate::buffer::{Buffer, Rows, RowsMut};
+use crate::error::Result;
 use crate::simd::{Element, Simd};
 
 /// How the columns of a packed matrix are grouped into vectors: `gates` blocks of `width` columns.
@@ -72,9 +73,10 @@ pub struct Panels<E: Element> {
 impl<E: Element> Panels<E> {
     /// Sets the extents, keeping the memory where it fits. The numbers are unspecified until packed.
     #[inline(always)]
-    pub fn reshape<S: Simd<E>>(&mut self, _s: S, k: usize, columns: Columns) {
+    pub fn reshape<S: Simd<E>>(&mut self, _s: S, k: usize, columns: Columns) -> Result<()> {
         (self.k, self.columns, self.lanes) = (k, Some(columns), S::LANES);
-        self.data.resize(columns.panels(S::LANES) * (1 + k) * 2 * S::LANES);
+        self.data
+            .resize(columns.panels(S::LANES).saturating_mul(2 * S::LANES).saturating_mul(1 + k))
     }
 
     fn columns(&self) -> Columns {
@@ -138,10 +140,11 @@ impl<E: Element> Panels<E> {
 
     /// Reshapes for a matrix (K, N) and packs it as it stands.
     #[inline(always)]
-    pub fn pack_matrix<S: Simd<E>>(&mut self, s: S, matrix: Rows<'_, E>) {
-        self.reshape(s, matrix.count(), Columns::plain(matrix.features()));
+    pub fn pack_matrix<S: Simd<E>>(&mut self, s: S, matrix: Rows<'_, E>) -> Result<()> {
+        self.reshape(s, matrix.count(), Columns::plain(matrix.features()))?;
         self.pack_bias(s, &[]);
         self.pack(s, (0..matrix.count()).map(|k| matrix.row(k)));
+        Ok(())
     }
 
     /// Packs all rows of a matrix (K, N), given one at a time.

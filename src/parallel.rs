@@ -9,7 +9,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use rayon::ThreadPool;
 
@@ -22,6 +22,9 @@ const MIN_FLOPS: usize = 4_000_000;
 /// Rows of a batch from which on a task's register tiles are well filled.
 const ROWS_PER_TASK: usize = 12;
 
+/// More threads than any machine this is for.
+const MAX_THREADS: usize = 1024;
+
 /// 0 until set; then the number of threads.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
@@ -33,16 +36,22 @@ static THREADS: AtomicUsize = AtomicUsize::new(0);
 pub fn num_threads() -> Result<usize> {
     match THREADS.load(Ordering::Relaxed) {
         0 => {
-            let threads = match std::env::var("BPTT_NUM_THREADS") {
+            let threads: usize = match std::env::var("BPTT_NUM_THREADS") {
                 Ok(text) => text.trim().parse().ok().filter(|&n| n > 0).ok_or_else(|| {
                     Error::new(format!(
                         "BPTT_NUM_THREADS is {text:?}; it takes a whole number above zero"
                     ))
                 })?,
-                Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
+                Err(_) => {
+                    std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)
+                }
             };
-            set_num_threads(threads)?;
-            Ok(threads)
+            check_threads(threads)?;
+            // Whoever sets it at the same time is right.
+            match THREADS.compare_exchange(0, threads, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => Ok(threads),
+                Err(set) => Ok(set),
+            }
         }
         threads => Ok(threads),
     }
@@ -53,11 +62,16 @@ pub fn num_threads() -> Result<usize> {
 /// # Errors
 /// If `threads` is zero or above 1024.
 pub fn set_num_threads(threads: usize) -> Result<()> {
-    ensure!(
-        (1..=1024).contains(&threads),
-        "the number of threads must be between 1 and 1024, got {threads}"
-    );
+    check_threads(threads)?;
     THREADS.store(threads, Ordering::Relaxed);
+    Ok(())
+}
+
+fn check_threads(threads: usize) -> Result<()> {
+    ensure!(
+        (1..=MAX_THREADS).contains(&threads),
+        "the number of threads must be between 1 and {MAX_THREADS}, got {threads}"
+    );
     Ok(())
 }
 
@@ -78,60 +92,68 @@ pub(crate) fn split(total: usize, parts: usize) -> Vec<usize> {
     (0..parts).map(|part| total / parts + usize::from(part < total % parts)).collect()
 }
 
-/// Calls `work` with every task, on the calling thread and the pool's. A panic in a task is raised
-/// again here, after all tasks have ended.
-pub(crate) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Sync) -> Result<()> {
-    let threads = num_threads()?.min(tasks.len());
-    if threads <= 1 {
-        tasks.into_iter().for_each(work);
-        return Ok(());
+/// Calls `work` with every task, on the calling thread and the pool's, and gives the first error. A
+/// panic in a task is raised again here, after all tasks have ended.
+pub(crate) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+    let threads = num_threads()?;
+    if threads.min(tasks.len()) <= 1 {
+        return tasks.into_iter().try_for_each(work);
     }
+    let helpers = threads.min(tasks.len()) - 1;
     let tasks: Vec<Mutex<Option<T>>> = tasks.into_iter().map(|task| Some(task).into()).collect();
     let call = |index: usize| {
         let task = tasks[index].lock().unwrap_or_else(PoisonError::into_inner).take();
-        work(task.expect("each index is drawn once"));
+        work(task.expect("each index is drawn once"))
     };
-    let call: &(dyn Fn(usize) + Sync) = &call;
+    let call: &(dyn Fn(usize) -> Result<()> + Sync) = &call;
     // SAFETY: only the lifetime changes. `call` is used for indices below `total` alone, and below
     // we wait until the calls for all of those have returned.
-    let call: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(call) };
+    let call: &'static (dyn Fn(usize) -> Result<()> + Sync) = unsafe { std::mem::transmute(call) };
     let job = Arc::new(Job {
         call,
         total: tasks.len(),
         next: AtomicUsize::new(0),
         ended: AtomicUsize::new(0),
-        panic: Mutex::new(None),
+        failure: Mutex::new(None),
     });
-    let pool = pool(num_threads()?)?;
-    for _ in 1..threads {
-        let job = Arc::clone(&job);
-        pool.spawn(move || job.work());
+    // Without a pool, the caller does everything.
+    if let Some(pool) = pool(threads) {
+        for _ in 0..helpers {
+            let job = Arc::clone(&job);
+            pool.spawn(move || job.work());
+        }
     }
     job.work();
     let mut spins = 0u32;
     while job.ended.load(Ordering::Acquire) < job.total {
-        spins += 1;
+        spins = spins.saturating_add(1);
         if spins < 10_000 {
             std::hint::spin_loop();
         } else {
             std::thread::yield_now();
         }
     }
-    let panic = job.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(payload) = panic {
-        resume_unwind(payload);
+    let failure = job.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match failure {
+        None => Ok(()),
+        Some(Failure::Error(error)) => Err(error),
+        Some(Failure::Panic(payload)) => resume_unwind(payload),
     }
-    Ok(())
 }
 
 /// Tasks that several threads draw from.
 struct Job {
     /// Borrowed from [`run`], which outlives every call with an index below `total`.
-    call: &'static (dyn Fn(usize) + Sync),
+    call: &'static (dyn Fn(usize) -> Result<()> + Sync),
     total: usize,
     next: AtomicUsize,
     ended: AtomicUsize,
-    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    failure: Mutex<Option<Failure>>,
+}
+
+enum Failure {
+    Error(Error),
+    Panic(Box<dyn Any + Send>),
 }
 
 impl Job {
@@ -141,16 +163,27 @@ impl Job {
             if index >= self.total {
                 return;
             }
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.call)(index))) {
-                *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+            let failure = match catch_unwind(AssertUnwindSafe(|| (self.call)(index))) {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(Failure::Error(error)),
+                Err(payload) => Some(Failure::Panic(payload)),
+            };
+            if let Some(failure) = failure {
+                let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+                match &*first {
+                    None => *first = Some(failure),
+                    // Dropping a panic's payload may panic, and here nothing may.
+                    Some(_) => std::mem::forget(failure),
+                }
             }
             self.ended.fetch_add(1, Ordering::Release);
         }
     }
 }
 
-/// The pool of this process for that many threads, the caller's being one of them.
-fn pool(threads: usize) -> Result<Arc<ThreadPool>> {
+/// The pool of this process for that many threads, the caller's being one of them; none if it cannot
+/// be had now.
+fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
     struct Pool {
         process: u32,
         threads: usize,
@@ -158,24 +191,29 @@ fn pool(threads: usize) -> Result<Arc<ThreadPool>> {
     }
     static POOL: Mutex<Option<Pool>> = Mutex::new(None);
     let process = std::process::id();
-    let mut current = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    // Somebody may be making the pool; and in a child forked meanwhile, nobody will ever unlock it.
+    let mut current = match POOL.try_lock() {
+        Ok(current) => current,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return None,
+    };
     if let Some(pool) = &*current
         && (pool.process, pool.threads) == (process, threads)
     {
-        return Ok(Arc::clone(&pool.pool));
+        return Some(Arc::clone(&pool.pool));
     }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads - 1)
         .thread_name(|index| format!("bptt-{index}"))
         .build()
-        .map_err(|error| Error::new(format!("cannot start {threads} threads: {error}")))?;
+        .ok()?;
     let pool = Arc::new(pool);
     let old = current.replace(Pool { process, threads, pool: Arc::clone(&pool) });
     if let Some(old) = old.filter(|old| old.process != process) {
         // Its threads are the parent's; ending them from here would wait for ever.
         std::mem::forget(old);
     }
-    Ok(pool)
+    Some(pool)
 }
 
 #[cfg(test)]
@@ -187,6 +225,7 @@ mod tests {
         let hits: Vec<AtomicUsize> = (0..100).map(|_| AtomicUsize::new(0)).collect();
         run((0..100).collect(), |i: usize| {
             hits[i].fetch_add(1, Ordering::Relaxed);
+            Ok(())
         })
         .unwrap();
         assert!(hits.iter().all(|hit| hit.load(Ordering::Relaxed) == 1));
@@ -199,10 +238,20 @@ mod tests {
             run((0..8).collect(), |i: usize| {
                 ended.fetch_add(1, Ordering::Relaxed);
                 assert!(i != 3, "task three");
+                Ok(())
             })
         }));
         assert!(outcome.is_err());
         assert_eq!(ended.load(Ordering::Relaxed), 8);
+    }
+
+    #[test]
+    fn the_first_error_is_given() {
+        let error = run((0..8).collect(), |i: usize| match i {
+            5 => Err(Error::new("task five")),
+            _ => Ok(()),
+        });
+        assert_eq!(error.unwrap_err().to_string(), "task five");
     }
 
     #[test]

@@ -208,7 +208,7 @@ fn both_array_layouts_give_the_same_bits() {
     let (inputs, _) = problem::<Rnn>(sizes, false, 9);
     let run = |x: &[f64], x_shape, y_shape| {
         let mut y = vec![0.0; steps * rows * hidden];
-        let mut state = State::zeros(&layer, rows);
+        let mut state = State::zeros(&layer, rows).unwrap();
         let (x, out) = (Seq::new(x, x_shape).unwrap(), SeqMut::new(&mut y, y_shape).unwrap());
         layer.forward(&inputs.params, x, &mut state, out, &mut Tape::for_inference()).unwrap();
         y
@@ -234,14 +234,14 @@ fn a_tape_serves_one_backward_pass_of_its_own_sizes() {
     let (x_shape, y_shape) = (Shape::time_major(2, 2, 2), Shape::time_major(2, 2, 3));
     let x = Seq::new(&x, x_shape).unwrap();
     let mut tape = Tape::new();
-    let mut state = State::zeros(&layer, 2);
+    let mut state = State::zeros(&layer, 2).unwrap();
     let out = SeqMut::new(&mut y, y_shape).unwrap();
     layer.forward(&params, x, &mut state, out, &mut tape).unwrap();
     let y = Seq::new(&y, y_shape).unwrap();
     let dy = Seq::new(&dy, y_shape).unwrap();
     let mut grads = vec![0.0; params.len()];
     let mut back = |x: Seq<'_, f64>, y, dy, tape: &mut Tape<f64>, rows: usize| {
-        let mut dstate = State::zeros(&layer, rows);
+        let mut dstate = State::zeros(&layer, rows).unwrap();
         let gradients = Gradients { params: &mut grads, x: None };
         layer.backward(&params, x, y, tape, dy, &mut dstate, gradients).map_err(|e| e.to_string())
     };

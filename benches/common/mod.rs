@@ -98,7 +98,7 @@ impl<E: Element> Layer<E> {
             dx: wave(steps * rows * input),
             y: wave(steps * rows * hidden),
             dy: wave(steps * rows * hidden),
-            state: State::zeros(&lstm, rows),
+            state: State::zeros(&lstm, rows).unwrap(),
             tape: Tape::new(),
             inference: Tape::for_inference(),
             lstm,
@@ -111,7 +111,7 @@ impl<E: Element> Layer<E> {
 
     fn run(&mut self, record: bool) {
         let tape = if record { &mut self.tape } else { &mut self.inference };
-        self.state.reset(&self.lstm, self.shapes.0.rows);
+        self.state.reset(&self.lstm, self.shapes.0.rows).unwrap();
         let x = Seq::new(&self.x, self.shapes.0).unwrap();
         let y = SeqMut::new(&mut self.y, self.shapes.1).unwrap();
         self.lstm.forward(&self.params, x, &mut self.state, y, tape).unwrap();
@@ -121,7 +121,7 @@ impl<E: Element> Layer<E> {
     pub fn train(&mut self) {
         self.run(true);
         let rows = self.shapes.0.rows;
-        self.state.reset(&self.lstm, rows);
+        self.state.reset(&self.lstm, rows).unwrap();
         self.dparams.fill(E::ZERO);
         let gradients = Gradients {
             params: &mut self.dparams,

@@ -26,6 +26,8 @@ def size(name: str, value: object, least: int = 1) -> int:
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
+    if number >= 2**62:
+        raise ValueError(f"{name} is too large: {number}")
     return number
 
 
@@ -70,7 +72,7 @@ def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     # ascontiguousarray would make a 0-D array 1-D.
-    return np.asarray(array, dtype=dtype, order="C")
+    return _aligned(np.asarray(array, dtype=dtype, order="C"))
 
 
 def classes(name: str, value: ArrayLike, below: int) -> Array:
@@ -84,7 +86,11 @@ def classes(name: str, value: ArrayLike, below: int) -> Array:
     if array.size and (array.min() < 0 or array.max() >= below):
         wrong = array.min() if array.min() < 0 else array.max()
         raise ValueError(f"{name} has {wrong}, which is out of range: it takes 0 to {below - 1}")
-    return np.asarray(array, dtype=np.uint32, order="C")
+    return _aligned(np.asarray(array, dtype=np.uint32, order="C"))
+
+
+def _aligned(array: Array) -> Array:
+    return array if array.flags.aligned else array.copy()
 
 
 def generator(rng: object) -> np.random.Generator:

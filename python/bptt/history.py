@@ -66,7 +66,7 @@ class History:
 
 
 class DivergedError(ArithmeticError):
-    """Training met a loss that is NaN or infinite.
+    """Training met a loss or a parameter that is NaN or infinite.
 
     The model keeps the parameters it had at the end of the last epoch before.
 

@@ -188,7 +188,9 @@ class OneHot:
     def __call__(self, tokens: ArrayLike) -> Array:
         """Return one-hot vectors (..., classes) of float32 for tokens (...)."""
         indices = _check.classes("tokens", tokens, self.classes)
-        return np.eye(self.classes, dtype=np.float32)[indices]
+        one_hot = np.zeros((*indices.shape, self.classes), np.float32)
+        np.put_along_axis(one_hot, indices[..., None].astype(np.intp), 1, axis=-1)
+        return one_hot
 
     def __getstate__(self) -> dict[str, Any]:
         return {"classes": self.classes}

@@ -149,8 +149,8 @@ class Sequential:
         ValueError, TypeError
             For data or settings that do not fit. Nothing is changed then.
         DivergedError
-            If a loss becomes NaN or infinite. The layers keep the parameters of the end of the last
-            good epoch.
+            If a loss or a parameter becomes NaN or infinite. The layers keep the parameters of the
+            end of the last good epoch.
         """
         epochs = _check.size("epochs", epochs, least=0)
         batch_size = _check.size("batch_size", batch_size)
@@ -165,6 +165,8 @@ class Sequential:
             checked = self._dataset(*validation, loss, "validation ")
         _check_batches(sequences.lengths, batch_size, shuffle)
         trainer = self._trainer(loss, optimizer, clip_norm)
+        if not all(layer._flat.flags.writeable for layer in self._trained):
+            raise ValueError("a layer's parameters are read-only; copy the model to train it")
 
         history = self.history = History()
         start = time.perf_counter()
@@ -175,27 +177,30 @@ class Sequential:
                     if shuffle:
                         generator.shuffle(order)
                     mean = self._epoch(trainer, data, order, batch_size, bar)
-                    validated = None
-                    if checked is not None and math.isfinite(mean):
-                        validated = _evaluate(trainer, checked[0], len(checked[1]))
-                    if not math.isfinite(mean):
+                    if not (math.isfinite(mean) and self._write(trainer)):
                         raise DivergedError(
-                            f"the loss became {mean} in epoch {epoch + 1}; the layers keep the "
-                            "parameters from before that epoch. A smaller learning rate or "
-                            "clip_norm may help.",
+                            f"training diverged in epoch {epoch + 1}, mean loss {mean:g}; the "
+                            "layers keep the parameters from before that epoch. A smaller learning "
+                            "rate or clip_norm may help.",
                             history,
                         )
-                    trainer.write_params([layer._flat for layer in self._trained])
+                    validated = None
+                    if checked is not None:
+                        validated = _evaluate(trainer, checked[0], len(checked[1]))
                     history.loss.append(mean)
                     if validated is not None:
                         history.validation_loss.append(validated)
                     bar.advance(history)
         except KeyboardInterrupt:
-            trainer.write_params([layer._flat for layer in self._trained])
+            self._write(trainer)
             history.interrupted = True
         finally:
             history.seconds = time.perf_counter() - start
         return history
+
+    def _write(self, trainer: _core.Trainer) -> bool:
+        """Copy the trained parameters to the layers, unless some are not finite; tell whether."""
+        return trainer.write_params([layer._flat for layer in self._trained])
 
     def _epoch(
         self,

@@ -28,6 +28,11 @@ pub trait Cell: Copy + Send + Sync + 'static {
     /// Whether the state is (h, c) rather than h alone.
     const HAS_C: bool;
 
+    /// Tells cells of one type apart whose tapes do not fit each other.
+    fn variant(self) -> u64 {
+        0
+    }
+
     /// One step: from the gates' arguments (`GATES` vectors) and c to the new c and h. Writes what
     /// `backward` needs to `tape` (`TAPE` vectors).
     fn forward<E: Element, S: Simd<E>>(

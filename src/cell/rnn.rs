@@ -26,6 +26,10 @@ impl Cell for Rnn {
     const TAPE: usize = 1;
     const HAS_C: bool = false;
 
+    fn variant(self) -> u64 {
+        self.nonlinearity as u64
+    }
+
     #[inline(always)]
     fn forward<E: Element, S: Simd<E>>(
         self,

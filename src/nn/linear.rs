@@ -66,7 +66,7 @@ impl Linear {
     }
 
     fn flops(&self, rows: usize) -> usize {
-        2 * self.out_features * self.in_features * rows
+        (2 * self.out_features * self.in_features).saturating_mul(rows)
     }
 
     fn check<E>(&self, params: &[E], x: (usize, usize), y: (usize, usize)) -> Result<()> {
@@ -151,7 +151,7 @@ fn multiply<E: Element>(
     flops: usize,
 ) -> Result<()> {
     let level = Level::current()?;
-    let weights = level.run(pack);
+    let weights = level.run(pack)?;
     let sizes = parallel::split_rows(x.count(), flops)?;
     let mut first = 0;
     let mut tasks = Vec::with_capacity(sizes.len());
@@ -160,7 +160,10 @@ fn multiply<E: Element>(
         tasks.push(Product { x: x.slice(first, count), weights, y });
         first += count;
     }
-    parallel::run(tasks, |task| level.run(task))
+    parallel::run(tasks, |task| {
+        level.run(task);
+        Ok(())
+    })
 }
 
 /// Packs W (out, in), transposed for y or as it stands for dx.
@@ -172,20 +175,20 @@ struct Pack<'a, E: Element> {
 }
 
 impl<'a, E: Element> Task<E> for Pack<'a, E> {
-    type Output = &'a Panels<E>;
+    type Output = Result<&'a Panels<E>>;
 
     #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) -> &'a Panels<E> {
+    fn run<S: Simd<E>>(self, s: S) -> Result<&'a Panels<E>> {
         let (rows, columns) = (self.weight.count(), self.weight.features());
         if self.transposed {
-            self.panels.reshape(s, columns, Columns::plain(rows));
+            self.panels.reshape(s, columns, Columns::plain(rows))?;
             let biases: &[&[E]] = if self.bias.is_empty() { &[] } else { &[self.bias] };
             self.panels.pack_bias(s, biases);
             self.panels.pack_transposed(s, 0, self.weight);
         } else {
-            self.panels.pack_matrix(s, self.weight);
+            self.panels.pack_matrix(s, self.weight)?;
         }
-        self.panels
+        Ok(self.panels)
     }
 }
 
@@ -216,10 +219,10 @@ struct Gradients<'a, E: Element> {
 }
 
 impl<E: Element> Task<E> for Gradients<'_, E> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) {
+    fn run<S: Simd<E>>(self, s: S) -> Result<()> {
         let Self { width, range, x, dy, .. } = self;
         let products = OuterProducts {
             steps_and_rows: (1, x.count()),
@@ -230,6 +233,6 @@ impl<E: Element> Task<E> for Gradients<'_, E> {
             sums: self.db,
             memory: self.memory,
         };
-        products.add(s, |_, row| dy.row(row), [&|_, row| x.row(row)]);
+        products.add(s, |_, row| dy.row(row), [&|_, row| x.row(row)])
     }
 }

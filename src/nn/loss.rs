@@ -39,6 +39,7 @@ impl Loss {
     ) -> Result<f64> {
         let (rows, features) = (outputs.count(), outputs.features());
         assert_eq!((gradient.count(), gradient.as_ref().features()), (rows, features));
+        ensure!(rows > 0 && features > 0, "a loss needs outputs, got {rows} rows of {features}");
         match (self, targets) {
             (Loss::CrossEntropy, Targets::Classes(classes)) => {
                 ensure!(

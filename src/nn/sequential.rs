@@ -2,7 +2,7 @@
 //! activations and gradients of a batch.
 
 use super::linear::{Linear, LinearMemory};
-use crate::buffer::{Buffer, Rows, RowsMut, Seq, SeqMut, Shape};
+use crate::buffer::{Buffer, Rows, RowsMut, Seq, SeqMut, Shape, zeros};
 use crate::error::{Error, Result, ensure};
 use crate::sequence::{Gradients, LSTM, RNN, State, Tape};
 use crate::simd::Element;
@@ -77,6 +77,8 @@ pub struct Sequential<E: Element> {
     /// The parameters of all layers, one after the other; zeros in a new model.
     pub params: Vec<E>,
     stages: Vec<Stage<E>>,
+    /// T and B of the pass that can be gone back through.
+    recorded: Option<(usize, usize)>,
 }
 
 /// A layer and the memory it works in.
@@ -128,7 +130,7 @@ impl<E: Element> Sequential<E> {
                 gradient: Buffer::default(),
             });
         }
-        Ok(Self { params: vec![E::ZERO; end], stages })
+        Ok(Self { params: zeros(end)?, stages, recorded: None })
     }
 
     /// Features of the input; none if it is tokens.
@@ -141,10 +143,16 @@ impl<E: Element> Sequential<E> {
         self.stages.last().expect("not empty").layer.out_features()
     }
 
+    fn check_params(&self, len: usize, name: &str) -> Result<()> {
+        let want = self.stages.last().expect("not empty").range.end;
+        ensure!(len == want, "{name} has {len} numbers, the model's parameters are {want}");
+        Ok(())
+    }
+
     fn check_input(&self, input: Input<'_, E>, steps: usize, rows: usize) -> Result<()> {
         match (input, &self.stages[0].layer) {
             (Input::Tokens(tokens), Layer::OneHot(classes)) => {
-                let want = steps * rows;
+                let want = steps.saturating_mul(rows);
                 ensure!(tokens.len() == want, "there are {} tokens, not {want}", tokens.len());
                 match tokens.iter().find(|&&token| token as usize >= *classes) {
                     Some(token) => Err(Error::new(format!(
@@ -160,7 +168,8 @@ impl<E: Element> Sequential<E> {
                 Err(Error::new("a model that starts with OneHot takes tokens, not features"))
             }
             (Input::Features(x), layer) => {
-                let want = steps * rows * layer.in_features().expect("takes features");
+                let features = layer.in_features().expect("takes features");
+                let want = steps.saturating_mul(rows).saturating_mul(features);
                 ensure!(x.len() == want, "there are {} input numbers, not {want}", x.len());
                 Ok(())
             }
@@ -180,11 +189,13 @@ impl<E: Element> Sequential<E> {
         record: bool,
     ) -> Result<&[E]> {
         self.check_input(input, steps, rows)?;
+        self.check_params(self.params.len(), "params")?;
+        self.recorded = None;
         for index in 0..self.stages.len() {
             let (before, rest) = self.stages.split_at_mut(index);
             let stage = &mut rest[0];
             let features = stage.layer.out_features();
-            stage.output.resize(steps * rows * features);
+            stage.output.resize(steps.saturating_mul(rows).saturating_mul(features))?;
             let x = match (input, before.last()) {
                 (_, Some(before)) => &before.output[..],
                 (Input::Features(x), None) => x,
@@ -198,24 +209,28 @@ impl<E: Element> Sequential<E> {
             };
             stage.forward(&self.params, x, steps, rows, record)?;
         }
+        self.recorded = record.then_some((steps, rows));
         Ok(&self.stages.last().expect("not empty").output)
     }
 
     /// The output of the last forward pass (N, F) and the place for its gradient, N = T B.
-    pub fn output_and_gradient(&mut self) -> (Rows<'_, E>, RowsMut<'_, E>) {
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn output_and_gradient(&mut self) -> Result<(Rows<'_, E>, RowsMut<'_, E>)> {
         let stage = self.stages.last_mut().expect("not empty");
         let features = stage.layer.out_features();
         let rows = stage.output.len() / features;
-        stage.gradient.resize(rows * features);
+        stage.gradient.resize(rows * features)?;
         let gradient = RowsMut::new(&mut stage.gradient, rows, features);
-        (Rows::new(&stage.output, rows, features), gradient)
+        Ok((Rows::new(&stage.output, rows, features), gradient))
     }
 
     /// Goes back through the recorded pass from the gradient written to
     /// [`Sequential::output_and_gradient`], adding to the parameters' gradients.
     ///
     /// # Errors
-    /// If no such pass was recorded.
+    /// If no such pass was recorded, or the gradient was not written; nothing is changed then.
     pub fn backward(
         &mut self,
         input: Input<'_, E>,
@@ -224,13 +239,21 @@ impl<E: Element> Sequential<E> {
         grads: &mut [E],
     ) -> Result<()> {
         self.check_input(input, steps, rows)?;
+        self.check_params(grads.len(), "grads")?;
+        let last = self.stages.last().expect("not empty");
+        ensure!(
+            self.recorded == Some((steps, rows)) && last.gradient.len() == last.output.len(),
+            "no pass of {steps} steps and {rows} rows is recorded: run forward with record, then write \
+             the gradient, once for every backward"
+        );
+        self.recorded = None;
         for index in (0..self.stages.len()).rev() {
             let (before, rest) = self.stages.split_at_mut(index);
             let (x, dx) = match (before.last_mut(), input) {
                 // A one-hot layer has no parameters, and nobody asks for the gradient of tokens.
                 (Some(Stage { layer: Layer::OneHot(_), output, .. }), _) => (&output[..], None),
                 (Some(before), _) => {
-                    before.gradient.resize(before.output.len());
+                    before.gradient.resize(before.output.len())?;
                     (&before.output[..], Some(&mut before.gradient[..]))
                 }
                 (None, Input::Features(x)) => (x, None),
@@ -260,12 +283,12 @@ impl<E: Element> Stage<E> {
         match &self.layer {
             Layer::OneHot(_) => unreachable!("written by the model"),
             Layer::RNN(rnn) => {
-                state.reset(rnn, rows);
+                state.reset(rnn, rows)?;
                 let y = SeqMut::new(output, y_shape)?;
                 rnn.forward(params, Seq::new(x, x_shape)?, state, y, tape)
             }
             Layer::LSTM(lstm) => {
-                state.reset(lstm, rows);
+                state.reset(lstm, rows)?;
                 let y = SeqMut::new(output, y_shape)?;
                 lstm.forward(params, Seq::new(x, x_shape)?, state, y, tape)
             }
@@ -305,11 +328,11 @@ impl<E: Element> Stage<E> {
         let gradients = Gradients { params: grads, x: dx };
         match &self.layer {
             Layer::RNN(rnn) => {
-                state.reset(rnn, rows);
+                state.reset(rnn, rows)?;
                 rnn.backward(params, x, y, tape, dy, state, gradients)
             }
             Layer::LSTM(lstm) => {
-                state.reset(lstm, rows);
+                state.reset(lstm, rows)?;
                 lstm.backward(params, x, y, tape, dy, state, gradients)
             }
             Layer::OneHot(_) | Layer::Linear(_) => unreachable!("handled before"),

@@ -1,10 +1,10 @@
 //! Layers and tapes for Python: one call for a forward pass, one for a backward pass.
 
-use numpy::{PyArray1, PyArray2, PyArray3, PyArrayMethods, PyUntypedArrayMethods};
+use numpy::{PyArray1, PyArray2, PyArray3, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::with_dtype;
+use super::{read, slice_of, with_dtype, write, zeros};
 use crate::buffer::{Rows, RowsMut, Seq, SeqMut, Shape};
 use crate::cell::{Cell, Nonlinearity};
 use crate::nn::{Layer, Linear, LinearMemory};
@@ -172,15 +172,15 @@ fn state_of<C: Cell, E: Number>(
     arrays: &[Bound<'_, PyAny>],
     rows: usize,
 ) -> PyResult<State<E>> {
-    let mut state = State::zeros(layer, rows);
     let count = if C::HAS_C { 2 } else { 1 };
     if arrays.len() != count {
         let names = if C::HAS_C { "(h, c)" } else { "(h,)" };
         let message = format!("the state is a tuple {names}, got {} arrays", arrays.len());
         return Err(PyValueError::new_err(message));
     }
-    for (to, array) in [&mut state.h, &mut state.c].into_iter().zip(arrays) {
-        let array = array.extract::<numpy::PyReadonlyArray2<'_, E>>()?;
+    let mut read_arrays = Vec::with_capacity(count);
+    for array in arrays {
+        let array = read(array.cast::<PyArray2<E>>()?)?;
         if array.shape() != [rows, layer.hidden_size()] {
             let message = format!(
                 "each array of the state must be {:?} (batch, hidden_size), got {:?}",
@@ -189,7 +189,11 @@ fn state_of<C: Cell, E: Number>(
             );
             return Err(PyValueError::new_err(message));
         }
-        to.copy_from_slice(array.as_slice()?);
+        read_arrays.push(array);
+    }
+    let mut state = State::zeros(layer, rows)?;
+    for (to, array) in [&mut state.h, &mut state.c].into_iter().zip(&read_arrays) {
+        to.copy_from_slice(slice_of(array)?);
     }
     Ok(state)
 }
@@ -203,8 +207,9 @@ fn states<'py, C: Cell, E: Number>(
     let parts = [&state.h, &state.c].into_iter().take(if C::HAS_C { 2 } else { 1 });
     parts
         .map(|part| {
-            let array = PyArray1::from_slice(py, part);
-            Ok(array.reshape([rows, layer.hidden_size()])?.into_any())
+            let array: Bound<'_, PyArray2<E>> = zeros(py, &[rows, layer.hidden_size()])?;
+            write(&array)?.as_slice_mut()?.copy_from_slice(part);
+            Ok(array.into_any())
         })
         .collect()
 }
@@ -215,13 +220,13 @@ fn apply<'py, E: Number>(
     params: &Bound<'py, PyAny>,
     x: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let params = params.extract::<numpy::PyReadonlyArray1<'_, E>>()?;
-    let x = x.extract::<numpy::PyReadonlyArray2<'_, E>>()?;
+    let params = read(params.cast::<PyArray1<E>>()?)?;
+    let x = read(x.cast::<PyArray2<E>>()?)?;
     let (rows, features) = (x.shape()[0], x.shape()[1]);
-    let y = PyArray2::<E>::zeros(py, [rows, linear.out_features()], false);
+    let y: Bound<'_, PyArray2<E>> = zeros(py, &[rows, linear.out_features()])?;
     {
-        let mut y = y.readwrite();
-        let (params, x, y) = (params.as_slice()?, x.as_slice()?, y.as_slice_mut()?);
+        let mut y = write(&y)?;
+        let (params, x, y) = (slice_of(&params)?, slice_of(&x)?, y.as_slice_mut()?);
         py.detach(|| {
             let x = Rows::new(x, rows, features);
             let y = RowsMut::new(y, rows, linear.out_features());
@@ -240,17 +245,17 @@ fn forward<'py, C: Cell, E: Number>(
     batch_first: bool,
     record: bool,
 ) -> PyResult<(Bound<'py, PyAny>, States<'py>, Option<PyTape>)> {
-    let params = params.extract::<numpy::PyReadonlyArray1<'_, E>>()?;
+    let params = read(params.cast::<PyArray1<E>>()?)?;
     let x = x.cast::<PyArray3<E>>()?;
     let x_shape = shape_of(x.shape(), batch_first);
     let mut state = state_of::<C, E>(layer, &state, x_shape.rows)?;
     let dims = [x.shape()[0], x.shape()[1], layer.hidden_size()];
     let y_shape = shape_of(&dims, batch_first);
-    let y = PyArray3::<E>::zeros(py, dims, false);
+    let y: Bound<'_, PyArray3<E>> = zeros(py, &dims)?;
     let mut tape = if record { Tape::new() } else { Tape::for_inference() };
     {
-        let (readonly, mut y) = (x.readonly(), y.readwrite());
-        let (params, x, y) = (params.as_slice()?, readonly.as_slice()?, y.as_slice_mut()?);
+        let (readonly, mut y) = (read(x)?, write(&y)?);
+        let (params, x, y) = (slice_of(&params)?, slice_of(&readonly)?, y.as_slice_mut()?);
         py.detach(|| {
             let (x, y) = (Seq::new(x, x_shape)?, SeqMut::new(y, y_shape)?);
             layer.forward(params, x, &mut state, y, &mut tape)
@@ -276,9 +281,11 @@ fn backward<'py, C: Cell, E: Number>(
     let Some(Recorded { tape, x, y }) = E::recorded(&mut tape.pass) else {
         return Err(PyValueError::new_err("the tape was recorded by a layer of another dtype"));
     };
-    let (x, y) = (x.bind(py), y.bind(py));
-    let params = params.extract::<numpy::PyReadonlyArray1<'_, E>>()?;
-    let dy = dy.extract::<numpy::PyReadonlyArray3<'_, E>>()?;
+    // Cast again: arrays can be given another shape or dtype in place.
+    let (x, y) =
+        (x.bind(py).as_any().cast::<PyArray3<E>>()?, y.bind(py).as_any().cast::<PyArray3<E>>()?);
+    let params = read(params.cast::<PyArray1<E>>()?)?;
+    let dy = read(dy.cast::<PyArray3<E>>()?)?;
     if dy.shape() != y.shape() {
         let message = format!("dy must have the shape of y, {:?}, got {:?}", y.shape(), dy.shape());
         return Err(PyValueError::new_err(message));
@@ -286,13 +293,12 @@ fn backward<'py, C: Cell, E: Number>(
     let x_shape = shape_of(x.shape(), batch_first);
     let y_shape = shape_of(y.shape(), batch_first);
     let mut dstate = state_of::<C, E>(layer, &dstate, x_shape.rows)?;
-    let dx = PyArray3::<E>::zeros(py, [x.shape()[0], x.shape()[1], x.shape()[2]], false);
-    let grads = PyArray1::<E>::zeros(py, layer.parameter_len(), false);
+    let dx: Bound<'_, PyArray3<E>> = zeros(py, x.shape())?;
+    let grads: Bound<'_, PyArray1<E>> = zeros(py, &[layer.parameter_len()])?;
     {
-        let (x, y, mut dx, mut grads) =
-            (x.readonly(), y.readonly(), dx.readwrite(), grads.readwrite());
-        let (params, x, y) = (params.as_slice()?, x.as_slice()?, y.as_slice()?);
-        let (dy, dx, grads) = (dy.as_slice()?, dx.as_slice_mut()?, grads.as_slice_mut()?);
+        let (x, y, mut dx, mut grads) = (read(x)?, read(y)?, write(&dx)?, write(&grads)?);
+        let (params, x, y) = (slice_of(&params)?, slice_of(&x)?, slice_of(&y)?);
+        let (dy, dx, grads) = (slice_of(&dy)?, dx.as_slice_mut()?, grads.as_slice_mut()?);
         py.detach(|| {
             let (x, y, dy) = (Seq::new(x, x_shape)?, Seq::new(y, y_shape)?, Seq::new(dy, y_shape)?);
             let gradients = Gradients { params: grads, x: Some(SeqMut::new(dx, x_shape)?) };

@@ -5,16 +5,57 @@
 mod layer;
 mod trainer;
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use numpy::{PyArray, PyArrayMethods, PyReadonlyArray, PyReadwriteArray, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::error::Error;
-use crate::simd::Level;
+use crate::simd::{Element, Level};
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> PyErr {
-        PyValueError::new_err(error.to_string())
+        match error.is_out_of_memory() {
+            true => PyMemoryError::new_err(error.to_string()),
+            false => PyValueError::new_err(error.to_string()),
+        }
     }
+}
+
+/// A new array of zeros; a MemoryError if there is no memory for it.
+fn zeros<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
+    py: Python<'py>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyArray<E, D>>> {
+    let array = py.import("numpy")?.call_method1("zeros", (shape, E::NAME))?;
+    Ok(array.cast_into()?)
+}
+
+/// The numbers of an array in C order.
+fn slice_of<'a, E: numpy::Element, D: numpy::ndarray::Dimension>(
+    array: &'a PyReadonlyArray<'_, E, D>,
+) -> PyResult<&'a [E]> {
+    if !array.is_c_contiguous() {
+        return Err(PyValueError::new_err("arrays must be contiguous, in C order"));
+    }
+    Ok(array.as_slice()?)
+}
+
+/// Read access to an array; an error if somebody is writing to it.
+fn read<'py, E: numpy::Element, D: numpy::ndarray::Dimension>(
+    array: &Bound<'py, PyArray<E, D>>,
+) -> PyResult<PyReadonlyArray<'py, E, D>> {
+    array.try_readonly().map_err(in_use)
+}
+
+/// Write access to an array; an error if somebody else is using it.
+fn write<'py, E: numpy::Element, D: numpy::ndarray::Dimension>(
+    array: &Bound<'py, PyArray<E, D>>,
+) -> PyResult<PyReadwriteArray<'py, E, D>> {
+    array.try_readwrite().map_err(in_use)
+}
+
+fn in_use(error: numpy::BorrowError) -> PyErr {
+    PyRuntimeError::new_err(format!("an array is in use by another thread, or read-only: {error}"))
 }
 
 /// Runs `$body` with `$e` being `f32` or `f64`, whichever the array's dtype is.
@@ -54,8 +95,9 @@ fn get_num_threads() -> PyResult<usize> {
 
 /// Sets the number of threads that kernels use.
 #[pyfunction]
-fn set_num_threads(threads: usize) -> PyResult<()> {
-    Ok(crate::set_num_threads(threads)?)
+fn set_num_threads(threads: i64) -> PyResult<()> {
+    // Negative numbers are refused like zero.
+    Ok(crate::set_num_threads(usize::try_from(threads).unwrap_or(0))?)
 }
 
 #[pymodule]

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::layer::{Number, PyLayer};
+use super::{read, slice_of, write, zeros};
 use crate::nn::{Loss, Sequential, Targets};
 
 use crate::train::{Dataset, Inputs, Optimizer, Progress, Trainer};
@@ -38,9 +39,9 @@ enum Values<'py, E: Number> {
 impl<'py, E: Number> Values<'py, E> {
     fn extract(array: &Bound<'py, PyAny>) -> PyResult<Self> {
         if let Ok(classes) = array.cast::<PyArray1<u32>>() {
-            return Ok(Self::Classes(classes.readonly()));
+            return Ok(Self::Classes(read(classes)?));
         }
-        Ok(Self::Numbers(array.cast::<PyArray2<E>>()?.readonly()))
+        Ok(Self::Numbers(read(array.cast::<PyArray2<E>>()?)?))
     }
 }
 
@@ -55,12 +56,12 @@ impl PyDataset {
         let targets = self.targets.as_ref();
         let targets = targets.map(|targets| Values::<E>::extract(targets.bind(py))).transpose()?;
         let inputs = match &inputs {
-            Values::Numbers(x) => Inputs::Features(x.as_slice()?),
-            Values::Classes(x) => Inputs::Tokens(x.as_slice()?),
+            Values::Numbers(x) => Inputs::Features(slice_of(x)?),
+            Values::Classes(x) => Inputs::Tokens(slice_of(x)?),
         };
         let targets = match &targets {
-            Some(Values::Numbers(y)) => Some(Targets::Values(y.as_slice()?)),
-            Some(Values::Classes(y)) => Some(Targets::Classes(y.as_slice()?)),
+            Some(Values::Numbers(y)) => Some(Targets::Values(slice_of(y)?)),
+            Some(Values::Classes(y)) => Some(Targets::Classes(slice_of(y)?)),
             None => None,
         };
         let data = match targets {
@@ -93,7 +94,8 @@ macro_rules! each {
 type PyProgress = (usize, f64, bool);
 
 fn until(seconds: f64) -> Instant {
-    Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 3600.0))
+    let seconds = if seconds > 0.0 { seconds.min(3600.0) } else { 0.0 };
+    Instant::now() + Duration::from_secs_f64(seconds)
 }
 
 #[pymethods]
@@ -132,9 +134,9 @@ impl PyTrainer {
         }))
     }
 
-    /// Copies the parameters into the layers' flat arrays.
-    fn write_params(&self, params: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
-        each!(&self.0, trainer => write(&trainer.model.params, &params))
+    /// Copies the parameters into the layers' flat arrays, if they all are finite; tells whether.
+    fn write_params(&self, params: Vec<Bound<'_, PyAny>>) -> PyResult<bool> {
+        each!(&self.0, trainer => write_params(&trainer.model.params, &params))
     }
 
     /// Trains on the sequences of `order` from `done` on, for about `seconds`.
@@ -180,8 +182,9 @@ impl PyTrainer {
         each!(&mut self.0, trainer => {
             let outputs = data.with(py, |data| trainer.model.predict(data))?;
             let features = trainer.model.out_features();
-            let rows = outputs.len() / features;
-            Ok(PyArray1::from_vec(py, outputs).reshape([rows, features])?.into_any())
+            let array: Bound<'_, PyArray2<_>> = zeros(py, &[outputs.len() / features, features])?;
+            write(&array)?.as_slice_mut()?.copy_from_slice(&outputs);
+            Ok(array.into_any())
         })
     }
 }
@@ -196,24 +199,30 @@ fn trainer<E: Number>(
     let mut model = Sequential::<E>::new(layers)?;
     let mut rest = &mut model.params[..];
     for array in params {
-        let array = array.extract::<PyReadonlyArray1<'_, E>>()?;
-        let (to, after) = rest.split_at_mut(checked(array.as_slice()?.len(), rest.len())?);
-        to.copy_from_slice(array.as_slice()?);
+        let array = read(array.cast::<PyArray1<E>>()?)?;
+        let values = slice_of(&array)?;
+        let (to, after) = rest.split_at_mut(checked(values.len(), rest.len())?);
+        to.copy_from_slice(values);
         rest = after;
     }
     checked(rest.len(), 0)?;
     Ok(Trainer::new(model, loss, optimizer, clip_norm)?)
 }
 
-fn write<E: Number>(mut from: &[E], params: &[Bound<'_, PyAny>]) -> PyResult<()> {
-    for array in params {
-        let mut array = array.cast::<PyArray1<E>>()?.readwrite();
+fn write_params<E: Number>(from: &[E], params: &[Bound<'_, PyAny>]) -> PyResult<bool> {
+    if !from.iter().all(|p| p.to_f64().is_finite()) {
+        return Ok(false);
+    }
+    let arrays: Vec<_> =
+        params.iter().map(|array| write(array.cast::<PyArray1<E>>()?)).collect::<PyResult<_>>()?;
+    let mut from = from;
+    for mut array in arrays {
         let to = array.as_slice_mut()?;
         let (values, after) = from.split_at(checked(to.len(), from.len())?);
         to.copy_from_slice(values);
         from = after;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn checked(len: usize, available: usize) -> PyResult<usize> {

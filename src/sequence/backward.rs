@@ -43,7 +43,7 @@ pub(super) fn run<C: Cell, E: Element>(
         hidden: &mut tape.hidden_weights,
         input: dx.is_some().then_some(&mut tape.input_weights),
     };
-    let lanes = level.run(pack);
+    let lanes = level.run(pack)?;
     let width = C::TAPE * layer.padded(lanes);
     let shape = Shape::time_major(steps, rows, width);
 
@@ -69,7 +69,10 @@ pub(super) fn run<C: Cell, E: Element>(
         });
         first += count;
     }
-    parallel::run(tasks, |task| level.run(task))?;
+    parallel::run(tasks, |task| {
+        level.run(task);
+        Ok(())
+    })?;
 
     let gates = C::GATES * layer.hidden_size;
     let parts = if sizes.len() == 1 { 1 } else { parallel::num_threads()? };
@@ -121,17 +124,17 @@ struct Pack<'a, C, E: Element> {
 }
 
 impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
-    type Output = usize;
+    type Output = Result<usize>;
 
     #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) -> usize {
+    fn run<S: Simd<E>>(self, s: S) -> Result<usize> {
         let Recurrent { input_size, hidden_size, .. } = *self.layer;
         let gates = C::GATES * hidden_size;
-        self.hidden.pack_matrix(s, Rows::new(self.params.weight_hh, gates, hidden_size));
+        self.hidden.pack_matrix(s, Rows::new(self.params.weight_hh, gates, hidden_size))?;
         if let Some(input) = self.input {
-            input.pack_matrix(s, Rows::new(self.params.weight_ih, gates, input_size));
+            input.pack_matrix(s, Rows::new(self.params.weight_ih, gates, input_size))?;
         }
-        S::LANES
+        Ok(S::LANES)
     }
 }
 
@@ -157,7 +160,8 @@ impl<C: Cell, E: Element> Task<E> for Backward<'_, C, E> {
     fn run<S: Simd<E>>(mut self, s: S) {
         let hidden_size = self.layer.hidden_size;
         let padded = self.layer.padded(S::LANES);
-        for t in (0..self.dy.shape().steps).rev() {
+        let Shape { steps, rows, .. } = self.dy.shape();
+        for t in (0..if rows > 0 { steps } else { 0 }).rev() {
             self.cells(s, t);
             let values = self.tape.as_ref().step(t);
             // Padding is left out of the product: there, infinities of the inputs have become NaN.
@@ -233,10 +237,10 @@ struct WeightGradients<'a, C, E: Element> {
 }
 
 impl<C: Cell, E: Element> Task<E> for WeightGradients<'_, C, E> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) {
+    fn run<S: Simd<E>>(self, s: S) -> Result<()> {
         let Self { layer, dgates, x, h0, y, .. } = self;
         let Shape { steps, rows, .. } = x.shape();
         let h_before = |t: usize, b| if t == 0 { h0.row(b) } else { y.step(t - 1).row(b) };
@@ -251,7 +255,7 @@ impl<C: Cell, E: Element> Task<E> for WeightGradients<'_, C, E> {
             memory: self.memory,
         };
         let dgates = |t, b| dgates.step(t).row(b);
-        products.add(s, dgates, [&|t, b| x.step(t).row(b), &h_before]);
+        products.add(s, dgates, [&|t, b| x.step(t).row(b), &h_before])?;
         if let Some((ih, hh)) = self.db {
             for db in [ih, hh] {
                 for (db, &sum) in db.iter_mut().zip(&sums) {
@@ -259,5 +263,6 @@ impl<C: Cell, E: Element> Task<E> for WeightGradients<'_, C, E> {
                 }
             }
         }
+        Ok(())
     }
 }

@@ -31,12 +31,12 @@ pub(super) fn run<C: Cell, E: Element>(
     let sizes = parallel::split_rows(rows, layer.flops(x.shape()))?;
 
     tape.recorded = None;
-    let lanes = level.run(Pack { layer, params, panels: &mut tape.weights });
+    let lanes = level.run(Pack { layer, params, panels: &mut tape.weights })?;
     let width = C::TAPE * layer.padded(lanes);
     let mut recorders = Vec::new();
     if tape.records {
-        tape.initial.copy_from(state);
-        tape.values.resize(steps * rows * width);
+        tape.initial.copy_from(state)?;
+        tape.values.resize(steps.saturating_mul(rows).saturating_mul(width))?;
         let values = SeqMut::new(&mut tape.values, Shape::time_major(steps, rows, width))?;
         recorders = values.split_rows(&sizes);
     }
@@ -53,7 +53,10 @@ pub(super) fn run<C: Cell, E: Element>(
         tasks.push(Forward { layer, weights, x, h, c, y, tape });
         first += count;
     }
-    parallel::run(tasks, |task| level.run(task))?;
+    parallel::run(tasks, |task| {
+        level.run(task);
+        Ok(())
+    })?;
     tape.recorded = tape.records.then(|| layer.recording(x.shape(), level));
     Ok(())
 }
@@ -66,13 +69,13 @@ struct Pack<'a, C, E: Element> {
 }
 
 impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
-    type Output = usize;
+    type Output = Result<usize>;
 
     #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) -> usize {
+    fn run<S: Simd<E>>(self, s: S) -> Result<usize> {
         let Recurrent { input_size, hidden_size, .. } = *self.layer;
         let columns = Columns { gates: C::GATES, width: hidden_size, units: C::UNITS };
-        self.panels.reshape(s, input_size + hidden_size, columns);
+        self.panels.reshape(s, input_size + hidden_size, columns)?;
         match self.params.biases {
             Some((ih, hh)) => self.panels.pack_bias(s, &[ih, hh]),
             None => self.panels.pack_bias(s, &[]),
@@ -82,7 +85,7 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
         let weight_hh = Rows::new(self.params.weight_hh, rows, hidden_size);
         self.panels.pack_transposed(s, 0, weight_ih);
         self.panels.pack_transposed(s, input_size, weight_hh);
-        S::LANES
+        Ok(S::LANES)
     }
 }
 
@@ -104,8 +107,8 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(mut self, s: S) {
-        let steps = self.x.shape().steps;
-        for t in 0..steps {
+        let Shape { steps, rows, .. } = self.x.shape();
+        for t in 0..if rows > 0 { steps } else { 0 } {
             let (before, h_now) = self.y.step_after(t);
             let h_before = before.unwrap_or(self.h.as_ref());
             let mut step = Step {

@@ -4,6 +4,8 @@
 mod backward;
 mod forward;
 
+use std::any::TypeId;
+
 use crate::buffer::{Buffer, Rows, RowsMut, Seq, SeqMut, Shape};
 use crate::cell::{Cell, Lstm, Nonlinearity, Rnn};
 use crate::error::{Result, ensure};
@@ -31,7 +33,7 @@ pub struct Recurrent<C> {
 /// let params = vec![0.1f32; lstm.parameter_len()];
 /// let x = [0.5f32; 5 * 2 * 3]; // (T, B, I)
 /// let mut y = [0.0f32; 5 * 2 * 8]; // (T, B, H)
-/// let mut state = State::zeros(&lstm, 2);
+/// let mut state = State::zeros(&lstm, 2)?;
 /// lstm.forward(
 ///     &params,
 ///     Seq::new(&x, Shape::time_major(5, 2, 3))?,
@@ -154,7 +156,7 @@ impl<C: Cell> Recurrent<C> {
     }
 
     fn check_state<E: Element>(&self, name: &str, state: &State<E>, rows: usize) -> Result<()> {
-        let h = rows * self.hidden_size;
+        let h = rows.saturating_mul(self.hidden_size);
         let c = if C::HAS_C { h } else { 0 };
         ensure!(
             (state.h.len(), state.c.len()) == (h, c),
@@ -178,19 +180,26 @@ pub struct State<E: Element> {
 
 impl<E: Element> State<E> {
     /// The zero state of `rows` rows.
-    pub fn zeros<C: Cell>(layer: &Recurrent<C>, rows: usize) -> Self {
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn zeros<C: Cell>(layer: &Recurrent<C>, rows: usize) -> Result<Self> {
         let mut state = Self::default();
-        state.reset(layer, rows);
-        state
+        state.reset(layer, rows)?;
+        Ok(state)
     }
 
     /// Makes this the zero state of `rows` rows, keeping the memory if it fits.
-    pub fn reset<C: Cell>(&mut self, layer: &Recurrent<C>, rows: usize) {
-        let len = rows * layer.hidden_size;
-        self.h.resize(len);
-        self.c.resize(if C::HAS_C { len } else { 0 });
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn reset<C: Cell>(&mut self, layer: &Recurrent<C>, rows: usize) -> Result<()> {
+        let len = rows.saturating_mul(layer.hidden_size);
+        self.h.resize(len)?;
+        self.c.resize(if C::HAS_C { len } else { 0 })?;
         self.h.fill(E::ZERO);
         self.c.fill(E::ZERO);
+        Ok(())
     }
 
     /// h and c as matrices; c has no columns if the cell has none.
@@ -209,11 +218,12 @@ impl<E: Element> State<E> {
         (RowsMut::new(&mut self.h, rows, h), RowsMut::new(&mut self.c, rows, c))
     }
 
-    fn copy_from(&mut self, other: &Self) {
-        self.h.resize(other.h.len());
-        self.c.resize(other.c.len());
+    fn copy_from(&mut self, other: &Self) -> Result<()> {
+        self.h.resize(other.h.len())?;
+        self.c.resize(other.c.len())?;
         self.h.copy_from_slice(&other.h);
         self.c.copy_from_slice(&other.c);
+        Ok(())
     }
 }
 
@@ -246,7 +256,7 @@ struct Recording {
     rows: usize,
     input_size: usize,
     hidden_size: usize,
-    values: usize,
+    cell: (TypeId, u64),
 }
 
 impl<E: Element> Tape<E> {
@@ -352,7 +362,7 @@ impl<C: Cell> Recurrent<C> {
             rows: x.rows,
             input_size: self.input_size,
             hidden_size: self.hidden_size,
-            values: C::TAPE,
+            cell: (TypeId::of::<C>(), self.cell.variant()),
         }
     }
 }

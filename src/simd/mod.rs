@@ -6,7 +6,7 @@
 //! compiled inside that frame for those instructions. Parallelism stays outside: each piece of work
 //! enters its frame once and walks all its time steps there.
 //!
-//! A token ([`Avx512`](avx512::Avx512), ...) is the proof that the machine has the instructions: it
+//! A token (`Avx512`, ...) is the proof that the machine has the instructions: it
 //! cannot be made anywhere but in the frame of its level, which only [`Level::run`] enters, and a
 //! [`Level`] above portable only comes from detection.
 
@@ -38,7 +38,8 @@ use std::sync::OnceLock;
 use crate::error::{Error, Result};
 use crate::math::Coefficients;
 
-/// The number types of the kernels: `f32` and `f64`.
+/// The number types of the kernels: `f32` and `f64`. Nobody else can implement it, because
+/// [`Coefficients`] cannot be named outside; `Buffer` relies on all-zero bytes being a number.
 pub trait Element:
     Coefficients
     + Copy

@@ -63,17 +63,17 @@ impl<'a, E: Element> Dataset<'a, E> {
             ensure!(false, "sequence {n} is empty: every sequence needs at least one step");
         }
         let data = Self { inputs, targets: None, offsets };
-        let (steps, len) = (
-            data.steps(),
-            match inputs {
-                Inputs::Features(x) => x.len(),
-                Inputs::Tokens(x) => x.len(),
-            },
-        );
-        ensure!(
-            len > 0 && len.is_multiple_of(steps),
-            "{len} input numbers cannot be divided among {steps} steps"
-        );
+        let steps = data.steps();
+        match inputs {
+            Inputs::Features(x) => ensure!(
+                !x.is_empty() && x.len().is_multiple_of(steps),
+                "{} input numbers cannot be divided among {steps} steps",
+                x.len()
+            ),
+            Inputs::Tokens(x) => {
+                ensure!(x.len() == steps, "there are {} tokens for {steps} steps", x.len());
+            }
+        }
         Ok(data)
     }
 
@@ -81,6 +81,11 @@ impl<'a, E: Element> Dataset<'a, E> {
     #[allow(clippy::len_without_is_empty)] // a data set is never empty
     pub fn len(&self) -> usize {
         self.offsets.len() - 1
+    }
+
+    /// Whether there is anything to compare outputs with.
+    pub fn has_targets(&self) -> bool {
+        self.targets.is_some()
     }
 
     /// The steps of all sequences together.
@@ -214,5 +219,7 @@ mod tests {
         assert!(of(&[1.0; 4], &[0]).contains("empty"));
         assert!(of(&[1.0; 4], &[0, 2, 2, 4]).contains("sequence 1 is empty"));
         assert!(of(&[1.0; 5], &[0, 2, 4]).contains("divided"));
+        let tokens = Dataset::<f32>::without_targets(Inputs::Tokens(&[0; 6]), &[0, 3]);
+        assert!(tokens.unwrap_err().to_string().contains("6 tokens for 3 steps"));
     }
 }

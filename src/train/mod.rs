@@ -9,6 +9,7 @@ pub use optim::{Optimizer, clip_by_global_norm};
 
 use std::time::Instant;
 
+use crate::buffer::zeros;
 use crate::error::{Result, ensure};
 use crate::nn::{Loss, Sequential};
 use crate::simd::Element;
@@ -82,8 +83,8 @@ impl<E: Element> Trainer<E> {
             model,
             loss,
             clip_norm,
-            moments: Moments::new(optimizer, len),
-            grads: vec![E::ZERO; len],
+            moments: Moments::new(optimizer, len)?,
+            grads: zeros(len)?,
             batch: Batch::default(),
         })
     }
@@ -122,7 +123,7 @@ impl<E: Element> Trainer<E> {
     ) -> Result<Progress> {
         ensure!(batch_size > 0, "batch_size must be at least 1, got 0");
         while progress.done < order.len() && !progress.diverged {
-            let end = (progress.done + batch_size).min(order.len());
+            let end = progress.done.saturating_add(batch_size).min(order.len());
             let sequences = &order[progress.done..end];
             let loss = self.step(data, sequences)?;
             progress.loss_sum += loss * sequences.len() as f64;
@@ -171,10 +172,11 @@ impl<E: Element> Trainer<E> {
 
     /// The mean loss of a batch, whose gradient goes to the model's output.
     fn forward(&mut self, data: &Dataset<'_, E>, sequences: &[usize], record: bool) -> Result<f64> {
+        ensure!(data.has_targets(), "the data set has no targets to train on or compare with");
         self.batch.gather(data, sequences)?;
         let (steps, rows) = self.batch.size();
         self.model.forward(self.batch.input(), steps, rows, record)?;
-        let (outputs, gradient) = self.model.output_and_gradient();
+        let (outputs, gradient) = self.model.output_and_gradient()?;
         self.loss.of(outputs, self.batch.targets(), gradient)
     }
 }
@@ -186,7 +188,7 @@ impl<E: Element> Sequential<E> {
     /// If the data do not fit the model.
     pub fn predict(&mut self, data: &Dataset<'_, E>) -> Result<Vec<E>> {
         let features = self.out_features();
-        let mut outputs = vec![E::ZERO; data.steps() * features];
+        let mut outputs = zeros(data.steps().saturating_mul(features))?;
         let mut batch = Batch::default();
         let mut done = 0;
         while done < data.len() {

@@ -1,5 +1,6 @@
 //! Optimisers with torch's update rules, and clipping.
 
+use crate::buffer::zeros;
 use crate::error::{Result, ensure};
 use crate::simd::{Element, Level, Simd, Task};
 
@@ -72,12 +73,12 @@ pub(super) struct Moments<E> {
 }
 
 impl<E: Element> Moments<E> {
-    pub fn new(optimizer: Optimizer, len: usize) -> Self {
+    pub fn new(optimizer: Optimizer, len: usize) -> Result<Self> {
         let (first, second) = match optimizer {
             Optimizer::SGD { momentum, .. } => (if momentum > 0.0 { len } else { 0 }, 0),
             Optimizer::Adam { .. } => (len, len),
         };
-        Self { optimizer, steps: 0, first: vec![E::ZERO; first], second: vec![E::ZERO; second] }
+        Ok(Self { optimizer, steps: 0, first: zeros(first)?, second: zeros(second)? })
     }
 
     /// One step of the optimiser.

@@ -58,7 +58,7 @@ pub fn widen<E: Element>(values: &[E]) -> Vec<f64> {
 }
 
 fn state<E: Element, C: Cell>(layer: &Recurrent<C>, rows: usize, h: &[f64], c: &[f64]) -> State<E> {
-    let mut state = State::zeros(layer, rows);
+    let mut state = State::zeros(layer, rows).unwrap();
     state.h.copy_from_slice(&cast::<E>(h));
     state.c.copy_from_slice(&cast::<E>(c));
     state

@@ -1,5 +1,10 @@
 """Bad input: an error that says what was given and what is accepted, and nothing changed."""
 
+import os
+import subprocess
+import sys
+import threading
+
 import numpy as np
 import pytest
 
@@ -63,6 +68,8 @@ CONSTRUCTORS = {
         "one dtype",
     ),
     "threads": (lambda: bptt.set_num_threads(0), ValueError, "between 1 and 1024"),
+    "negative threads": (lambda: bptt.set_num_threads(-1), ValueError, "between 1 and 1024"),
+    "beyond words": (lambda: bptt.LSTM(2**64, 3), ValueError, "input_size is too large"),
 }
 
 CALLS = {
@@ -245,6 +252,69 @@ def test_a_refused_backward_leaves_the_tape():
     layer.backward(tape, y)
 
 
+def test_a_tape_whose_input_was_reshaped():
+    layer, x = lstm(), np.zeros((5, 4, 2), np.float32)
+    y, _, tape = layer.forward(x)
+    x.shape = (5, 8)
+    with pytest.raises(TypeError):
+        layer.backward(tape, y)
+
+
+def test_read_only_parameters():
+    m = model()
+    m.layers[0]._flat.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        fit(m)
+
+
+def test_a_step_that_overflows_is_not_kept():
+    m = bptt.Sequential(bptt.Linear(2, 1, rng=0))
+    before = m.state_dict()
+    with pytest.raises(bptt.DivergedError, match="epoch 1"):
+        fit(m, np.ones((2, 3, 2)), np.ones((2, 3, 1)), optimizer=bptt.SGD(3e39))
+    for name, array in m.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_layer_in_use_while_a_model_is_trained():
+    layer = bptt.RNN(1, 8, rng=0)
+    m = bptt.Sequential(layer, bptt.Linear(8, 1, rng=0))
+    long = np.zeros((1_000_000, 1, 1), np.float32)
+    thread = threading.Thread(target=layer, args=(long,))
+    thread.start()
+    try:
+        fit(m, np.ones((1, 3, 1)), np.ones((1, 3, 1)))
+    except RuntimeError as error:  # if the thread was fast, there is none
+        assert "in use by another thread" in str(error)
+    thread.join()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory with setrlimit")
+def test_what_does_not_fit_in_memory():
+    code = """
+import resource, numpy as np, bptt
+works = [
+    lambda: bptt.LSTM(1, 1).forward(np.zeros((2**24, 1, 1), np.float32)),
+    lambda: bptt.Linear(1, 2**16, bias=False)(np.zeros((2**24, 1), np.float32)),
+    lambda: bptt.Sequential(bptt.OneHot(2**40)).predict([[0]]),
+    lambda: bptt.Sequential(bptt.OneHot(2**61)).predict([[0]]),
+]
+resource.setrlimit(resource.RLIMIT_AS, (3_000_000_000, 3_000_000_000))
+for work in works:
+    try:
+        work()
+    except MemoryError:
+        print("MemoryError")
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "BPTT_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stdout) == (0, "MemoryError\n" * 4), run.stderr
+
+
 def test_a_layer_only_once_in_a_model():
     layer = bptt.LSTM(3, 3)
     with pytest.raises(ValueError, match="only once"):
@@ -256,10 +326,6 @@ def test_a_layer_only_once_in_a_model():
     [("BPTT_SIMD", "sse9"), ("BPTT_NUM_THREADS", "none"), ("BPTT_NUM_THREADS", "0")],
 )
 def test_environment(name, value):
-    import os
-    import subprocess
-    import sys
-
     code = "import bptt, numpy; bptt.get_num_threads(); bptt.LSTM(2, 3)(numpy.zeros((5, 4, 2)))"
     run = subprocess.run(
         [sys.executable, "-c", code],

@@ -111,6 +111,7 @@ def test_unusual_arrays_of_numbers_work(make):
     frozen.flags.writeable = False
     wide = np.zeros((7, 4, 6), np.float32)
     wide[..., ::2] = x
+    misaligned = np.frombuffer(b"?" + x.tobytes(), np.float32, offset=1).reshape(x.shape)
     for same in [
         x.astype(np.float64),
         x.astype(np.float16),
@@ -121,6 +122,7 @@ def test_unusual_arrays_of_numbers_work(make):
         wide[..., ::2],
         x[::-1][::-1],
         frozen,
+        misaligned,
         x.tolist(),
     ]:
         np.testing.assert_array_equal(layer(same)[0], want)
