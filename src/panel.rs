@@ -7,8 +7,8 @@
 //! 1. The right-hand matrix w (K, N) is packed in panels of two vectors, `[panel][1 + K][2][lane]`,
 //!    the first row being the bias. Walking k reads a panel from front to back.
 //! 2. A tile of R rows times one panel (or more, if the rows are few) lives in 2 R accumulators for
-//!    the whole K loop: per k, two loads of w, R broadcasts of a, 2 R fused multiply-adds. (Four vectors and half the rows read
-//!    the panels, which come from L2, twice as fast: on AVX2 that was too fast for L2.)
+//!    the whole K loop: per k, two loads of w, R broadcasts of a, 2 R fused multiply-adds. (Four
+//!    vectors and half the rows load each weight twice as often, and were no faster.)
 //! 3. The finished tile is spilled once into a small array, and what follows (a cell, a store) reads
 //!    it from there. An accumulator array that is itself indexed at run time would live in memory,
 //!    and the K loop would store every accumulator at every k: half the speed.
@@ -16,8 +16,8 @@
 //!    which a tile of rows finishes together: a cell finds all it needs in L1.
 //!
 //! The sum over k runs in one order, whatever the tile: a row's result does not depend on how many
-//! rows are computed with it, nor on threads. It is a sum of chains, a new one for every part of a and
-//! the bias last: one chain through everything rounded worse than torch does.
+//! rows are computed with it, nor on threads. It is a sum of chains, a new one for every part of a,
+//! the bias added to the first: one chain through everything rounded worse than torch does.
 
 use std::mem::MaybeUninit;
 

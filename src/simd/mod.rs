@@ -39,7 +39,7 @@ use crate::error::{Error, Result};
 use crate::math::Coefficients;
 
 /// The number types of the kernels: `f32` and `f64`. Nobody else can implement it, because
-/// [`Coefficients`] cannot be named outside; `Buffer` relies on all-zero bytes being a number.
+/// `Coefficients` cannot be named outside; `Buffer` relies on all-zero bytes being a number.
 pub trait Element:
     Coefficients
     + Copy
