@@ -1,4 +1,17 @@
-//! Backpropagation through time at the speed of the machine.
+//! Backpropagation through time at the speed of the machine: vanilla RNN and LSTM layers as fused SIMD
+//! kernels, forward and backward, and the training of small models made of them.
+//!
+//! - [`LSTM`], [`RNN`]: one layer over a batch of sequences. Callers own all memory: parameters are a
+//!   flat slice, inputs and outputs are strided views ([`Seq`], [`SeqMut`]), and a [`Tape`] keeps what
+//!   the backward pass needs.
+//! - [`Sequential`], [`Trainer`]: layers one after the other, trained on a [`Dataset`] with a [`Loss`]
+//!   and an [`Optimizer`].
+//! - [`cell`]: the pointwise part of a layer; a new cell is one file there.
+//! - [`simd`]: the instructions that kernels run on, chosen at run time and lowered by `BPTT_SIMD`.
+//! - [`mod@reference`]: plain loops in `f64` to compare with.
+//!
+//! Results are bitwise equal for every number of threads ([`set_num_threads`], `BPTT_NUM_THREADS`), and
+//! a row's results do not depend on the rows beside it. ARCHITECTURE.md in the repository says how.
 
 mod buffer;
 pub mod cell;
@@ -14,10 +27,12 @@ pub mod reference;
 mod sequence;
 pub mod simd;
 mod train;
+mod view;
 
-pub use buffer::{Buffer, Rows, RowsMut, Seq, SeqMut, Shape};
+pub use buffer::Buffer;
 pub use error::{Error, Result};
 pub use nn::{Input, Layer, Linear, LinearMemory, Loss, Sequential, Targets};
 pub use parallel::{num_threads, set_num_threads};
 pub use sequence::{Gradients, LSTM, RNN, Recurrent, State, Tape};
 pub use train::{Dataset, Inputs, Optimizer, Progress, Trainer, clip_by_global_norm};
+pub use view::{Rows, RowsMut, Seq, SeqMut, Shape};

@@ -11,10 +11,11 @@
 
 use std::ops::Range;
 
-use crate::buffer::{Buffer, RowsMut};
+use crate::buffer::Buffer;
 use crate::error::Result;
 use crate::panel::{Columns, Consume, Panels, product_by_columns};
 use crate::simd::{Element, Simd};
+use crate::view::RowsMut;
 
 /// Values of k that are packed at a time.
 const K_BLOCK: usize = 256;

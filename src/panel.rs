@@ -21,9 +21,10 @@
 
 use std::mem::MaybeUninit;
 
-use crate::buffer::{Buffer, Rows, RowsMut};
+use crate::buffer::Buffer;
 use crate::error::Result;
 use crate::simd::{Element, Simd};
+use crate::view::{Rows, RowsMut};
 
 /// How the columns of a packed matrix are grouped into vectors: `gates` blocks of `width` columns.
 /// A plain matrix has one gate.

@@ -1,11 +1,11 @@
 //! The linear layer: `y = x W' + b`, W (out, in), as torch's.
 
-use crate::buffer::{Rows, RowsMut};
 use crate::error::{Result, ensure};
 use crate::outer::{OuterMemory, OuterProducts};
 use crate::panel::{Columns, Panels, product};
 use crate::parallel;
 use crate::simd::{Element, Level, Simd, Task};
+use crate::view::{Rows, RowsMut};
 
 /// A linear layer. Its parameters are a flat slice: `weight` (out, in), then `bias` (out,).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Losses and their gradients with respect to the outputs, as torch defines them with
 //! `reduction="mean"`.
 
-use crate::buffer::{Rows, RowsMut};
 use crate::error::{Result, ensure};
 use crate::math::exp;
 use crate::simd::{Element, Level, Simd, Task};
+use crate::view::{Rows, RowsMut};
 
 /// What a model is trained to lower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,11 @@
 //! activations and gradients of a batch.
 
 use super::linear::{Linear, LinearMemory};
-use crate::buffer::{Buffer, Rows, RowsMut, Seq, SeqMut, Shape, zeros};
+use crate::buffer::{Buffer, zeros};
 use crate::error::{Error, Result, ensure};
 use crate::sequence::{Gradients, LSTM, RNN, State, Tape};
 use crate::simd::Element;
+use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
 /// One layer of a model.
 #[derive(Debug, Clone, Copy)]

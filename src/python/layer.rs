@@ -5,11 +5,11 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::{read, slice_of, with_dtype, write, zeros};
-use crate::buffer::{Rows, RowsMut, Seq, SeqMut, Shape};
 use crate::cell::{Cell, Nonlinearity};
 use crate::nn::{Layer, Linear, LinearMemory};
 use crate::sequence::{Gradients, LSTM, RNN, Recurrent, State, Tape};
 use crate::simd::Element;
+use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
 /// The sizes and kind of a layer; parameters stay with the caller.
 #[pyclass(name = "Layer", module = "bptt._core", frozen)]

@@ -13,13 +13,13 @@
 //! number is computed in one order however many threads there are.
 
 use super::{Gradients, Params, Recurrent, State, Tape};
-use crate::buffer::{Rows, RowsMut, Seq, SeqMut, Shape};
 use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
 use crate::error::Result;
 use crate::outer::{OuterMemory, OuterProducts};
 use crate::panel::{Panels, product};
 use crate::parallel;
 use crate::simd::{Element, Level, Simd, Task};
+use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
 #[allow(clippy::too_many_arguments)]
 pub(super) fn run<C: Cell, E: Element>(

@@ -11,12 +11,12 @@
 //! through all steps and no thread waits for another.
 
 use super::{Params, Recurrent, State, Tape};
-use crate::buffer::{Rows, RowsMut, Seq, SeqMut, Shape};
 use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
 use crate::error::Result;
 use crate::panel::{Columns, Consume, Panels, product};
 use crate::parallel;
 use crate::simd::{Element, Level, Simd, Task};
+use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
 pub(super) fn run<C: Cell, E: Element>(
     layer: &Recurrent<C>,

@@ -6,12 +6,13 @@ mod forward;
 
 use std::any::TypeId;
 
-use crate::buffer::{Buffer, Rows, RowsMut, Seq, SeqMut, Shape};
+use crate::buffer::Buffer;
 use crate::cell::{Cell, Lstm, Nonlinearity, Rnn};
 use crate::error::{Result, ensure};
 use crate::outer::OuterMemory;
 use crate::panel::Panels;
 use crate::simd::{Element, Level};
+use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
 /// A recurrent layer: a cell and its sizes. Parameters are a flat slice that callers own:
 /// `weight_ih_l0` (GATES H, I), `weight_hh_l0` (GATES H, H) and, unless the layer has no bias,

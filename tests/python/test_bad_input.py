@@ -294,7 +294,7 @@ def test_what_does_not_fit_in_memory():
     code = """
 import resource, numpy as np, bptt
 works = [
-    lambda: bptt.LSTM(1, 1).forward(np.zeros((2**24, 1, 1), np.float32)),
+    lambda: bptt.LSTM(1, 1).forward(np.zeros((2**26, 1, 1), np.float32)),
     lambda: bptt.Linear(1, 2**16, bias=False)(np.zeros((2**24, 1), np.float32)),
     lambda: bptt.Sequential(bptt.OneHot(2**40)).predict([[0]]),
     lambda: bptt.Sequential(bptt.OneHot(2**61)).predict([[0]]),
