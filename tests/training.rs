@@ -83,6 +83,9 @@ fn going_back_needs_a_recorded_pass_of_that_size() {
     model.backward(input, 3, 2, &mut grads).unwrap();
     assert!(grads.iter().any(|&g| g != 0.0));
     assert!(model.backward(input, 3, 2, &mut grads).is_err());
+    model.forward(input, 3, 2, true).unwrap();
+    let stale = model.backward(input, 3, 2, &mut grads).unwrap_err().to_string();
+    assert!(stale.contains("write the gradient"), "{stale}");
 }
 
 #[test]

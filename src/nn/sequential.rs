@@ -192,6 +192,8 @@ impl<E: Element> Sequential<E> {
         self.check_input(input, steps, rows)?;
         self.check_params(self.params.len(), "params")?;
         self.recorded = None;
+        // An old gradient is not that of this pass.
+        self.stages.last_mut().expect("not empty").gradient.resize(0)?;
         for index in 0..self.stages.len() {
             let (before, rest) = self.stages.split_at_mut(index);
             let stage = &mut rest[0];
