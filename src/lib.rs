@@ -8,6 +8,7 @@
 //!   and an [`Optimizer`].
 //! - [`cell`]: the pointwise part of a layer; a new cell is one file there.
 //! - [`simd`]: the instructions that kernels run on, chosen at run time and lowered by `BPTT_SIMD`.
+//! - [`lab`]: the networks of the course notebook that the project started from, as published.
 //! - [`mod@reference`]: plain loops in `f64` to compare with.
 //!
 //! Results are bitwise equal for every number of threads ([`set_num_threads`], `BPTT_NUM_THREADS`), and
@@ -16,6 +17,7 @@
 mod buffer;
 pub mod cell;
 mod error;
+pub mod lab;
 mod math;
 mod nn;
 mod outer;

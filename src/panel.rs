@@ -148,23 +148,21 @@ impl<E: Element> Panels<E> {
         Ok(())
     }
 
-    /// Packs all rows of a matrix (K, N), given one at a time.
+    /// Packs all rows of a matrix (K, N) without gates, given one at a time.
     #[inline(always)]
     pub fn pack<'a, S: Simd<E>>(&mut self, s: S, rows: impl Iterator<Item = &'a [E]>) {
         let (columns, k) = (self.columns(), self.k);
-        assert_eq!(self.lanes, S::LANES);
+        assert!(self.lanes == S::LANES && columns == Columns::plain(columns.width));
         let stride = 2 * S::LANES;
-        let panel = (1 + k) * stride;
         let mut packed = 0;
         for (kk, row) in rows.take(k).enumerate() {
-            assert_eq!(row.len(), columns.gates * columns.width);
-            for p in 0..columns.panels(S::LANES) {
-                let to = &mut self.data[p * panel + (1 + kk) * stride..][..stride];
-                for v in 0..2 {
-                    let (first, count) = columns.span(S::LANES, p, v);
-                    let vector = s.load(&row[first..first + count]);
-                    s.store(&mut to[v * S::LANES..][..S::LANES], vector);
-                }
+            assert_eq!(row.len(), columns.width);
+            let panels = self.data.chunks_exact_mut((1 + k) * stride);
+            for (from, panel) in row.chunks(stride).zip(panels) {
+                let to = &mut panel[(1 + kk) * stride..][..stride];
+                let (low, high) = from.split_at(from.len().min(S::LANES));
+                s.store(to, s.load(low));
+                s.store(&mut to[S::LANES..], s.load(high));
             }
             packed += 1;
         }

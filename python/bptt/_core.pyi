@@ -5,11 +5,14 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Dataset",
+    "LabTraining",
     "Layer",
     "Tape",
     "Trainer",
     "__version__",
     "get_num_threads",
+    "lab_backward",
+    "lab_forward",
     "set_num_threads",
     "simd_level",
 ]
@@ -19,6 +22,41 @@ __version__: str
 def simd_level() -> str: ...
 def get_num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...
+
+def lab_forward(
+    params: list[NDArray[np.float64]],
+    x: NDArray[np.float64],
+    state: list[NDArray[np.float64]],
+    vocab_size: int,
+) -> list[NDArray[np.float64]]: ...
+def lab_backward(
+    params: list[NDArray[np.float64]],
+    arrays_of_pass: list[NDArray[np.float64]],
+    targets: NDArray[np.float64],
+    vocab_size: int,
+    hidden_size: int,
+    exact: bool,
+) -> tuple[float, list[NDArray[np.float64]]]: ...
+
+@final
+class LabTraining:
+    def __new__(
+        cls,
+        params: list[NDArray[np.float64]],
+        lstm: bool,
+        sizes: tuple[int, int],
+        lr: float,
+        max_norm: float,
+        exact: bool,
+    ) -> LabTraining: ...
+    def walk(
+        self,
+        data: Dataset,
+        progress: tuple[int, float, float],
+        learn: bool,
+        seconds: float,
+    ) -> tuple[int, float, float, bool]: ...
+    def params(self) -> list[NDArray[np.float64]]: ...
 
 @final
 class Tape: ...

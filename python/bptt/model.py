@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from bptt import _check, _core
 from bptt._data import Sequences
-from bptt._extras import require
+from bptt._progress import SLICE, Bar, progress_bar
 from bptt.history import DivergedError, History
 from bptt.layers import Layer, OneHot, load_arrays
 from bptt.optimizers import SGD, Adam
 
 Array = NDArray[Any]
 Data = ArrayLike | Sequence[ArrayLike]
-
-# How long a call into Rust trains before Python draws progress and hears Ctrl-C.
-_SLICE = 0.1
 
 
 class Sequential:
@@ -172,7 +167,7 @@ class Sequential:
         start = time.perf_counter()
         order = np.arange(len(sequences), dtype=np.uint64)
         try:
-            with _progress_bar(epochs, progress) as bar:
+            with progress_bar(epochs, progress) as bar:
                 for epoch in range(epochs):
                     if shuffle:
                         generator.shuffle(order)
@@ -208,12 +203,12 @@ class Sequential:
         data: _core.Dataset,
         order: NDArray[np.uint64],
         batch_size: int,
-        bar: _Bar,
+        bar: Bar,
     ) -> float:
         """Train one epoch, coming back to Python now and then; return its mean loss."""
         done, total = 0, 0.0
         while done < len(order):
-            done, total, diverged = trainer.train(data, order, batch_size, done, total, _SLICE)
+            done, total, diverged = trainer.train(data, order, batch_size, done, total, SLICE)
             if diverged:
                 return total / done
             bar.within(done / len(order))
@@ -324,41 +319,5 @@ def _check_batches(lengths: list[int], batch_size: int, shuffle: bool) -> None:
 def _evaluate(trainer: _core.Trainer, data: _core.Dataset, count: int) -> float:
     done, total = 0, 0.0
     while done < count:
-        done, total, _ = trainer.evaluate(data, done, total, _SLICE)
+        done, total, _ = trainer.evaluate(data, done, total, SLICE)
     return total / count
-
-
-class _Bar:
-    """A tqdm bar over epochs, or nothing."""
-
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-
-    def within(self, share: float) -> None:
-        """Show how far a long epoch has come."""
-        if self._bar is not None and share < 1:
-            self._bar.set_postfix_str(f"{share:.0%} of epoch")
-
-    def advance(self, history: History) -> None:
-        if self._bar is not None:
-            text = f"loss {history.loss[-1]:.4g}"
-            if history.validation_loss:
-                text += f", validation {history.validation_loss[-1]:.4g}"
-            self._bar.set_postfix_str(text, refresh=False)
-            self._bar.update()
-
-
-@contextmanager
-def _progress_bar(epochs: int, wanted: bool) -> Iterator[_Bar]:
-    if not wanted:
-        yield _Bar(None)
-        return
-    try:
-        tqdm = require("tqdm.auto", "progress").tqdm
-    except ImportError as error:
-        # The bar is on by default: for want of it nobody should be kept from training.
-        warnings.warn(f"no progress bar: {error}", stacklevel=4)
-        yield _Bar(None)
-        return
-    with tqdm(total=epochs, unit="epoch") as bar:
-        yield _Bar(bar)

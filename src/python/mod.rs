@@ -2,6 +2,7 @@
 //! and maps errors. The package `bptt` around it (python/bptt) converts what users give to
 //! contiguous arrays of one dtype; what does not fit after that is refused here or in the core.
 
+mod lab;
 mod layer;
 mod trainer;
 
@@ -106,6 +107,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(simd_level, module)?)?;
     module.add_function(wrap_pyfunction!(get_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
+    module.add_function(wrap_pyfunction!(lab::lab_forward, module)?)?;
+    module.add_function(wrap_pyfunction!(lab::lab_backward, module)?)?;
+    module.add_class::<lab::PyLabTraining>()?;
     module.add_class::<layer::PyLayer>()?;
     module.add_class::<layer::PyTape>()?;
     module.add_class::<trainer::PyDataset>()?;

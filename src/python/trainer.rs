@@ -47,7 +47,7 @@ impl<'py, E: Number> Values<'py, E> {
 
 impl PyDataset {
     /// Calls `work` with the data set, detached from the interpreter.
-    fn with<E: Number, T: Send>(
+    pub fn with<E: Number, T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&Dataset<'_, E>) -> crate::Result<T> + Send,
@@ -93,7 +93,7 @@ macro_rules! each {
 /// (sequences done, sum of their losses, whether a loss was not finite)
 type PyProgress = (usize, f64, bool);
 
-fn until(seconds: f64) -> Instant {
+pub fn until(seconds: f64) -> Instant {
     let seconds = if seconds > 0.0 { seconds.min(3600.0) } else { 0.0 };
     Instant::now() + Duration::from_secs_f64(seconds)
 }

@@ -12,13 +12,13 @@
 //! The loop is split by rows of the batch, the sums after it by rows of the weights, so that every
 //! number is computed in one order however many threads there are.
 
-use super::{Gradients, Params, Recurrent, State, Tape};
+use super::{Gradients, Params, Recording, Recurrent, State, Tape};
 use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
 use crate::error::Result;
 use crate::outer::{OuterMemory, OuterProducts};
 use crate::panel::{Panels, product};
 use crate::parallel;
-use crate::simd::{Element, Level, Simd, Task};
+use crate::simd::{Element, Simd, Task};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
 #[allow(clippy::too_many_arguments)]
@@ -28,12 +28,12 @@ pub(super) fn run<C: Cell, E: Element>(
     x: Seq<'_, E>,
     y: Seq<'_, E>,
     tape: &mut Tape<E>,
-    level: Level,
+    recording: Recording,
     dy: Seq<'_, E>,
     dstate: &mut State<E>,
     gradients: Gradients<'_, E>,
 ) -> Result<()> {
-    let Shape { steps, rows, .. } = x.shape();
+    let rows = x.shape().rows;
     let sizes = parallel::split_rows(rows, layer.flops(x.shape()))?;
     let Gradients { params: dparams, x: dx } = gradients;
 
@@ -43,9 +43,9 @@ pub(super) fn run<C: Cell, E: Element>(
         hidden: &mut tape.hidden_weights,
         input: dx.is_some().then_some(&mut tape.input_weights),
     };
-    let lanes = level.run(pack)?;
-    let width = C::TAPE * layer.padded(lanes);
-    let shape = Shape::time_major(steps, rows, width);
+    let Recording { level, .. } = recording;
+    level.run(pack)?;
+    let shape = recording.shape();
 
     let values = SeqMut::new(&mut tape.values, shape)?.split_rows(&sizes);
     let c0 = tape.initial.rows(layer, rows).1;
@@ -115,7 +115,7 @@ pub(super) fn run<C: Cell, E: Element>(
     parallel::run(tasks, |task| level.run(task))
 }
 
-/// Packs W_hh and, if dx is wanted, W_ih, for products with dgates; gives the lanes.
+/// Packs W_hh and, if dx is wanted, W_ih, for products with dgates.
 struct Pack<'a, C, E: Element> {
     layer: &'a Recurrent<C>,
     params: &'a Params<'a, E>,
@@ -124,17 +124,17 @@ struct Pack<'a, C, E: Element> {
 }
 
 impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
-    type Output = Result<usize>;
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) -> Result<usize> {
+    fn run<S: Simd<E>>(self, s: S) -> Result<()> {
         let Recurrent { input_size, hidden_size, .. } = *self.layer;
         let gates = C::GATES * hidden_size;
         self.hidden.pack_matrix(s, Rows::new(self.params.weight_hh, gates, hidden_size))?;
         if let Some(input) = self.input {
             input.pack_matrix(s, Rows::new(self.params.weight_ih, gates, input_size))?;
         }
-        Ok(S::LANES)
+        Ok(())
     }
 }
 

@@ -27,18 +27,17 @@ pub(super) fn run<C: Cell, E: Element>(
     tape: &mut Tape<E>,
 ) -> Result<()> {
     let level = Level::current()?;
-    let Shape { steps, rows, .. } = x.shape();
+    let rows = x.shape().rows;
     let sizes = parallel::split_rows(rows, layer.flops(x.shape()))?;
 
     tape.recorded = None;
-    let lanes = level.run(Pack { layer, params, panels: &mut tape.weights })?;
-    let width = C::TAPE * layer.padded(lanes);
+    level.run(Pack { layer, params, panels: &mut tape.weights })?;
+    let recording = layer.recording::<E>(x.shape(), level);
     let mut recorders = Vec::new();
     if tape.records {
         tape.initial.copy_from(state)?;
-        tape.values.resize(steps.saturating_mul(rows).saturating_mul(width))?;
-        let values = SeqMut::new(&mut tape.values, Shape::time_major(steps, rows, width))?;
-        recorders = values.split_rows(&sizes);
+        tape.values.resize(recording.len())?;
+        recorders = SeqMut::new(&mut tape.values, recording.shape())?.split_rows(&sizes);
     }
 
     let weights = &tape.weights;
@@ -57,11 +56,11 @@ pub(super) fn run<C: Cell, E: Element>(
         level.run(task);
         Ok(())
     })?;
-    tape.recorded = tape.records.then(|| layer.recording(x.shape(), level));
+    tape.recorded = tape.records.then_some(recording);
     Ok(())
 }
 
-/// Packs [W_ih | W_hh] and the biases, all gates of a vector of units side by side; gives the lanes.
+/// Packs [W_ih | W_hh] and the biases, all gates of a vector of units side by side.
 struct Pack<'a, C, E: Element> {
     layer: &'a Recurrent<C>,
     params: &'a Params<'a, E>,
@@ -69,10 +68,10 @@ struct Pack<'a, C, E: Element> {
 }
 
 impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
-    type Output = Result<usize>;
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) -> Result<usize> {
+    fn run<S: Simd<E>>(self, s: S) -> Result<()> {
         let Recurrent { input_size, hidden_size, .. } = *self.layer;
         let columns = Columns { gates: C::GATES, width: hidden_size, units: C::UNITS };
         self.panels.reshape(s, input_size + hidden_size, columns)?;
@@ -85,7 +84,7 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
         let weight_hh = Rows::new(self.params.weight_hh, rows, hidden_size);
         self.panels.pack_transposed(s, 0, weight_ih);
         self.panels.pack_transposed(s, input_size, weight_hh);
-        Ok(S::LANES)
+        Ok(())
     }
 }
 

@@ -258,6 +258,21 @@ struct Recording {
     input_size: usize,
     hidden_size: usize,
     cell: (TypeId, u64),
+    /// The cell's values, each filled up to so many numbers.
+    values: usize,
+    padded: usize,
+}
+
+impl Recording {
+    /// Of `values`: (T, B, TAPE * padded H).
+    fn shape(&self) -> Shape {
+        Shape::time_major(self.steps, self.rows, self.values * self.padded)
+    }
+
+    fn len(&self) -> usize {
+        let Shape { steps, rows, features, .. } = self.shape();
+        steps.saturating_mul(rows).saturating_mul(features)
+    }
 }
 
 impl<E: Element> Tape<E> {
@@ -279,6 +294,45 @@ impl<E: Element> Tape<E> {
     /// Whether it holds a forward pass that has not been used yet.
     pub fn is_recorded(&self) -> bool {
         self.recorded.is_some()
+    }
+
+    /// Appends one of the cell's recorded values for every unit, (T, B, H), to `to`.
+    pub(crate) fn append(&self, slot: usize, to: &mut Vec<E>) {
+        if let Some(Recording { hidden_size, values, padded, .. }) = self.recorded {
+            for record in self.values.chunks_exact(values * padded) {
+                to.extend_from_slice(&record[slot * padded..][..hidden_size]);
+            }
+        }
+    }
+
+    /// Records a pass that was computed elsewhere: its initial state, (B, H), and the cell's values,
+    /// (T, B, H) each.
+    pub(crate) fn record<C: Cell>(
+        &mut self,
+        layer: &Recurrent<C>,
+        rows: usize,
+        h0: &[E],
+        c0: &[E],
+        values: &[&[E]],
+    ) -> Result<()> {
+        let hidden = layer.hidden_size;
+        let steps = values[0].len() / (rows * hidden);
+        assert!(values.len() == C::TAPE && values.iter().all(|v| v.len() == steps * rows * hidden));
+        let shape = Shape::time_major(steps, rows, layer.input_size);
+        let recording = layer.recording::<E>(shape, Level::current()?);
+        self.recorded = None;
+        self.initial.reset(layer, rows)?;
+        self.initial.h.copy_from_slice(h0);
+        self.initial.c.copy_from_slice(c0);
+        self.values.resize(recording.len())?;
+        let records = self.values.chunks_exact_mut(C::TAPE * recording.padded);
+        for (n, record) in records.enumerate() {
+            for (slot, value) in record.chunks_exact_mut(recording.padded).zip(values) {
+                slot[..hidden].copy_from_slice(&value[n * hidden..][..hidden]);
+            }
+        }
+        self.recorded = Some(recording);
+        Ok(())
     }
 }
 
@@ -346,17 +400,16 @@ impl<C: Cell> Recurrent<C> {
                 "the tape holds no recording: run forward first, and once for every backward",
             )
         })?;
-        let want =
-            Recording { level: recording.level, ..self.recording(x.shape(), recording.level) };
+        let want = self.recording::<E>(x.shape(), recording.level);
         ensure!(
             recording == want,
             "the tape holds another pass: it recorded {recording:?}, this is {want:?}"
         );
         tape.recorded = None;
-        backward::run(self, &params, x, y, tape, recording.level, dy, dstate, gradients)
+        backward::run(self, &params, x, y, tape, recording, dy, dstate, gradients)
     }
 
-    fn recording(&self, x: Shape, level: Level) -> Recording {
+    fn recording<E: Element>(&self, x: Shape, level: Level) -> Recording {
         Recording {
             level,
             steps: x.steps,
@@ -364,6 +417,8 @@ impl<C: Cell> Recurrent<C> {
             input_size: self.input_size,
             hidden_size: self.hidden_size,
             cell: (TypeId::of::<C>(), self.cell.variant()),
+            values: C::TAPE,
+            padded: self.padded(level.lanes::<E>()),
         }
     }
 }

@@ -208,6 +208,19 @@ impl Level {
         work()
     }
 
+    /// Numbers of a vector register.
+    pub(crate) fn lanes<E: Element>(self) -> usize {
+        struct Lanes;
+        impl<E: Element> Task<E> for Lanes {
+            type Output = usize;
+            #[inline(always)]
+            fn run<S: Simd<E>>(self, _s: S) -> usize {
+                S::LANES
+            }
+        }
+        self.run::<E, _>(Lanes)
+    }
+
     /// Runs a task, compiled for this level.
     pub fn run<E: Element, T: Task<E>>(self, task: T) -> T::Output {
         E::run(self, task)

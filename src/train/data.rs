@@ -93,6 +93,16 @@ impl<'a, E: Element> Dataset<'a, E> {
         self.offsets[self.len()]
     }
 
+    /// The tokens of a sequence and the classes that are its targets, if that is what they are.
+    pub(crate) fn tokens(&self, sequence: usize) -> Option<(&'a [u32], &'a [u32])> {
+        match (self.inputs, self.targets) {
+            (Inputs::Tokens(x), Some(Targets::Classes(y))) => {
+                Some((&x[self.range(sequence)], &y[self.range(sequence)]))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn range(&self, sequence: usize) -> std::ops::Range<usize> {
         self.offsets[sequence]..self.offsets[sequence + 1]
     }

@@ -1,31 +1,68 @@
-"""The lab that this library started from: its data, and its four models trained on the core.
+"""The lab that this library started from: its functions on the core, its data and its four models.
 
-``python -m bptt lab`` runs them, prints a table and draws the plots. From Python:
+``python -m bptt lab`` trains the models, prints a table and draws the plots. In the notebook, the
+functions here take the place of its own: the same names, arguments, shapes and numbers.
 
 Examples
 --------
+>>> import numpy as np
 >>> from bptt import lab
->>> part = lab.train_rnn_by_hand(epochs=2, progress=False)
->>> len(part.history.loss)
-2
+>>> np.random.seed(2023)
+>>> params = lab.init_rnn(50, 4)
+>>> inputs, targets = (lab.one_hot_encode_sequence(s, 4) for s in ("aab", "abb"))
+>>> outputs, hidden_states = lab.forward_pass(inputs, np.zeros((50, 1)), params)
+>>> loss, grads = lab.backward_pass(inputs, outputs, hidden_states, targets, params)
+>>> params = lab.update_parameters(params, grads, lr=3e-4)
 """
 
-from bptt.lab.data import VOCABULARY, airline_passengers, sequence_sets
-from bptt.lab.parts import (
-    Part,
-    train_forecaster,
-    train_lstm_by_hand,
-    train_lstm_torch,
-    train_rnn_by_hand,
+from bptt.lab.data import (
+    VOCABULARY,
+    PairSet,
+    airline_passengers,
+    create_datasets,
+    generate_data,
+    one_hot_encode_sequence,
+    seqs_to_dicts,
+    sequence_sets,
 )
+from bptt.lab.lstm import backward, forward, init_lstm
+from bptt.lab.parts import Part, train_forecaster, train_lstm_torch
+from bptt.lab.pieces import (
+    clip_gradient_norm,
+    init_orthogonal,
+    sigmoid,
+    softmax,
+    tanh,
+    update_parameters,
+)
+from bptt.lab.rnn import backward_pass, forward_pass, init_rnn
+from bptt.lab.training import ByHand, train_lstm, train_rnn
 
 __all__ = [
     "VOCABULARY",
+    "ByHand",
+    "PairSet",
     "Part",
     "airline_passengers",
+    "backward",
+    "backward_pass",
+    "clip_gradient_norm",
+    "create_datasets",
+    "forward",
+    "forward_pass",
+    "generate_data",
+    "init_lstm",
+    "init_orthogonal",
+    "init_rnn",
+    "one_hot_encode_sequence",
+    "seqs_to_dicts",
     "sequence_sets",
+    "sigmoid",
+    "softmax",
+    "tanh",
     "train_forecaster",
-    "train_lstm_by_hand",
+    "train_lstm",
     "train_lstm_torch",
-    "train_rnn_by_hand",
+    "train_rnn",
+    "update_parameters",
 ]

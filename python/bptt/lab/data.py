@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
@@ -10,10 +12,167 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt import _check
+
 Array = NDArray[Any]
 
 #: Tokens by their numbers.
 VOCABULARY = ("a", "b", "EOS", "UNK")
+
+#: A sequence of tokens, by their names or their numbers.
+Tokens = Sequence[str] | Sequence[int] | NDArray[Any]
+
+
+def generate_data(num_sequences: int = 100) -> list[list[str]]:
+    """Draw sequences: n times 'a', n times 'b', 'EOS', with n from 1 to 11.
+
+    They come from NumPy's global generator, so that ``np.random.seed(2023)`` before gives those of
+    the notebook.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bptt import lab
+    >>> np.random.seed(2023)
+    >>> "".join(lab.generate_data()[0])
+    'aaaaaaaabbbbbbbbEOS'
+    """
+    count = _check.size("num_sequences", num_sequences, least=0)
+    return _draw(np.random, count)
+
+
+def _draw(generator: Any, count: int) -> list[list[str]]:
+    numbers = (int(generator.randint(1, 12)) for _ in range(count))
+    return [["a"] * n + ["b"] * n + ["EOS"] for n in numbers]
+
+
+def seqs_to_dicts(
+    sequences: Sequence[Sequence[str]],
+) -> tuple[dict[str, int], dict[int, str], int, int]:
+    """Number the tokens by falling frequency, the last one 'UNK'.
+
+    Returns
+    -------
+    word_to_idx, idx_to_word : dict
+        Numbers by tokens, and tokens by numbers.
+    num_sequences, vocab_size : int
+        How many sequences and different tokens there are, 'UNK' included.
+
+    Examples
+    --------
+    >>> from bptt import lab
+    >>> lab.seqs_to_dicts([["a", "a", "b", "EOS"], ["a", "b", "EOS"]])[0]
+    {'a': 0, 'b': 1, 'EOS': 2, 'UNK': 3}
+    """
+    counts = Counter(token for sequence in sequences for token in sequence)
+    words = [word for word, _ in counts.most_common()]  # of equals, the first seen comes first
+    words.append("UNK")
+    word_to_idx = {word: n for n, word in enumerate(words)}
+    return word_to_idx, dict(enumerate(words)), len(sequences), len(words)
+
+
+class PairSet(list[tuple[Tokens, Tokens]]):
+    """Pairs (inputs, targets): what `create_datasets` makes where no other class is wanted.
+
+    Parameters
+    ----------
+    inputs, targets : sequence of sequences
+        Each sequence less its last token, and less its first.
+    """
+
+    def __init__(self, inputs: Sequence[Tokens], targets: Sequence[Tokens]) -> None:
+        super().__init__(zip(inputs, targets, strict=True))
+
+
+def create_datasets(
+    sequences: Sequence[Tokens],
+    dataset_class: Callable[[list[Tokens], list[Tokens]], Any] = PairSet,
+    p_train: float = 0.8,
+    p_val: float = 0.1,
+    p_test: float = 0.1,
+) -> tuple[Any, Any, Any]:
+    """Split sequences in their order; the input is each less its last token, the target its first.
+
+    Parameters
+    ----------
+    sequences : sequence of sequences
+        As from `generate_data`.
+    dataset_class : callable, default `PairSet`
+        Called with inputs and targets; a subclass of torch.utils.data.Dataset will do.
+    p_train, p_val, p_test : float, default 0.8, 0.1, 0.1
+        The shares; they add up to 1.
+
+    Returns
+    -------
+    training_set, validation_set, test_set
+        Each a `dataset_class`.
+
+    Examples
+    --------
+    >>> from bptt import lab
+    >>> train, validation, test = lab.create_datasets(lab.generate_data(100))
+    >>> len(train), len(validation), len(test)
+    (80, 10, 10)
+    """
+    shares = [_check.real(n, p) for n, p in (("p_train", p_train), ("p_val", p_val), ("p_test", p_test))]
+    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
+        raise ValueError(f"p_train, p_val and p_test must add up to 1, got {shares}")
+    ends = [0, *(round(share * len(sequences)) for share in np.cumsum(shares))]
+    train, validation, test = (
+        dataset_class([s[:-1] for s in part], [s[1:] for s in part])
+        for part in (sequences[start:end] for start, end in pairwise(ends))
+    )
+    return train, validation, test
+
+
+def token_numbers(tokens: Tokens, word_to_idx: Mapping[str, int] | None = None) -> Array:
+    """Return tokens as numbers; names that are not in the vocabulary are 'UNK'."""
+    if word_to_idx is None:
+        word_to_idx = _WORD_TO_IDX
+    if isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iu":
+        return tokens
+    unknown = word_to_idx.get("UNK", len(word_to_idx) - 1)
+    numbers = [
+        word_to_idx.get(token, unknown) if isinstance(token, str) else token for token in tokens
+    ]
+    return np.array(numbers, dtype=np.intp if not numbers else None)
+
+
+_WORD_TO_IDX = {word: n for n, word in enumerate(VOCABULARY)}
+
+
+def one_hot_encode_sequence(
+    sequence: Tokens, vocab_size: int = 4, word_to_idx: Mapping[str, int] | None = None
+) -> Array:
+    """Return the one-hot columns of a sequence.
+
+    Parameters
+    ----------
+    sequence : sequence of str or int
+        T tokens, by their names or numbers.
+    vocab_size : int, default 4
+        How many different tokens there are (V).
+    word_to_idx : mapping of str to int, optional
+        The numbers of the names; by default a=0, b=1, EOS=2, UNK=3.
+
+    Returns
+    -------
+    ndarray
+        (T, V, 1), float64.
+
+    Examples
+    --------
+    >>> from bptt import lab
+    >>> lab.one_hot_encode_sequence(["a", "EOS"], 4)[..., 0]
+    array([[1., 0., 0., 0.],
+           [0., 0., 1., 0.]])
+    """
+    size = _check.size("vocab_size", vocab_size)
+    numbers = _check.classes("sequence", token_numbers(sequence, word_to_idx), size)
+    if numbers.ndim != 1:
+        raise ValueError(f"sequence must be one sequence of tokens, got shape {numbers.shape}")
+    encoding: Array = np.eye(size)[numbers][..., None]
+    return encoding
 
 
 @dataclass(frozen=True)
@@ -55,15 +214,11 @@ def sequence_sets(count: int = 100, seed: int = 2023) -> SequenceSets:
     >>> len(sets.train.x), len(sets.validation.x), len(sets.test.x)
     (80, 10, 10)
     """
-    generator = np.random.RandomState(seed)
-    sequences = []
-    for _ in range(count):
-        n = generator.randint(1, 12)
-        sequences.append(np.array([0] * n + [1] * n + [2]))
-    ends = [0, int(0.8 * count), int(0.9 * count), count]
+    pairs = create_datasets(
+        [token_numbers(tokens) for tokens in _draw(np.random.RandomState(seed), count)]
+    )
     train, validation, test = (
-        TokenSet([s[:-1] for s in sequences[a:b]], [s[1:] for s in sequences[a:b]])
-        for a, b in pairwise(ends)
+        TokenSet([x for x, _ in part], [y for _, y in part]) for part in pairs
     )
     return SequenceSets(train, validation, test)
 

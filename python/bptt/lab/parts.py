@@ -1,4 +1,4 @@
-"""The lab's four parts, trained on the core with its own, true gradients."""
+"""The lab's four parts, trained on the core: by hand with either gradient, then as with torch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt.history import History
-from bptt.lab.data import VOCABULARY, airline_passengers, sequence_sets
-from bptt.layers import Layer, Linear, OneHot
+from bptt.lab.data import (
+    VOCABULARY,
+    airline_passengers,
+    one_hot_encode_sequence,
+    sequence_sets,
+)
+from bptt.lab.lstm import forward
+from bptt.lab.rnn import forward_pass
+from bptt.lab.training import ByHand, train_lstm, train_rnn
+from bptt.layers import Linear, OneHot
 from bptt.model import Sequential
-from bptt.optimizers import SGD, Adam
-from bptt.recurrent import LSTM, RNN, _Recurrent
+from bptt.optimizers import Adam
+from bptt.recurrent import LSTM
 
 Array = NDArray[Any]
 
@@ -29,7 +37,7 @@ class Part:
     ----------
     name : str
         What was trained.
-    model : Sequential
+    model : Sequential or ByHand
         The trained model.
     history : History
         Its losses: nats a token for parts 1 to 3, squared thousands of passengers for part 4.
@@ -45,7 +53,7 @@ class Part:
     """
 
     name: str
-    model: Sequential
+    model: Sequential | ByHand
     history: History
     train: float
     validation: float
@@ -63,88 +71,30 @@ class Part:
         return all(score < limit if self.strict else score <= limit for score, limit in pairs)
 
 
-def _orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Draw a matrix with orthonormal rows or columns (Saxe, McClelland and Ganguli 2014)."""
-    rows, columns = shape
-    draw = rng.standard_normal((max(shape), min(shape)))
-    q, r = np.linalg.qr(draw)
-    q = q * np.sign(np.diag(r))
-    return q if rows >= columns else q.T
-
-
-def _start_by_hand(model: Sequential, rng: np.random.Generator) -> None:
-    """Start as the lab's own networks do: orthogonal weights, gate by gate, and zero biases."""
-    for layer in model.layers:
-        if not isinstance(layer, Layer):
-            continue
-        for array in layer.parameters.values():
-            if array.ndim == 1:
-                array[:] = 0
-                continue
-            height = layer.hidden_size if isinstance(layer, _Recurrent) else array.shape[0]
-            for first in range(0, array.shape[0], height):
-                array[first : first + height] = _orthogonal(rng, (height, array.shape[1]))
-
-
-def _train_on_sequences(
-    name: str, model: Sequential, limits: tuple[float, float] | None, **settings: Any
-) -> Part:
-    sets = sequence_sets()
-    validation = (sets.validation.x, sets.validation.y)
-    history = model.fit(
-        sets.train.x,
-        sets.train.y,
-        loss="cross_entropy",
-        batch_size=1,
-        shuffle=False,
-        validation=validation,
-        **settings,
-    )
-    predicted = model.predict(sets.test.x[:1])[0].argmax(axis=-1)
-    return Part(
-        name=name,
-        model=model,
-        history=history,
-        train=model.evaluate(sets.train.x, sets.train.y, loss="cross_entropy"),
-        validation=model.evaluate(*validation, loss="cross_entropy"),
-        limits=limits,
-        example=(_text(sets.test.y[0]), _text(predicted)),
-    )
-
-
 def _text(tokens: Array) -> str:
     names = (VOCABULARY[token] for token in tokens)
     return "".join(name if len(name) == 1 else f"<{name}>" for name in names)
 
 
-def train_rnn_by_hand(*, epochs: int = 2000, seed: int = 2023, progress: bool = True) -> Part:
-    """Train part 1: RNN(4, 50) and a linear layer in float64, one sequence at a time.
-
-    SGD with learning rate 3e-4, gradients clipped to norm 0.25, orthogonal weights at the start, as
-    in the lab.
-    """
-    rng = np.random.default_rng(seed)
-    model = Sequential(
-        OneHot(4), RNN(4, HIDDEN, dtype="float64"), Linear(HIDDEN, 4, dtype="float64")
+def by_hand(cell: str, *, exact: bool, progress: bool = True, **settings: Any) -> Part:
+    """Train part 1 (`cell` "RNN") or 2 ("LSTM") with the published or the exact gradients."""
+    train = train_rnn if cell == "RNN" else train_lstm
+    trained = train(exact=exact, progress=progress, **settings)
+    test = sequence_sets().test
+    inputs, zero = one_hot_encode_sequence(test.x[0]), np.zeros((HIDDEN, 1))
+    if cell == "RNN":
+        outputs = forward_pass(inputs, zero, trained.params)[0]
+    else:
+        outputs = forward(inputs, zero, zero, trained.params)[-1]
+    part = 1 if cell == "RNN" else 2
+    return Part(
+        name=f"{part} {cell} by hand, {'exact' if exact else 'published'}",
+        model=trained,
+        history=trained.per_token,
+        train=trained.score[0],
+        validation=trained.score[1],
+        example=(_text(test.y[0]), _text(np.array(outputs)[..., 0].argmax(axis=-1))),
     )
-    _start_by_hand(model, rng)
-    settings = {"optimizer": SGD(3e-4), "clip_norm": 0.25, "epochs": epochs, "progress": progress}
-    return _train_on_sequences("1 RNN by hand", model, None, **settings)
-
-
-def train_lstm_by_hand(*, epochs: int = 500, seed: int = 2023, progress: bool = True) -> Part:
-    """Train part 2: LSTM(4, 50) and a linear layer in float64, one sequence at a time.
-
-    SGD with learning rate 0.1, gradients clipped to norm 0.25, orthogonal weights at the start, as
-    in the lab.
-    """
-    rng = np.random.default_rng(seed)
-    model = Sequential(
-        OneHot(4), LSTM(4, HIDDEN, dtype="float64"), Linear(HIDDEN, 4, dtype="float64")
-    )
-    _start_by_hand(model, rng)
-    settings = {"optimizer": SGD(0.1), "clip_norm": 0.25, "epochs": epochs, "progress": progress}
-    return _train_on_sequences("2 LSTM by hand", model, None, **settings)
 
 
 def train_lstm_torch(*, epochs: int = 500, seed: int = 2023, progress: bool = True) -> Part:
@@ -155,8 +105,28 @@ def train_lstm_torch(*, epochs: int = 500, seed: int = 2023, progress: bool = Tr
     """
     rng = np.random.default_rng(seed)
     model = Sequential(OneHot(4), LSTM(4, HIDDEN, rng=rng), Linear(HIDDEN, 4, bias=False, rng=rng))
-    settings = {"optimizer": Adam(3e-4), "epochs": epochs, "progress": progress}
-    return _train_on_sequences("3 LSTM as with torch", model, (0.29, 0.29), **settings)
+    sets = sequence_sets()
+    train, validation = (sets.train.x, sets.train.y), (sets.validation.x, sets.validation.y)
+    history = model.fit(
+        *train,
+        loss="cross_entropy",
+        optimizer=Adam(3e-4),
+        epochs=epochs,
+        batch_size=1,
+        shuffle=False,
+        validation=validation,
+        progress=progress,
+    )
+    predicted = model.predict(sets.test.x[:1])[0].argmax(axis=-1)
+    return Part(
+        name="3 LSTM as with torch",
+        model=model,
+        history=history,
+        train=model.evaluate(*train, loss="cross_entropy"),
+        validation=model.evaluate(*validation, loss="cross_entropy"),
+        limits=(0.29, 0.29),
+        example=(_text(sets.test.y[0]), _text(predicted)),
+    )
 
 
 def train_forecaster(*, epochs: int = 3100, seed: int = 2023, progress: bool = True) -> Part:
@@ -198,6 +168,9 @@ def train_forecaster(*, epochs: int = 3100, seed: int = 2023, progress: bool = T
 
 
 def run(*, seed: int = 2023, progress: bool = True) -> Iterator[Part]:
-    """Train the four parts, one after the other."""
-    for train in (train_rnn_by_hand, train_lstm_by_hand, train_lstm_torch, train_forecaster):
-        yield train(seed=seed, progress=progress)
+    """Train parts 1 and 2 with either gradient, then parts 3 and 4, one after the other."""
+    for cell in ("RNN", "LSTM"):
+        for exact in (False, True):
+            yield by_hand(cell, exact=exact, seed=seed, progress=progress)
+    yield train_lstm_torch(seed=seed, progress=progress)
+    yield train_forecaster(seed=seed, progress=progress)

@@ -1,0 +1,232 @@
+"""The notebook's small functions, and how its arrays are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bptt import _check
+
+Array = NDArray[np.float64]
+Columns = Sequence[ArrayLike] | NDArray[Any]
+
+#: What the notebook adds to arguments.
+EPSILON = 1e-12
+
+FLOAT64 = np.dtype(np.float64)
+
+
+def init_orthogonal(param: ArrayLike) -> Array:
+    """Return orthogonal values in the shape of `param` (Saxe, McClelland and Ganguli 2014).
+
+    Drawn from NumPy's global generator, so that ``np.random.seed`` decides, as in the notebook.
+
+    Parameters
+    ----------
+    param : array_like
+        A matrix; only its shape matters.
+
+    Returns
+    -------
+    ndarray
+        A new matrix whose rows or columns, whichever are fewer, are orthonormal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bptt import lab
+    >>> W = lab.init_orthogonal(np.zeros((4, 50)))
+    >>> bool(np.allclose(W @ W.T, np.eye(4)))
+    True
+    """
+    shape = np.shape(param)
+    if len(shape) != 2:
+        raise ValueError(f"param must be a matrix, got shape {shape}")
+    if 0 in shape:
+        raise ValueError(f"param must have rows and columns, got shape {shape}")
+    rows, columns = shape
+    draw = np.random.randn(rows, columns)  # noqa: NPY002
+    q, r = np.linalg.qr(draw if rows >= columns else draw.T)
+    q = q * np.sign(np.diag(r))
+    return q if rows >= columns else q.T
+
+
+def sigmoid(x: ArrayLike, derivative: bool = False) -> Any:
+    """Return ``f = 1 / (1 + exp(-x))`` of ``x + 1e-12``, or ``f (1 - f)``.
+
+    Examples
+    --------
+    >>> from bptt import lab
+    >>> round(float(lab.sigmoid(0.0)), 9), round(float(lab.sigmoid(0.0, derivative=True)), 9)
+    (0.5, 0.25)
+    """
+    with np.errstate(over="ignore"):
+        f = 1 / (1 + np.exp(-(_check.floats("x", x, FLOAT64) + EPSILON)))
+    return f * (1 - f) if derivative else f
+
+
+def tanh(x: ArrayLike, derivative: bool = False) -> Any:
+    """Return ``f = tanh(x)`` of ``x + 1e-12``, or ``1 - f^2``.
+
+    Examples
+    --------
+    >>> from bptt import lab
+    >>> round(float(lab.tanh(0.0)), 9), round(float(lab.tanh(0.0, derivative=True)), 9)
+    (0.0, 1.0)
+    """
+    f = np.tanh(_check.floats("x", x, FLOAT64) + EPSILON)
+    return 1 - f * f if derivative else f
+
+
+def softmax(x: ArrayLike) -> Array:
+    """Return ``exp(x) / sum(exp(x))`` over axis 0, of ``x + 1e-12`` shifted by its maximum.
+
+    Examples
+    --------
+    >>> from bptt import lab
+    >>> lab.softmax([[0.0], [0.0]])
+    array([[0.5],
+           [0.5]])
+    """
+    array = _check.floats("x", x, FLOAT64)
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(f"x must be an array with numbers along axis 0, got shape {array.shape}")
+    shifted = array + EPSILON
+    e: Array = np.exp(shifted - shifted.max())
+    total: Array = e / e.sum(axis=0)
+    return total
+
+
+def clip_gradient_norm(grads: Sequence[Array], max_norm: float = 0.25) -> Sequence[Array]:
+    """Scale gradients in place so that their norm together is at most `max_norm`.
+
+    Parameters
+    ----------
+    grads : sequence of ndarray
+        Scaled by ``max_norm / (norm + 1e-6)`` where that is below 1.
+    max_norm : float, default 0.25
+        The bound.
+
+    Returns
+    -------
+    sequence of ndarray
+        `grads` itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bptt import lab
+    >>> (grad,) = lab.clip_gradient_norm([np.array([3.0, 4.0])])
+    >>> grad.round(3)
+    array([0.15, 0.2 ])
+    """
+    bound = _check.real("max_norm", max_norm)
+    if not bound >= 0:
+        raise ValueError(f"max_norm must be at least 0, got {max_norm}")
+    _check_writable("grads", grads)
+    norm = sum(float(np.square(grad).sum()) for grad in grads) ** 0.5
+    scale = bound / (norm + 1e-6)
+    if scale < 1:
+        for grad in grads:
+            grad *= scale
+    return grads
+
+
+def update_parameters(
+    params: Sequence[Array], grads: Sequence[ArrayLike], lr: float = 1e-3
+) -> Sequence[Array]:
+    """Take a step of gradient descent in place: ``param -= lr * grad``.
+
+    Parameters
+    ----------
+    params : sequence of ndarray
+        Changed in place.
+    grads : sequence of array_like
+        A gradient for every parameter, in its shape.
+    lr : float, default 1e-3
+        The learning rate.
+
+    Returns
+    -------
+    sequence of ndarray
+        `params` itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bptt import lab
+    >>> lab.update_parameters([np.array([1.0])], [np.array([10.0])], lr=0.01)
+    [array([0.9])]
+    """
+    rate = _check.real("lr", lr)
+    _check_writable("params", params)
+    if len(params) != len(grads):
+        raise ValueError(f"there are {len(params)} params and {len(grads)} grads")
+    steps = []
+    for n, (param, grad) in enumerate(zip(params, grads)):
+        step = _check.floats(f"grads[{n}]", grad, FLOAT64)
+        if step.shape != param.shape:
+            raise ValueError(f"grads[{n}] must have shape {param.shape}, got {step.shape}")
+        steps.append(rate * step)
+    for param, step in zip(params, steps):
+        param -= step
+    return params
+
+
+def _check_writable(name: str, arrays: Sequence[Any]) -> None:
+    for n, array in enumerate(arrays):
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            kind = getattr(array, "dtype", type(array).__name__)
+            raise TypeError(f"{name}[{n}] must be an array of floats to be changed, got {kind}")
+        if not array.flags.writeable:
+            raise ValueError(f"{name}[{n}] is read-only; give a copy")
+
+
+def column(name: str, value: ArrayLike, rows: int) -> Array:
+    """Return a (rows, 1) column as flat numbers."""
+    array = _check.floats(name, value, FLOAT64)
+    if array.shape != (rows, 1):
+        raise ValueError(f"{name} must have shape {(rows, 1)}, got {array.shape}")
+    return array.ravel()
+
+
+def columns(name: str, values: Columns, rows: int, steps: int | None = None) -> Array:
+    """Return T columns, a list of (rows, 1) arrays or an array (T, rows, 1), as (T, rows)."""
+    array = _check.floats(name, values, FLOAT64)
+    shape = ("T" if steps is None else steps, rows, 1)
+    wanted = "({}, {}, {})".format(*shape)
+    if array.ndim != 3 or array.shape[1:] != (rows, 1):
+        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
+    if len(array) == 0 or (steps is not None and len(array) != steps):
+        raise ValueError(f"{name} must have shape {wanted} with T >= 1, got {array.shape}")
+    return array.reshape(len(array), rows)
+
+
+def parameters(name: str, given: Sequence[ArrayLike], shapes: dict[str, str]) -> dict[str, Array]:
+    """Return parameters by name, after checking that their shapes fit each other.
+
+    `shapes` maps each parameter to its shape in letters, such as "H V", which stand for whatever
+    size they have first.
+    """
+    if not isinstance(given, (tuple, list)) or len(given) != len(shapes):
+        got = len(given) if isinstance(given, (tuple, list)) else type(given).__name__
+        raise ValueError(f"{name} must be a sequence ({', '.join(shapes)}), got {got}")
+    arrays, sizes = {}, {"1": 1}
+    for n, (parameter, letters) in enumerate(shapes.items()):
+        array = _check.floats(f"{name}[{n}] ({parameter})", given[n], FLOAT64)
+        wanted = letters.split()
+        if array.ndim == len(wanted):
+            for letter, size in zip(wanted, array.shape):
+                sizes.setdefault(letter, size)
+        if array.shape != tuple(sizes.get(letter) for letter in wanted):
+            shown = ", ".join(f"{letter}={sizes.get(letter, '?')}" for letter in wanted)
+            raise ValueError(
+                f"{name}[{n}] ({parameter}) must have shape ({shown}), got {array.shape}"
+            )
+        arrays[parameter] = array
+    if 0 in sizes.values():
+        raise ValueError(f"{name} must not be empty")
+    return arrays

@@ -1,0 +1,256 @@
+"""Training the two networks by hand as the notebook does, whole runs in Rust."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bptt import _check, _core
+from bptt._data import Sequences
+from bptt._progress import SLICE, progress_bar
+from bptt.history import DivergedError, History
+from bptt.lab import lstm, rnn
+from bptt.lab.data import VOCABULARY, Tokens, sequence_sets, token_numbers
+from bptt.lab.pieces import Array, parameters
+
+Pairs = Iterable[tuple[Tokens, Tokens]]
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """A trained network of part 1 or 2.
+
+    Attributes
+    ----------
+    params : tuple of ndarray
+        The parameters, as `init_rnn` or `init_lstm` order them.
+    history : History
+        The notebook's losses, the means over the sequences: of the training sequences while they
+        were learnt from, of the validation sequences before that, every epoch.
+    per_token : History
+        The same as cross-entropy in nats a token, which losses of other models are in.
+    score : tuple of two floats
+        Cross-entropy a token of the training and the validation sequences in the end.
+    """
+
+    params: tuple[Array, ...]
+    history: History
+    per_token: History
+    score: tuple[float, float]
+
+
+def train_rnn(
+    training_set: Pairs | None = None,
+    validation_set: Pairs | None = None,
+    *,
+    params: Sequence[ArrayLike] | None = None,
+    hidden_size: int = 50,
+    epochs: int = 2000,
+    lr: float = 3e-4,
+    max_norm: float = 0.25,
+    exact: bool = False,
+    seed: int = 2023,
+    progress: bool = True,
+) -> ByHand:
+    """Train part 1 of the notebook: the RNN by hand, one sequence at a time, in float64.
+
+    Every epoch takes the losses of the validation sequences, then a step of gradient descent for
+    each training sequence, with gradients clipped to `max_norm`. With the defaults, the losses are
+    the notebook's.
+
+    Parameters
+    ----------
+    training_set, validation_set : iterable of (inputs, targets), optional
+        Sequences of tokens ("a", "b", "EOS", "UNK" or their numbers), as from `create_datasets`. By
+        default both are the notebook's.
+    params : sequence of array_like, optional
+        Initial parameters; copied. By default those of the notebook: the second draw of `init_rnn`
+        after seeding NumPy's global generator, which is then put back as it was.
+    hidden_size : int, default 50
+        Hidden units, if `params` are not given.
+    epochs : int, default 2000
+        How often to go through the sequences.
+    lr : float, default 3e-4
+        The learning rate.
+    max_norm : float, default 0.25
+        What the norm of all gradients together is clipped to.
+    exact : bool, default False
+        Whether to train with the exact gradients rather than the published ones; see
+        `backward_pass`.
+    seed : int, default 2023
+        Of the initial parameters, if they are not given.
+    progress : bool, default True
+        Whether to show a progress bar (needs tqdm).
+
+    Returns
+    -------
+    ByHand
+        Parameters and losses; after Ctrl-C, those so far.
+
+    Raises
+    ------
+    DivergedError
+        If a loss becomes NaN or infinite.
+
+    Examples
+    --------
+    >>> from bptt import lab
+    >>> run = lab.train_rnn(epochs=1, progress=False)
+    >>> round(run.history.loss[0], 9), round(run.history.validation_loss[0], 9)
+    (4.050465095, 4.801971836)
+    """
+    if params is None:
+        params = _draw(lambda: rnn.init_rnn(hidden_size, len(VOCABULARY)), seed)
+    start = parameters("params", params, rnn.SHAPES)
+    sizes = start["V"].shape[0], start["W"].shape[0]
+    training = _Training(start, False, sizes, lr, max_norm, exact)
+    return training.run(training_set, validation_set, epochs, progress)
+
+
+def train_lstm(
+    training_set: Pairs | None = None,
+    validation_set: Pairs | None = None,
+    *,
+    params: Sequence[ArrayLike] | None = None,
+    hidden_size: int = 50,
+    epochs: int = 500,
+    lr: float = 0.1,
+    max_norm: float = 0.25,
+    exact: bool = False,
+    seed: int = 2023,
+    progress: bool = True,
+) -> ByHand:
+    """Train part 2 of the notebook: the LSTM by hand, one sequence at a time, in float64.
+
+    Parameters and results are those of `train_rnn`, but for the parameters' order, which is that of
+    `init_lstm`, and the gradients, which are those of `backward`.
+
+    Examples
+    --------
+    >>> from bptt import lab
+    >>> run = lab.train_lstm(epochs=1, progress=False)
+    >>> round(run.history.loss[0], 9), round(run.history.validation_loss[0], 9)
+    (3.06540846, 4.499707061)
+    """
+    if params is None:
+        params = _draw(lambda: lstm.init_lstm(hidden_size, len(VOCABULARY)), seed)
+    start, *sizes = lstm.check_parameters("params", params)
+    training = _Training(start, True, (sizes[0], sizes[1]), lr, max_norm, exact)
+    return training.run(training_set, validation_set, epochs, progress)
+
+
+def _draw(init: Callable[[], tuple[Array, ...]], seed: int) -> tuple[Array, ...]:
+    """Draw parameters as the notebook does: twice after seeding, the second kept."""
+    before = np.random.get_state()  # noqa: NPY002
+    try:
+        np.random.seed(seed)  # noqa: NPY002
+        init()
+        return init()
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+
+
+class _Training:
+    """A network in training, and the loop over epochs."""
+
+    def __init__(
+        self,
+        params: dict[str, Array],
+        is_lstm: bool,
+        sizes: tuple[int, int],
+        lr: object,
+        max_norm: object,
+        exact: object,
+    ) -> None:
+        self._shapes = [param.shape for param in params.values()]
+        self._vocab_size = sizes[1]
+        self._core = _core.LabTraining(
+            list(params.values()),
+            is_lstm,
+            sizes,
+            _check.real("lr", lr),
+            _check.real("max_norm", max_norm),
+            _check.flag("exact", exact),
+        )
+
+    def run(
+        self,
+        training_set: Pairs | None,
+        validation_set: Pairs | None,
+        epochs: int,
+        progress: bool,
+    ) -> ByHand:
+        epochs = _check.size("epochs", epochs, least=0)
+        progress = _check.flag("progress", progress)
+        if training_set is None:
+            sets = sequence_sets()
+            training_set = zip(sets.train.x, sets.train.y)
+            if validation_set is None:
+                validation_set = zip(sets.validation.x, sets.validation.y)
+        training = self._dataset("training_set", training_set)
+        validation = None
+        if validation_set is not None:
+            validation = self._dataset("validation_set", validation_set)
+
+        history, per_token = History(), History()
+        begin = time.perf_counter()
+        try:
+            with progress_bar(epochs, progress) as bar:
+                for epoch in range(epochs):
+                    validated = None if validation is None else self._walk(validation, learn=False)
+                    loss, token_loss = self._walk(training, learn=True)
+                    if not math.isfinite(loss):
+                        message = f"training diverged in epoch {epoch + 1}: a smaller lr may help"
+                        raise DivergedError(message, history)
+                    history.loss.append(loss)
+                    per_token.loss.append(token_loss)
+                    if validated is not None:
+                        history.validation_loss.append(validated[0])
+                        per_token.validation_loss.append(validated[1])
+                    bar.advance(history)
+        except KeyboardInterrupt:
+            history.interrupted = per_token.interrupted = True
+        history.seconds = per_token.seconds = time.perf_counter() - begin
+        pairs = zip(self._core.params(), self._shapes)
+        return ByHand(
+            params=tuple(flat.reshape(shape) for flat, shape in pairs),
+            history=history,
+            per_token=per_token,
+            score=(
+                self._walk(training, learn=False)[1],
+                math.nan if validation is None else self._walk(validation, learn=False)[1],
+            ),
+        )
+
+    def _walk(self, dataset: tuple[_core.Dataset, int], *, learn: bool) -> tuple[float, float]:
+        """Go through the sequences; return their mean loss and mean loss a token."""
+        data, count = dataset
+        done, loss, token_loss, diverged = 0, 0.0, 0.0, False
+        while done < count and not diverged:
+            state = (done, loss, token_loss)
+            done, loss, token_loss, diverged = self._core.walk(data, state, learn, SLICE)
+        return loss / count, token_loss / count
+
+    def _dataset(self, name: str, pairs: Pairs) -> tuple[_core.Dataset, int]:
+        pairs = [tuple(pair) for pair in pairs]
+        for n, pair in enumerate(pairs):
+            if len(pair) != 2:
+                raise ValueError(f"{name}[{n}] must be a pair (inputs, targets), got {len(pair)} items")
+            if len(pair[0]) != len(pair[1]):
+                raise ValueError(
+                    f"{name}[{n}] must have a target for every input, got {len(pair[1])} for "
+                    f"{len(pair[0])}"
+                )
+
+        def flat(which: int) -> Sequences:
+            tokens = [token_numbers(pair[which]) for pair in pairs]
+            below = self._vocab_size
+            return Sequences(name, tokens, None, lambda part, v: _check.classes(part, v, below))
+
+        inputs, targets = flat(0), flat(1)
+        return _core.Dataset(inputs.flat, targets.flat, inputs.offsets), len(pairs)

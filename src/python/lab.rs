@@ -1,0 +1,142 @@
+//! The lab's networks for Python. `bptt.lab` has checked the shapes; here arrays are flat numbers.
+
+use numpy::{PyArray1, PyArrayDyn, PyReadonlyArrayDyn};
+use pyo3::prelude::*;
+
+use super::trainer::{PyDataset, until};
+use super::{read, slice_of};
+use crate::lab::{Gradient, Kind, LabNetwork, Pass, Progress, Training};
+use crate::train::clip_by_global_norm;
+
+type Array<'py> = Bound<'py, PyArrayDyn<f64>>;
+
+fn network(lstm: bool, hidden_size: usize, vocab_size: usize) -> PyResult<LabNetwork> {
+    let kind = if lstm { Kind::Lstm } else { Kind::Rnn };
+    Ok(LabNetwork::new(kind, hidden_size, vocab_size)?)
+}
+
+fn gradient(exact: bool) -> Gradient {
+    if exact { Gradient::Exact } else { Gradient::Published }
+}
+
+fn import(network: &LabNetwork, params: &[Array<'_>]) -> PyResult<Vec<f64>> {
+    let arrays: Vec<PyReadonlyArrayDyn<'_, f64>> =
+        params.iter().map(|array| read(array)).collect::<PyResult<_>>()?;
+    let slices: Vec<&[f64]> = arrays.iter().map(|array| slice_of(array)).collect::<PyResult<_>>()?;
+    Ok(network.import(&slices)?)
+}
+
+fn numbers(array: &Array<'_>) -> PyResult<Vec<f64>> {
+    Ok(slice_of(&read(array)?)?.to_vec())
+}
+
+type Arrays<'py> = Vec<Bound<'py, PyArray1<f64>>>;
+
+fn arrays<'py>(py: Python<'py>, vectors: Vec<Vec<f64>>) -> Arrays<'py> {
+    vectors.into_iter().map(|vector| PyArray1::from_vec(py, vector)).collect()
+}
+
+/// A pass from x (T, V) and the initial state ([h] or [h, C], each (H,)): [outputs (T, V), h (T + 1, H)]
+/// and, for the LSTM, [logits (T, V), C (T + 1, H), i, f, g, o (T, H)], all flat.
+#[pyfunction]
+pub fn lab_forward<'py>(
+    py: Python<'py>,
+    params: Vec<Array<'py>>,
+    x: Array<'py>,
+    state: Vec<Array<'py>>,
+    vocab_size: usize,
+) -> PyResult<Arrays<'py>> {
+    let h0 = numbers(&state[0])?;
+    let c0 = if state.len() > 1 { numbers(&state[1])? } else { vec![] };
+    let mut network = network(state.len() > 1, h0.len(), vocab_size)?;
+    let params = import(&network, &params)?;
+    network.pass.x = numbers(&x)?;
+    network.forward(&params, &h0, &c0)?;
+    let Pass { h, c, gates, logits, outputs, .. } = network.pass;
+    let mut results = vec![outputs, h];
+    if state.len() > 1 {
+        results.extend([logits, c]);
+        results.extend(gates);
+    }
+    Ok(arrays(py, results))
+}
+
+/// The notebook clips gradients to this norm.
+const MAX_NORM: f64 = 0.25;
+
+/// The loss of a pass, [x, outputs, h] and for the LSTM [C, i, f, g, o] as `lab_forward` has them, and
+/// its gradients, clipped and flat, in the order of the parameters.
+#[pyfunction]
+pub fn lab_backward<'py>(
+    py: Python<'py>,
+    params: Vec<Array<'py>>,
+    arrays_of_pass: Vec<Array<'py>>,
+    targets: Array<'py>,
+    vocab_size: usize,
+    hidden_size: usize,
+    exact: bool,
+) -> PyResult<(f64, Arrays<'py>)> {
+    let lstm = arrays_of_pass.len() > 3;
+    let mut network = network(lstm, hidden_size, vocab_size)?;
+    let params = import(&network, &params)?;
+    let mut given = arrays_of_pass.iter().map(numbers);
+    let mut next = || given.next().unwrap_or(Ok(vec![]));
+    let mut pass = Pass { x: next()?, outputs: next()?, h: next()?, c: next()?, ..Pass::default() };
+    for gate in &mut pass.gates {
+        *gate = next()?;
+    }
+    pass.steps = pass.x.len() / vocab_size;
+    network.pass = pass;
+    let mut grads = vec![0.0; params.len()];
+    let loss = network.backward(&params, &numbers(&targets)?, gradient(exact), &mut grads)?;
+    clip_by_global_norm(&mut grads, MAX_NORM);
+    Ok((loss, arrays(py, network.export(&grads)?)))
+}
+
+/// A network in training.
+#[pyclass(name = "LabTraining", module = "bptt._core")]
+pub struct PyLabTraining(Training);
+
+/// (sequences done, sum of the notebook's losses, sum of losses a token, whether one was not finite)
+type PyProgress = (usize, f64, f64, bool);
+
+#[pymethods]
+impl PyLabTraining {
+    #[new]
+    fn new(
+        params: Vec<Array<'_>>,
+        lstm: bool,
+        sizes: (usize, usize),
+        lr: f64,
+        max_norm: f64,
+        exact: bool,
+    ) -> PyResult<Self> {
+        let network = network(lstm, sizes.0, sizes.1)?;
+        let params = import(&network, &params)?;
+        Ok(Self(Training::new(network, params, lr, max_norm, gradient(exact))?))
+    }
+
+    /// Walks through the sequences for about `seconds`, learning from them or only evaluating them.
+    fn walk(
+        &mut self,
+        py: Python<'_>,
+        data: &PyDataset,
+        progress: (usize, f64, f64),
+        learn: bool,
+        seconds: f64,
+    ) -> PyResult<PyProgress> {
+        let (done, loss_sum, token_loss_sum) = progress;
+        let progress = Progress { done, loss_sum, token_loss_sum, diverged: false };
+        let until = until(seconds);
+        let progress = data.with(py, |data| match learn {
+            true => self.0.train(data, progress, until),
+            false => self.0.evaluate(data, progress, until),
+        })?;
+        Ok((progress.done, progress.loss_sum, progress.token_loss_sum, progress.diverged))
+    }
+
+    /// The parameters, flat, in the notebook's order.
+    fn params<'py>(&self, py: Python<'py>) -> PyResult<Arrays<'py>> {
+        Ok(arrays(py, self.0.network().export(&self.0.params)?))
+    }
+}
