@@ -28,6 +28,7 @@ test-python: $(VENV)/.core  ## the package, on NumPy alone
 
 parity: $(TORCH_VENV)/.core  ## random layers against the real PyTorch (a large download at first)
 	$(TORCH_BIN)/python -m pytest -q tests/python/parity
+	$(TORCH_BIN)/python -m pytest -q -o addopts= --doctest-modules python/bptt/torch.py
 
 bench:  ## shares of the FMA peak, then criterion
 	cargo bench --bench share

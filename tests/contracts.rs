@@ -242,7 +242,7 @@ fn a_tape_serves_one_backward_pass_of_its_own_sizes() {
     let mut grads = vec![0.0; params.len()];
     let mut back = |x: Seq<'_, f64>, y, dy, tape: &mut Tape<f64>, rows: usize| {
         let mut dstate = State::zeros(&layer, rows).unwrap();
-        let gradients = Gradients { params: &mut grads, x: None };
+        let gradients = Gradients { params: Some(&mut grads), x: None };
         layer.backward(&params, x, y, tape, dy, &mut dstate, gradients).map_err(|e| e.to_string())
     };
     let other = back(x.rows(0, 1), y.rows(0, 1), dy.rows(0, 1), &mut tape, 1).unwrap_err();

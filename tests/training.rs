@@ -115,7 +115,7 @@ fn a_tape_fits_only_the_cell_that_recorded_it() {
         let x = Seq::new(&x, Shape::time_major(1, 1, 2)).unwrap();
         let y = Seq::new(&y, Shape::time_major(1, 1, 3)).unwrap();
         let mut grads = vec![0.0; params.len()];
-        let gradients = Gradients { params: &mut grads, x: None };
+        let gradients = Gradients { params: Some(&mut grads), x: None };
         layer.backward(params, x, y, tape, y, &mut dstate, gradients)
     };
     let mut tape = Tape::new();

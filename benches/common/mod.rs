@@ -124,7 +124,7 @@ impl<E: Element> Layer<E> {
         self.state.reset(&self.lstm, rows).unwrap();
         self.dparams.fill(E::ZERO);
         let gradients = Gradients {
-            params: &mut self.dparams,
+            params: Some(&mut self.dparams),
             x: Some(SeqMut::new(&mut self.dx, self.shapes.0).unwrap()),
         };
         let x = Seq::new(&self.x, self.shapes.0).unwrap();

@@ -22,7 +22,6 @@ __version__: str
 def simd_level() -> str: ...
 def get_num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...
-
 def lab_forward(
     params: list[NDArray[np.float64]],
     x: NDArray[np.float64],
@@ -79,7 +78,7 @@ class Layer:
     def apply(self, params: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]: ...
     def forward(
         self,
-        params: NDArray[Any],
+        params: list[NDArray[Any]],
         x: NDArray[Any],
         state: list[NDArray[Any]],
         batch_first: bool,
@@ -87,11 +86,13 @@ class Layer:
     ) -> tuple[NDArray[Any], list[NDArray[Any]], Tape | None]: ...
     def backward(
         self,
-        params: NDArray[Any],
+        params: list[NDArray[Any]],
         tape: Tape,
         dy: NDArray[Any],
         dstate: list[NDArray[Any]],
-    ) -> tuple[NDArray[Any], list[NDArray[Any]], NDArray[Any]]: ...
+        want_dx: bool,
+        want_grads: bool,
+    ) -> tuple[NDArray[Any] | None, list[NDArray[Any]], NDArray[Any] | None]: ...
 
 @final
 class Dataset:

@@ -104,7 +104,9 @@ class _Recurrent(Layer):
             array = array[None] if self.batch_first else array[:, None]
         rows = array.shape[0] if self.batch_first else array.shape[1]
         states = self._to_core("state", state, rows, batched)
-        y, final, tape = self._core.forward(self._flat, array, states, self.batch_first, record)
+        y, final, tape = self._core.forward(
+            list(self.parameters.values()), array, states, self.batch_first, record
+        )
         if not batched:
             y = y[0] if self.batch_first else y[:, 0]
         return y, self._from_core(final, batched), tape
@@ -149,7 +151,10 @@ class _Recurrent(Layer):
             array = array[None] if self.batch_first else array[:, None]
         rows = array.shape[0] if self.batch_first else array.shape[1]
         states = self._to_core("dstate", dstate, rows, batched)
-        dx, initial, flat = self._core.backward(self._flat, tape._core, array, states)
+        dx, initial, flat = self._core.backward(
+            list(self.parameters.values()), tape._core, array, states, True, True
+        )
+        assert dx is not None and flat is not None  # both were asked for
         tape._used = True
         if not batched:
             dx = dx[0] if self.batch_first else dx[:, 0]

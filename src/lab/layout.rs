@@ -44,7 +44,10 @@ impl LabNetwork {
                 // f, i, g, o among i, f, g, o.
                 let gates = [1, 0, 2, 3];
                 let mut arrays: Vec<_> = gates
-                    .map(|g| Array { rows: h, runs: vec![(weight_hh + g * h * h, h), (g * h * v, v)] })
+                    .map(|g| Array {
+                        rows: h,
+                        runs: vec![(weight_hh + g * h * h, h), (g * h * v, v)],
+                    })
                     .into();
                 arrays.push(weight);
                 arrays.extend(gates.map(|g| whole(bias_ih + g * h, h, 1)));

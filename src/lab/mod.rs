@@ -273,7 +273,7 @@ impl LabNetwork {
         let shape = Shape::time_major(*steps, 1, self.hidden);
         let x = Seq::new(x, Shape::time_major(*steps, 1, self.vocab))?;
         let (y, dy) = (Seq::new(&h[self.hidden..], shape)?, Seq::new(&self.dh, shape)?);
-        let gradients = Gradients { params: grads, x: None };
+        let gradients = Gradients { params: Some(grads), x: None };
         layer.backward(params, x, y, &mut self.tape, dy, &mut self.state, gradients)
     }
 

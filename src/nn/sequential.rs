@@ -328,7 +328,7 @@ impl<E: Element> Stage<E> {
         let x = Seq::new(x, x_shape)?;
         let (y, dy) = (Seq::new(output, y_shape)?, Seq::new(gradient, y_shape)?);
         let dx = dx.map(|dx| SeqMut::new(dx, x_shape)).transpose()?;
-        let gradients = Gradients { params: grads, x: dx };
+        let gradients = Gradients { params: Some(grads), x: dx };
         match &self.layer {
             Layer::RNN(rnn) => {
                 state.reset(rnn, rows)?;

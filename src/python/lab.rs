@@ -22,7 +22,8 @@ fn gradient(exact: bool) -> Gradient {
 fn import(network: &LabNetwork, params: &[Array<'_>]) -> PyResult<Vec<f64>> {
     let arrays: Vec<PyReadonlyArrayDyn<'_, f64>> =
         params.iter().map(|array| read(array)).collect::<PyResult<_>>()?;
-    let slices: Vec<&[f64]> = arrays.iter().map(|array| slice_of(array)).collect::<PyResult<_>>()?;
+    let slices: Vec<&[f64]> =
+        arrays.iter().map(|array| slice_of(array)).collect::<PyResult<_>>()?;
     Ok(network.import(&slices)?)
 }
 

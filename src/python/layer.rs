@@ -1,13 +1,16 @@
 //! Layers and tapes for Python: one call for a forward pass, one for a backward pass.
 
-use numpy::{PyArray1, PyArray2, PyArray3, PyUntypedArrayMethods};
+use numpy::{
+    PyArray1, PyArray2, PyArray3, PyArrayDyn, PyReadonlyArray3, PyReadonlyArrayDyn,
+    PyUntypedArrayMethods,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::{read, slice_of, with_dtype, write, zeros};
 use crate::cell::{Cell, Nonlinearity};
 use crate::nn::{Layer, Linear, LinearMemory};
-use crate::sequence::{Gradients, LSTM, RNN, Recurrent, State, Tape};
+use crate::sequence::{Gradients, LSTM, Params, RNN, Recurrent, State, Tape};
 use crate::simd::Element;
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
@@ -17,6 +20,9 @@ pub struct PyLayer(pub Layer);
 
 /// (h, c), each (B, H); c only where the cell has it.
 type States<'py> = Vec<Bound<'py, PyAny>>;
+
+/// dx, the gradient of the initial state, the flat gradients of the parameters.
+type PyGradients<'py> = (Option<Bound<'py, PyAny>>, States<'py>, Option<Bound<'py, PyAny>>);
 
 #[pymethods]
 impl PyLayer {
@@ -63,7 +69,7 @@ impl PyLayer {
         }
     }
 
-    /// A linear layer on x (N, in): y (N, out).
+    /// A linear layer on x (N, in): y (N, out). The parameters are flat.
     fn apply<'py>(
         &self,
         py: Python<'py>,
@@ -75,17 +81,18 @@ impl PyLayer {
     }
 
     /// A recurrent layer on x, (T, B, I) or with `batch_first` (B, T, I), from an initial state:
-    /// (y, final state, tape), the tape only if the pass is to be recorded.
+    /// (y, final state, tape), the tape only if the pass is to be recorded. The parameters are a list
+    /// of arrays.
     fn forward<'py>(
         &self,
         py: Python<'py>,
-        params: &Bound<'py, PyAny>,
+        params: Vec<Bound<'py, PyAny>>,
         x: &Bound<'py, PyAny>,
         state: States<'py>,
         batch_first: bool,
         record: bool,
     ) -> PyResult<(Bound<'py, PyAny>, States<'py>, Option<PyTape>)> {
-        with_dtype!(params, E => match &self.0 {
+        with_dtype!(x, E => match &self.0 {
             Layer::RNN(rnn) => forward::<_, E>(py, rnn, params, x, state, batch_first, record),
             Layer::LSTM(lstm) => forward::<_, E>(py, lstm, params, x, state, batch_first, record),
             other => Err(not_for(other)),
@@ -93,18 +100,22 @@ impl PyLayer {
     }
 
     /// Backpropagation through the pass that the tape holds: (dx, gradient of the initial state,
-    /// flat gradients of the parameters).
+    /// flat gradients of the parameters), the first and last if they are wanted.
+    #[allow(clippy::too_many_arguments)]
     fn backward<'py>(
         &self,
         py: Python<'py>,
-        params: &Bound<'py, PyAny>,
+        params: Vec<Bound<'py, PyAny>>,
         tape: &mut PyTape,
         dy: &Bound<'py, PyAny>,
         dstate: States<'py>,
-    ) -> PyResult<(Bound<'py, PyAny>, States<'py>, Bound<'py, PyAny>)> {
-        with_dtype!(params, E => match &self.0 {
-            Layer::RNN(rnn) => backward::<_, E>(py, rnn, params, tape, dy, dstate),
-            Layer::LSTM(lstm) => backward::<_, E>(py, lstm, params, tape, dy, dstate),
+        want_dx: bool,
+        want_grads: bool,
+    ) -> PyResult<PyGradients<'py>> {
+        let want = (want_dx, want_grads);
+        with_dtype!(dy, E => match &self.0 {
+            Layer::RNN(rnn) => backward::<_, E>(py, rnn, params, tape, dy, dstate, want),
+            Layer::LSTM(lstm) => backward::<_, E>(py, lstm, params, tape, dy, dstate, want),
             other => Err(not_for(other)),
         })
     }
@@ -165,6 +176,33 @@ fn shape_of(dims: &[usize], batch_first: bool) -> Shape {
         true => Shape::batch_major(dims[1], dims[0], dims[2]),
         false => Shape::time_major(dims[0], dims[1], dims[2]),
     }
+}
+
+/// The numbers of an array (T, B, F) or (B, T, F) and where they lie: in C order, or as such an array
+/// with its first two axes swapped.
+fn view<'a, E: Number>(
+    array: &'a PyReadonlyArray3<'_, E>,
+    batch_first: bool,
+) -> PyResult<(&'a [E], Shape)> {
+    let dims = array.shape();
+    if !array.is_c_contiguous() {
+        let swapped = array.as_array().permuted_axes([1, 0, 2]);
+        if let Some(slice) = swapped.to_slice() {
+            return Ok((slice, shape_of(&[dims[1], dims[0], dims[2]], !batch_first)));
+        }
+    }
+    Ok((slice_of(array)?, shape_of(dims, batch_first)))
+}
+
+/// The numbers of the parameters' arrays.
+fn parameters<'a, E: Number>(arrays: &'a [PyReadonlyArrayDyn<'_, E>]) -> PyResult<Vec<&'a [E]>> {
+    arrays.iter().map(|array| slice_of(array)).collect()
+}
+
+fn read_all<'py, E: Number>(
+    arrays: &[Bound<'py, PyAny>],
+) -> PyResult<Vec<PyReadonlyArrayDyn<'py, E>>> {
+    arrays.iter().map(|array| read(array.cast::<PyArrayDyn<E>>()?)).collect()
 }
 
 fn state_of<C: Cell, E: Number>(
@@ -239,29 +277,29 @@ fn apply<'py, E: Number>(
 fn forward<'py, C: Cell, E: Number>(
     py: Python<'py>,
     layer: &Recurrent<C>,
-    params: &Bound<'py, PyAny>,
+    params: Vec<Bound<'py, PyAny>>,
     x: &Bound<'py, PyAny>,
     state: States<'py>,
     batch_first: bool,
     record: bool,
 ) -> PyResult<(Bound<'py, PyAny>, States<'py>, Option<PyTape>)> {
-    let params = read(params.cast::<PyArray1<E>>()?)?;
+    let params = read_all::<E>(&params)?;
     let x = x.cast::<PyArray3<E>>()?;
-    let x_shape = shape_of(x.shape(), batch_first);
-    let mut state = state_of::<C, E>(layer, &state, x_shape.rows)?;
     let dims = [x.shape()[0], x.shape()[1], layer.hidden_size()];
     let y_shape = shape_of(&dims, batch_first);
+    let mut state = state_of::<C, E>(layer, &state, y_shape.rows)?;
     let y: Bound<'_, PyArray3<E>> = zeros(py, &dims)?;
     let mut tape = if record { Tape::new() } else { Tape::for_inference() };
     {
         let (readonly, mut y) = (read(x)?, write(&y)?);
-        let (params, x, y) = (slice_of(&params)?, slice_of(&readonly)?, y.as_slice_mut()?);
+        let ((x, x_shape), y) = (view(&readonly, batch_first)?, y.as_slice_mut()?);
+        let params = parameters(&params)?;
         py.detach(|| {
             let (x, y) = (Seq::new(x, x_shape)?, SeqMut::new(y, y_shape)?);
-            layer.forward(params, x, &mut state, y, &mut tape)
+            layer.forward(Params::Arrays(&params), x, &mut state, y, &mut tape)
         })?;
     }
-    let states = states(py, layer, &state, x_shape.rows)?;
+    let states = states(py, layer, &state, y_shape.rows)?;
     let tape = record.then(|| {
         let recorded = Recorded { tape, x: x.clone().unbind(), y: y.clone().unbind() };
         PyTape { pass: E::pass(recorded), batch_first }
@@ -272,11 +310,12 @@ fn forward<'py, C: Cell, E: Number>(
 fn backward<'py, C: Cell, E: Number>(
     py: Python<'py>,
     layer: &Recurrent<C>,
-    params: &Bound<'py, PyAny>,
+    params: Vec<Bound<'py, PyAny>>,
     tape: &mut PyTape,
     dy: &Bound<'py, PyAny>,
     dstate: States<'py>,
-) -> PyResult<(Bound<'py, PyAny>, States<'py>, Bound<'py, PyAny>)> {
+    (want_dx, want_grads): (bool, bool),
+) -> PyResult<PyGradients<'py>> {
     let batch_first = tape.batch_first;
     let Some(Recorded { tape, x, y }) = E::recorded(&mut tape.pass) else {
         return Err(PyValueError::new_err("the tape was recorded by a layer of another dtype"));
@@ -284,27 +323,34 @@ fn backward<'py, C: Cell, E: Number>(
     // Cast again: arrays can be given another shape or dtype in place.
     let (x, y) =
         (x.bind(py).as_any().cast::<PyArray3<E>>()?, y.bind(py).as_any().cast::<PyArray3<E>>()?);
-    let params = read(params.cast::<PyArray1<E>>()?)?;
+    let params = read_all::<E>(&params)?;
     let dy = read(dy.cast::<PyArray3<E>>()?)?;
     if dy.shape() != y.shape() {
         let message = format!("dy must have the shape of y, {:?}, got {:?}", y.shape(), dy.shape());
         return Err(PyValueError::new_err(message));
     }
-    let x_shape = shape_of(x.shape(), batch_first);
     let y_shape = shape_of(y.shape(), batch_first);
-    let mut dstate = state_of::<C, E>(layer, &dstate, x_shape.rows)?;
-    let dx: Bound<'_, PyArray3<E>> = zeros(py, x.shape())?;
-    let grads: Bound<'_, PyArray1<E>> = zeros(py, &[layer.parameter_len()])?;
+    let mut dstate = state_of::<C, E>(layer, &dstate, y_shape.rows)?;
+    let dx_shape = shape_of(x.shape(), batch_first);
+    let dx: Option<Bound<'_, PyArray3<E>>> = want_dx.then(|| zeros(py, x.shape())).transpose()?;
+    let grads: Option<Bound<'_, PyArray1<E>>> =
+        want_grads.then(|| zeros(py, &[layer.parameter_len()])).transpose()?;
     {
-        let (x, y, mut dx, mut grads) = (read(x)?, read(y)?, write(&dx)?, write(&grads)?);
-        let (params, x, y) = (slice_of(&params)?, slice_of(&x)?, slice_of(&y)?);
-        let (dy, dx, grads) = (slice_of(&dy)?, dx.as_slice_mut()?, grads.as_slice_mut()?);
+        let (x, y) = (read(x)?, read(y)?);
+        let ((x, x_shape), y) = (view(&x, batch_first)?, slice_of(&y)?);
+        let ((dy, dy_shape), params) = (view(&dy, batch_first)?, parameters(&params)?);
+        let mut dx = dx.as_ref().map(write).transpose()?;
+        let mut grads = grads.as_ref().map(write).transpose()?;
+        let dx = dx.as_mut().map(|dx| dx.as_slice_mut()).transpose()?;
+        let grads = grads.as_mut().map(|grads| grads.as_slice_mut()).transpose()?;
         py.detach(|| {
-            let (x, y, dy) = (Seq::new(x, x_shape)?, Seq::new(y, y_shape)?, Seq::new(dy, y_shape)?);
-            let gradients = Gradients { params: grads, x: Some(SeqMut::new(dx, x_shape)?) };
-            layer.backward(params, x, y, tape, dy, &mut dstate, gradients)
+            let (x, y, dy) =
+                (Seq::new(x, x_shape)?, Seq::new(y, y_shape)?, Seq::new(dy, dy_shape)?);
+            let dx = dx.map(|dx| SeqMut::new(dx, dx_shape)).transpose()?;
+            let gradients = Gradients { params: grads, x: dx };
+            layer.backward(Params::Arrays(&params), x, y, tape, dy, &mut dstate, gradients)
         })?;
     }
-    let dstates = states(py, layer, &dstate, x_shape.rows)?;
-    Ok((dx.into_any(), dstates, grads.into_any()))
+    let dstates = states(py, layer, &dstate, y_shape.rows)?;
+    Ok((dx.map(Bound::into_any), dstates, grads.map(Bound::into_any)))
 }

@@ -62,24 +62,22 @@ fn in_use(error: numpy::BorrowError) -> PyErr {
 /// Runs `$body` with `$e` being `f32` or `f64`, whichever the array's dtype is.
 macro_rules! with_dtype {
     ($array:expr, $e:ident => $body:expr) => {
-        if $array.cast::<numpy::PyArray1<f32>>().is_ok() {
+        if $array.cast::<numpy::PyArrayDyn<f32>>().is_ok() {
             type $e = f32;
             $body
-        } else if $array.cast::<numpy::PyArray1<f64>>().is_ok() {
+        } else if $array.cast::<numpy::PyArrayDyn<f64>>().is_ok() {
             type $e = f64;
             $body
         } else {
-            Err($crate::python::wrong_params($array))
+            Err($crate::python::wrong_dtype($array))
         }
     };
 }
 use with_dtype;
 
-fn wrong_params(params: &Bound<'_, PyAny>) -> PyErr {
-    PyTypeError::new_err(format!(
-        "parameters must be a 1-D array of float32 or float64, got {}",
-        params.get_type()
-    ))
+fn wrong_dtype(array: &Bound<'_, PyAny>) -> PyErr {
+    let kind = array.getattr("dtype").unwrap_or_else(|_| array.get_type().into_any());
+    PyTypeError::new_err(format!("arrays must be of float32 or float64, got {kind}"))
 }
 
 /// The instructions the kernels run on: "avx512", "avx2" or "portable".

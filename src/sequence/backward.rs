@@ -12,7 +12,7 @@
 //! The loop is split by rows of the batch, the sums after it by rows of the weights, so that every
 //! number is computed in one order however many threads there are.
 
-use super::{Gradients, Params, Recording, Recurrent, State, Tape};
+use super::{Gradients, Recording, Recurrent, State, Tape, Weights};
 use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
 use crate::error::Result;
 use crate::outer::{OuterMemory, OuterProducts};
@@ -24,7 +24,7 @@ use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 #[allow(clippy::too_many_arguments)]
 pub(super) fn run<C: Cell, E: Element>(
     layer: &Recurrent<C>,
-    params: &Params<'_, E>,
+    weights: &Weights<'_, E>,
     x: Seq<'_, E>,
     y: Seq<'_, E>,
     tape: &mut Tape<E>,
@@ -39,7 +39,7 @@ pub(super) fn run<C: Cell, E: Element>(
 
     let pack = Pack {
         layer,
-        params,
+        weights,
         hidden: &mut tape.hidden_weights,
         input: dx.is_some().then_some(&mut tape.input_weights),
     };
@@ -74,6 +74,7 @@ pub(super) fn run<C: Cell, E: Element>(
         Ok(())
     })?;
 
+    let Some(dparams) = dparams else { return Ok(()) };
     let gates = C::GATES * layer.hidden_size;
     let parts = if sizes.len() == 1 { 1 } else { parallel::num_threads()? };
     let sizes = parallel::split(gates, parts);
@@ -118,7 +119,7 @@ pub(super) fn run<C: Cell, E: Element>(
 /// Packs W_hh and, if dx is wanted, W_ih, for products with dgates.
 struct Pack<'a, C, E: Element> {
     layer: &'a Recurrent<C>,
-    params: &'a Params<'a, E>,
+    weights: &'a Weights<'a, E>,
     hidden: &'a mut Panels<E>,
     input: Option<&'a mut Panels<E>>,
 }
@@ -130,9 +131,9 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
         let Recurrent { input_size, hidden_size, .. } = *self.layer;
         let gates = C::GATES * hidden_size;
-        self.hidden.pack_matrix(s, Rows::new(self.params.weight_hh, gates, hidden_size))?;
+        self.hidden.pack_matrix(s, Rows::new(self.weights.weight_hh, gates, hidden_size))?;
         if let Some(input) = self.input {
-            input.pack_matrix(s, Rows::new(self.params.weight_ih, gates, input_size))?;
+            input.pack_matrix(s, Rows::new(self.weights.weight_ih, gates, input_size))?;
         }
         Ok(())
     }

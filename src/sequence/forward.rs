@@ -10,7 +10,7 @@
 //! cell's values go onto the tape. Rows of the batch are independent, so each task takes some rows
 //! through all steps and no thread waits for another.
 
-use super::{Params, Recurrent, State, Tape};
+use super::{Recurrent, State, Tape, Weights};
 use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
 use crate::error::Result;
 use crate::panel::{Columns, Consume, Panels, product};
@@ -20,7 +20,7 @@ use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
 pub(super) fn run<C: Cell, E: Element>(
     layer: &Recurrent<C>,
-    params: &Params<'_, E>,
+    weights: &Weights<'_, E>,
     x: Seq<'_, E>,
     state: &mut State<E>,
     y: SeqMut<'_, E>,
@@ -31,7 +31,7 @@ pub(super) fn run<C: Cell, E: Element>(
     let sizes = parallel::split_rows(rows, layer.flops(x.shape()))?;
 
     tape.recorded = None;
-    level.run(Pack { layer, params, panels: &mut tape.weights })?;
+    level.run(Pack { layer, weights, panels: &mut tape.weights })?;
     let recording = layer.recording::<E>(x.shape(), level);
     let mut recorders = Vec::new();
     if tape.records {
@@ -40,7 +40,7 @@ pub(super) fn run<C: Cell, E: Element>(
         recorders = SeqMut::new(&mut tape.values, recording.shape())?.split_rows(&sizes);
     }
 
-    let weights = &tape.weights;
+    let panels = &tape.weights;
     let mut recorders = recorders.into_iter();
     let (h, c) = state.rows_mut(layer, rows);
     let (h, c) = (h.split_rows(&sizes), c.split_rows(&sizes));
@@ -49,7 +49,7 @@ pub(super) fn run<C: Cell, E: Element>(
     for ((h, c), y) in h.into_iter().zip(c).zip(y.split_rows(&sizes)) {
         let count = h.count();
         let (x, tape) = (x.rows(first, count), recorders.next());
-        tasks.push(Forward { layer, weights, x, h, c, y, tape });
+        tasks.push(Forward { layer, weights: panels, x, h, c, y, tape });
         first += count;
     }
     parallel::run(tasks, |task| {
@@ -63,7 +63,7 @@ pub(super) fn run<C: Cell, E: Element>(
 /// Packs [W_ih | W_hh] and the biases, all gates of a vector of units side by side.
 struct Pack<'a, C, E: Element> {
     layer: &'a Recurrent<C>,
-    params: &'a Params<'a, E>,
+    weights: &'a Weights<'a, E>,
     panels: &'a mut Panels<E>,
 }
 
@@ -75,13 +75,13 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
         let Recurrent { input_size, hidden_size, .. } = *self.layer;
         let columns = Columns { gates: C::GATES, width: hidden_size, units: C::UNITS };
         self.panels.reshape(s, input_size + hidden_size, columns)?;
-        match self.params.biases {
+        match self.weights.biases {
             Some((ih, hh)) => self.panels.pack_bias(s, &[ih, hh]),
             None => self.panels.pack_bias(s, &[]),
         }
         let rows = C::GATES * hidden_size;
-        let weight_ih = Rows::new(self.params.weight_ih, rows, input_size);
-        let weight_hh = Rows::new(self.params.weight_hh, rows, hidden_size);
+        let weight_ih = Rows::new(self.weights.weight_ih, rows, input_size);
+        let weight_hh = Rows::new(self.weights.weight_hh, rows, hidden_size);
         self.panels.pack_transposed(s, 0, weight_ih);
         self.panels.pack_transposed(s, input_size, weight_hh);
         Ok(())

@@ -14,9 +14,9 @@ use crate::panel::Panels;
 use crate::simd::{Element, Level};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
-/// A recurrent layer: a cell and its sizes. Parameters are a flat slice that callers own:
-/// `weight_ih_l0` (GATES H, I), `weight_hh_l0` (GATES H, H) and, unless the layer has no bias,
-/// `bias_ih_l0` and `bias_hh_l0` (GATES H,), one after the other, in torch's layout and gate order.
+/// A recurrent layer: a cell and its sizes. Callers own the parameters ([`Params`]): `weight_ih_l0`
+/// (GATES H, I), `weight_hh_l0` (GATES H, H) and, unless the layer has no bias, `bias_ih_l0` and
+/// `bias_hh_l0` (GATES H,), in torch's layout and gate order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recurrent<C> {
     cell: C,
@@ -75,8 +75,29 @@ impl Recurrent<Rnn> {
     }
 }
 
-/// The parts of a layer's flat parameters.
-struct Params<'a, E> {
+/// The parameters of a layer, in the order of [`Recurrent::parameters`].
+#[derive(Debug, Clone, Copy)]
+pub enum Params<'a, E> {
+    /// All in one slice.
+    Flat(&'a [E]),
+    /// Each in a slice of its own.
+    Arrays(&'a [&'a [E]]),
+}
+
+impl<'a, E> From<&'a [E]> for Params<'a, E> {
+    fn from(flat: &'a [E]) -> Self {
+        Params::Flat(flat)
+    }
+}
+
+impl<'a, E> From<&'a Vec<E>> for Params<'a, E> {
+    fn from(flat: &'a Vec<E>) -> Self {
+        Params::Flat(flat)
+    }
+}
+
+/// A layer's parameters by name.
+struct Weights<'a, E> {
     weight_ih: &'a [E],
     weight_hh: &'a [E],
     biases: Option<(&'a [E], &'a [E])>,
@@ -127,13 +148,38 @@ impl<C: Cell> Recurrent<C> {
         C::GATES * self.hidden_size * (self.input_size + self.hidden_size + biases)
     }
 
-    fn params<'a, E>(&self, flat: &'a [E]) -> Result<Params<'a, E>> {
-        let len = self.parameter_len();
-        ensure!(flat.len() == len, "the layer has {len} parameters, got {}", flat.len());
+    fn weights<'a, E>(&self, params: Params<'a, E>) -> Result<Weights<'a, E>> {
         let gates = C::GATES * self.hidden_size;
-        let (weight_ih, rest) = flat.split_at(gates * self.input_size);
-        let (weight_hh, rest) = rest.split_at(gates * self.hidden_size);
-        Ok(Params { weight_ih, weight_hh, biases: self.bias.then(|| rest.split_at(gates)) })
+        let sizes = [gates * self.input_size, gates * self.hidden_size, gates, gates];
+        let sizes = &sizes[..if self.bias { 4 } else { 2 }];
+        let mut parts = [&[][..]; 4];
+        match params {
+            Params::Flat(mut flat) => {
+                self.check_len(flat.len())?;
+                for (part, &size) in parts.iter_mut().zip(sizes) {
+                    (*part, flat) = flat.split_at(size);
+                }
+            }
+            Params::Arrays(arrays) => {
+                let count = arrays.len();
+                ensure!(count == sizes.len(), "got {count} parameters, not {}", sizes.len());
+                for (n, ((part, &size), array)) in
+                    parts.iter_mut().zip(sizes).zip(arrays).enumerate()
+                {
+                    let given = array.len();
+                    ensure!(given == size, "parameter {n} has {given} numbers, not {size}");
+                    *part = array;
+                }
+            }
+        }
+        let [weight_ih, weight_hh, bias_ih, bias_hh] = parts;
+        Ok(Weights { weight_ih, weight_hh, biases: self.bias.then_some((bias_ih, bias_hh)) })
+    }
+
+    fn check_len(&self, given: usize) -> Result<()> {
+        let len = self.parameter_len();
+        ensure!(given == len, "the layer has {len} parameters, got {given}");
+        Ok(())
     }
 
     /// H, filled up to whole vectors.
@@ -338,8 +384,8 @@ impl<E: Element> Tape<E> {
 
 /// Where the gradients of a backward pass go.
 pub struct Gradients<'a, E> {
-    /// Of the parameters: added to what is there.
-    pub params: &'a mut [E],
+    /// Of the parameters, in one slice: added to what is there; not computed if nobody wants them.
+    pub params: Option<&'a mut [E]>,
     /// Of the input (T, B, I): written; not computed if nobody wants it.
     pub x: Option<SeqMut<'a, E>>,
 }
@@ -352,18 +398,18 @@ impl<C: Cell> Recurrent<C> {
     ///
     /// # Errors
     /// If a size does not fit the layer; nothing is written then.
-    pub fn forward<E: Element>(
+    pub fn forward<'p, E: Element>(
         &self,
-        params: &[E],
+        params: impl Into<Params<'p, E>>,
         x: Seq<'_, E>,
         state: &mut State<E>,
         y: SeqMut<'_, E>,
         tape: &mut Tape<E>,
     ) -> Result<()> {
-        let params = self.params(params)?;
+        let weights = self.weights(params.into())?;
         self.check_io(x.shape(), y.shape())?;
         self.check_state("state", state, x.shape().rows)?;
-        forward::run(self, &params, x, state, y, tape)
+        forward::run(self, &weights, x, state, y, tape)
     }
 
     /// Backpropagation through time, for the pass that `tape` recorded with this `x` and `y`.
@@ -375,9 +421,9 @@ impl<C: Cell> Recurrent<C> {
     /// If a size does not fit, or the tape holds no unused recording of such a pass; nothing is
     /// written then.
     #[allow(clippy::too_many_arguments)]
-    pub fn backward<E: Element>(
+    pub fn backward<'p, E: Element>(
         &self,
-        params: &[E],
+        params: impl Into<Params<'p, E>>,
         x: Seq<'_, E>,
         y: Seq<'_, E>,
         tape: &mut Tape<E>,
@@ -385,8 +431,10 @@ impl<C: Cell> Recurrent<C> {
         dstate: &mut State<E>,
         gradients: Gradients<'_, E>,
     ) -> Result<()> {
-        let params = self.params(params)?;
-        self.params(gradients.params)?;
+        let weights = self.weights(params.into())?;
+        if let Some(grads) = &gradients.params {
+            self.check_len(grads.len())?;
+        }
         self.check_io(x.shape(), y.shape())?;
         self.check_io(x.shape(), dy.shape())?;
         self.check_state("dstate", dstate, x.shape().rows)?;
@@ -406,7 +454,7 @@ impl<C: Cell> Recurrent<C> {
             "the tape holds another pass: it recorded {recording:?}, this is {want:?}"
         );
         tape.recorded = None;
-        backward::run(self, &params, x, y, tape, recording, dy, dstate, gradients)
+        backward::run(self, &weights, x, y, tape, recording, dy, dstate, gradients)
     }
 
     fn recording<E: Element>(&self, x: Shape, level: Level) -> Recording {

@@ -92,7 +92,7 @@ pub fn kernels<E: Element, C: Cell>(
     let y = Seq::new(&y, y_shape).unwrap();
     let dy = Seq::new(&dy, y_shape).unwrap();
     let gradients =
-        Gradients { params: &mut dparams, x: Some(SeqMut::new(&mut dx, x_shape).unwrap()) };
+        Gradients { params: Some(&mut dparams), x: Some(SeqMut::new(&mut dx, x_shape).unwrap()) };
     layer.backward(&params, x, y, &mut tape, dy, &mut dstate, gradients).unwrap();
     let grads =
         Inputs { params: widen(&dparams), x: widen(&dx), h: widen(&dstate.h), c: widen(&dstate.c) };

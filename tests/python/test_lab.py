@@ -5,7 +5,7 @@ import pytest
 
 from bptt import lab
 from bptt.__main__ import main
-from bptt.lab import report
+from bptt.lab import parts, report
 
 
 def test_sequences_are_the_labs():
@@ -39,39 +39,40 @@ def test_windows_are_moved_by_a_month():
     assert data.test_y[-1, -1, 0] == data.series[-1] == 432
 
 
-@pytest.mark.parametrize(
-    "train", [lab.train_rnn_by_hand, lab.train_lstm_by_hand, lab.train_lstm_torch]
-)
-def test_parts_learn(train):
-    part = train(epochs=8, progress=False)
-    assert part.history.loss[-1] < part.history.loss[0]
-    assert len(part.history.validation_loss) == 8
-    target, predicted = part.example
-    assert target.endswith("<EOS>") and len(predicted) > 0
-    again = train(epochs=8, progress=False)
-    assert again.history.loss == part.history.loss
+def few_epochs():
+    return [
+        *(
+            by_hand(cell, exact=exact, epochs=8)
+            for cell in ("RNN", "LSTM")
+            for exact in (False, True)
+        ),
+        lab.train_lstm_torch(epochs=8, progress=False),
+        lab.train_forecaster(epochs=8, progress=False),
+    ]
 
 
-def test_weights_by_hand_start_orthogonal():
-    model = lab.train_lstm_by_hand(epochs=0, progress=False).model
-    gate = model.layers[1].parameters["weight_hh_l0"][50:100]
-    np.testing.assert_allclose(gate @ gate.T, np.eye(50), atol=1e-12)
-    assert not model.layers[1].parameters["bias_ih_l0"].any()
+def by_hand(cell, **settings):
+    return parts.by_hand(cell, progress=False, **settings)
+
+
+def test_parts_learn_and_repeat():
+    for part, again in zip(few_epochs(), few_epochs(), strict=True):
+        assert part.history.loss[-1] < part.history.loss[0]
+        assert again.history.loss == part.history.loss
+        if part.example is not None:
+            assert len(part.history.validation_loss) == 8
+            target, predicted = part.example
+            assert target.endswith("<EOS>") and len(predicted) > 0
 
 
 def test_table_and_plots(tmp_path):
     pytest.importorskip("matplotlib")
-    parts = [
-        lab.train_rnn_by_hand(epochs=3, progress=False),
-        lab.train_lstm_by_hand(epochs=3, progress=False),
-        lab.train_lstm_torch(epochs=3, progress=False),
-        lab.train_forecaster(epochs=3, progress=False),
-    ]
-    text = report.table(parts)
-    assert text.count("NO") == 2  # three epochs are too few
-    assert "all training together" in text
-    drawn = report.plots(parts, tmp_path)
-    assert len(drawn) >= 3
+    trained = few_epochs()
+    text = report.table(trained)
+    assert text.count("NO") == 2  # eight epochs are too few
+    assert "LSTM by hand, exact" in text and "all training together" in text
+    drawn = report.plots(trained, tmp_path)
+    assert "gradients.png" in [path.name for path in drawn]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
 
 

@@ -49,7 +49,7 @@ def _draw(generator: Any, count: int) -> list[list[str]]:
 def seqs_to_dicts(
     sequences: Sequence[Sequence[str]],
 ) -> tuple[dict[str, int], dict[int, str], int, int]:
-    """Number the tokens by falling frequency, the last one 'UNK'.
+    """Give numbers to the tokens by falling frequency, the last one to 'UNK'.
 
     Returns
     -------
@@ -114,7 +114,9 @@ def create_datasets(
     >>> len(train), len(validation), len(test)
     (80, 10, 10)
     """
-    shares = [_check.real(n, p) for n, p in (("p_train", p_train), ("p_val", p_val), ("p_test", p_test))]
+    shares = [
+        _check.real(n, p) for n, p in (("p_train", p_train), ("p_val", p_val), ("p_test", p_test))
+    ]
     if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
         raise ValueError(f"p_train, p_val and p_test must add up to 1, got {shares}")
     ends = [0, *(round(share * len(sequences)) for share in np.cumsum(shares))]

@@ -115,8 +115,8 @@ def backward(
 
     The gradients are by default those that the notebook publishes, which its marks check. They are
     no backpropagation through time: nothing is carried back from one step to the one before, states
-    are those of a step earlier, and slopes are taken at values instead of arguments. docs/gradients.md
-    has the formulas and shows what they change.
+    are those of a step earlier, and slopes are taken at values instead of arguments.
+    docs/gradients.md has the formulas and shows what they change.
 
     Parameters
     ----------
@@ -127,8 +127,8 @@ def backward(
     p : sequence of array_like
         As from `init_lstm`.
     exact : bool, default False
-        Whether to give the gradients of the cross-entropy, summed over the steps, by backpropagation
-        through time. (The loss reported divides it by V; so do no gradients.)
+        Whether to give the gradients of the cross-entropy, summed over the steps, by
+        backpropagation through time. (The loss reported is that divided by V.)
 
     Returns
     -------
@@ -158,7 +158,8 @@ def backward(
     cs, hs = (columns(name, value, hidden, steps + 1) for name, value in (("C", C), ("h", h)))
     columns("v", v, vocab, steps)
     out, y = (
-        columns(name, value, vocab, steps) for name, value in (("outputs", outputs), ("targets", targets))
+        columns(name, value, vocab, steps)
+        for name, value in (("outputs", outputs), ("targets", targets))
     )
     x = np.ascontiguousarray(zs[:, hidden:])
     kept = [x, out, hs, cs, *gates]
@@ -167,15 +168,13 @@ def backward(
     return loss, tuple(grad.reshape(param.shape) for grad, param in zip(grads, params.values()))
 
 
-def check_parameters(
-    name: str, given: Sequence[ArrayLike]
-) -> tuple[dict[str, Array], int, int]:
+def check_parameters(name: str, given: Sequence[ArrayLike]) -> tuple[dict[str, Array], int, int]:
     """Return the parameters by name, H and V."""
     params = parameters(name, given, SHAPES)
     v, h = params["W_v"].shape
     if params["W_f"].shape[1] != h + v:
         raise ValueError(
-            f"{name}[0] (W_f) must have H + V = {h + v} columns, as the others have H={h} and V={v}, "
-            f"got shape {params['W_f'].shape}"
+            f"{name}[0] (W_f) must have H + V = {h + v} columns, as the others have H={h} and "
+            f"V={v}, got shape {params['W_f'].shape}"
         )
     return params, h, v

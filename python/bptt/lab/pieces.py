@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from bptt import _check
 
 Array = NDArray[np.float64]
-Columns = Sequence[ArrayLike] | NDArray[Any]
+Columns = ArrayLike | Sequence[ArrayLike]
 
 #: What the notebook adds to arguments.
 EPSILON = 1e-12
@@ -195,13 +195,13 @@ def column(name: str, value: ArrayLike, rows: int) -> Array:
 
 def columns(name: str, values: Columns, rows: int, steps: int | None = None) -> Array:
     """Return T columns, a list of (rows, 1) arrays or an array (T, rows, 1), as (T, rows)."""
-    array = _check.floats(name, values, FLOAT64)
+    array = _check.floats(name, values, FLOAT64)  # type: ignore[arg-type]
     shape = ("T" if steps is None else steps, rows, 1)
     wanted = "({}, {}, {})".format(*shape)
-    if array.ndim != 3 or array.shape[1:] != (rows, 1):
-        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
-    if len(array) == 0 or (steps is not None and len(array) != steps):
+    if array.size == 0:
         raise ValueError(f"{name} must have shape {wanted} with T >= 1, got {array.shape}")
+    if array.ndim != 3 or array.shape != (steps or len(array), rows, 1):
+        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
     return array.reshape(len(array), rows)
 
 

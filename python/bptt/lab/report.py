@@ -49,7 +49,7 @@ def table(parts: Sequence[Part]) -> str:
     for part in parts:
         if part.example is not None:
             target, predicted = part.example
-            lines += [f"  {part.name:<22}target     {target}", f"  {'':<22}predicted  {predicted}"]
+            lines += [f"  {part.name:<26}target     {target}", f"  {'':<26}predicted  {predicted}"]
     return "\n".join(lines)
 
 
@@ -58,7 +58,7 @@ def plots(parts: Sequence[Part], folder: Path) -> list[Path]:
     require("matplotlib", "plot").use("Agg")
     pyplot = require("matplotlib.pyplot", "plot")
     folder.mkdir(parents=True, exist_ok=True)
-    by_hand, torch_like, forecasting = parts[:2], parts[2], parts[3]
+    sequences, forecasting = parts[:-1], parts[-1]
     drawn = []
 
     def save(figure: Any, name: str) -> None:
@@ -67,12 +67,9 @@ def plots(parts: Sequence[Part], folder: Path) -> list[Path]:
         pyplot.close(figure)
         drawn.append(path)
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    for axis, part in zip(axes, by_hand):
-        _losses(axis, part, "cross-entropy (nats a token)" if axis is axes[0] else "")
-    figure.suptitle("RNN and LSTM by hand, trained with true gradients")
-    save(figure, "rnn-and-lstm.png")
+    save(_comparison(pyplot, sequences), "gradients.png")
 
+    torch_like = sequences[-1]
     figure, axis = pyplot.subplots(figsize=(6, 4), layout="constrained")
     _losses(axis, torch_like, "cross-entropy (nats a token)")
     axis.axhline(0.29, color="0.5", linewidth=1, linestyle=":")
@@ -100,6 +97,24 @@ def plots(parts: Sequence[Part], folder: Path) -> list[Path]:
 def _losses(axis: Any, part: Part, label: str) -> None:
     part.history.plot(axis)
     axis.set(title=part.name, ylabel=label, ylim=(0, None))
+
+
+def _comparison(pyplot: Any, parts: Sequence[Part]) -> Any:
+    """Draw the losses of all networks on the sequences, published gradients dashed."""
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    for part in parts:
+        color = "C2" if part.limits else ("C0" if "RNN" in part.name else "C1")
+        style = "--" if "published" in part.name else "-"
+        kinds = ((part.history.loss, "training"), (part.history.validation_loss, "validation"))
+        for axis, (losses, kind) in zip(axes, kinds):
+            epochs = range(1, len(losses) + 1)
+            axis.plot(epochs, losses, style, color=color, label=part.name)
+            axis.set(title=f"{kind} sequences", xlabel="epoch", xscale="log", ylim=(0, None))
+            axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("cross-entropy (nats a token)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
 
 
 def _forecast(pyplot: Any, part: Part) -> Any:

@@ -105,8 +105,8 @@ def backward_pass(
     params : sequence of array_like
         As from `init_rnn`.
     exact : bool, default False
-        Whether to give the gradients of the cross-entropy, summed over the steps, by backpropagation
-        through time. (The loss reported divides it by V; so do no gradients.)
+        Whether to give the gradients of the cross-entropy, summed over the steps, by
+        backpropagation through time. (The loss reported is that divided by V.)
     hidden_state : array_like (H, 1), optional
         The initial hidden state, for the exact gradients; zeros by default, as in the notebook.
 

@@ -237,10 +237,12 @@ class _Training:
         return loss / count, token_loss / count
 
     def _dataset(self, name: str, pairs: Pairs) -> tuple[_core.Dataset, int]:
-        pairs = [tuple(pair) for pair in pairs]
+        pairs = list(pairs)
         for n, pair in enumerate(pairs):
             if len(pair) != 2:
-                raise ValueError(f"{name}[{n}] must be a pair (inputs, targets), got {len(pair)} items")
+                raise ValueError(
+                    f"{name}[{n}] must be a pair (inputs, targets), got {len(pair)} items"
+                )
             if len(pair[0]) != len(pair[1]):
                 raise ValueError(
                     f"{name}[{n}] must have a target for every input, got {len(pair[1])} for "

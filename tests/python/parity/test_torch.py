@@ -1,0 +1,367 @@
+"""`bptt.torch` against torch: values, gradients, modules, and every way back to torch's path."""
+
+import copy
+import io
+import itertools
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import bptt.torch  # noqa: E402
+
+PAIRS = {"LSTM": (bptt.torch.LSTM, torch.nn.LSTM), "RNN": (bptt.torch.RNN, torch.nn.RNN)}
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5}
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """Nothing installed, nothing warned about yet, the same random numbers."""
+    torch.manual_seed(7)
+    bptt.torch._warned.clear()
+    yield
+    bptt.torch.uninstall()
+
+
+@pytest.fixture
+def strict():
+    """Every warning is an error: the core's path must have been taken."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def pair(kind, *args, **kwargs):
+    """Our layer and torch's, with the same weights."""
+    ours, theirs = (cls(*args, **kwargs) for cls in PAIRS[kind])
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
+
+
+def flat(result):
+    """y and the states, one after the other."""
+    y, states = result
+    return (y, *states) if isinstance(states, tuple) else (y, states)
+
+
+def assert_close(ours, theirs, tolerance):
+    scale = max(theirs.abs().max().item(), 1e-30)
+    assert ours.shape == theirs.shape
+    assert ours.dtype == theirs.dtype
+    assert (ours - theirs).abs().max().item() <= tolerance * scale
+
+
+CONFIGURATIONS = list(
+    itertools.product(
+        ("LSTM", "RNN tanh", "RNN relu"),
+        (torch.float32, torch.float64),
+        (True, False),  # bias
+        ("time", "batch", "one", "swapped"),  # swapped: a (T, B, I) view of a (B, T, I) tensor
+        (True, False),  # initial state
+    )
+)
+
+
+@pytest.mark.parametrize("seed", range(2 * len(CONFIGURATIONS)))
+def test_parity(seed, strict):
+    kind, dtype, bias, layout, with_state = CONFIGURATIONS[seed % len(CONFIGURATIONS)]
+    rng = np.random.default_rng(seed)
+    T, B, I, H = (int(rng.integers(1, top)) for top in (10, 8, 20, 40))  # noqa: E741
+    kind, _, nonlinearity = kind.partition(" ")
+    options = {"bias": bias, "batch_first": layout == "batch", "dtype": dtype}
+    if nonlinearity:
+        options["nonlinearity"] = nonlinearity
+    layers = pair(kind, I, H, **options)
+    if seed % 3 == 0:
+        for layer in layers:
+            layer.eval()
+    shapes = {"time": (T, B, I), "batch": (B, T, I), "one": (T, I), "swapped": (B, T, I)}
+    values = torch.randn(shapes[layout], dtype=dtype)
+    state = (1, H) if layout == "one" else (1, B, H)
+    starts = [torch.randn(state, dtype=dtype) for _ in range(2 if kind == "LSTM" else 1)]
+    needs = [bool(rng.random() < 0.7) for _ in range(6)]  # of x, states and weights, in turn
+    seeds = None
+    results = []
+    for layer in layers:
+        leaf = values.clone().requires_grad_(needs[0])
+        x = leaf.transpose(0, 1) if layout == "swapped" else leaf
+        hx = [s.clone().requires_grad_(need) for s, need in zip(starts, needs[1:3])]
+        for parameter, need in zip(layer.parameters(), itertools.cycle(needs[3:])):
+            parameter.requires_grad_(need)
+        given = (tuple(hx) if kind == "LSTM" else hx[0]) if with_state else None
+        outputs = flat(layer(x, given))
+        if seeds is None:
+            seeds = [torch.randn_like(out) for out in outputs]
+        leaves = [leaf, *(hx if with_state else []), *layer.parameters()]
+        wanted = [t for t in leaves if t.requires_grad]
+        used = outputs if seed % 2 else outputs[:1]
+        grads = torch.autograd.grad(used, wanted, seeds[: len(used)]) if wanted else ()
+        results.append((*outputs, *grads))
+        if not wanted:
+            assert not outputs[0].requires_grad
+    for ours, theirs in zip(*results, strict=True):
+        assert_close(ours.detach(), theirs.detach(), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "RNN"])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients(kind, mode, strict):
+    ours, theirs = pair(kind, 3, 17)
+    x = torch.randn(6, 4, 3)
+    with mode():
+        for a, b in zip(flat(ours(x)), flat(theirs(x)), strict=True):
+            assert_close(a, b, 2e-5)
+            assert not a.requires_grad
+
+
+def functional(layer, count):
+    """The layer as a function of x, states and weights."""
+    names = [name for name, _ in layer.named_parameters()]
+
+    def run(x, *rest):
+        state = rest[0] if count == 1 else rest[:count]
+        weights = dict(zip(names, rest[count:], strict=True))
+        return flat(torch.func.functional_call(layer, weights, (x, state)))
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "RNN"])
+@pytest.mark.filterwarnings("ignore:torch's own path is taken. a double backward")
+def test_gradcheck(kind):
+    layer = PAIRS[kind][0](3, 5, batch_first=True, dtype=torch.float64)
+    count = 2 if kind == "LSTM" else 1
+    x = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
+    state = [torch.randn(1, 2, 5, dtype=torch.float64, requires_grad=True) for _ in range(count)]
+    inputs = (x, *state, *layer.parameters())
+    assert torch.autograd.gradcheck(functional(layer, count), inputs)
+    assert torch.autograd.gradgradcheck(functional(layer, count), inputs)
+
+
+def test_double_backward_warns_once():
+    layer = bptt.torch.LSTM(3, 5)
+    for expected in (1, 0):
+        x = torch.randn(4, 2, 3, requires_grad=True)
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            (dx,) = torch.autograd.grad(layer(x)[0].sum(), x, create_graph=True)
+            dx.square().sum().backward()
+        assert sum("double backward" in str(w.message) for w in seen) == expected
+        assert x.grad.abs().max() > 0
+
+
+def test_a_retained_graph_goes_back_twice():
+    layer = bptt.torch.LSTM(3, 5)
+    y, _ = layer(torch.randn(7, 2, 3))
+    y.sum().backward(retain_graph=True)
+    once = layer.weight_hh_l0.grad.clone()
+    y.sum().backward()
+    assert torch.equal(layer.weight_hh_l0.grad, 2 * once)
+
+
+@pytest.mark.parametrize("what", ["x", "weight", "y"])
+def test_changed_in_place_before_backward(what):
+    layer = bptt.torch.RNN(3, 5)
+    x = torch.randn(4, 2, 3)
+    y, _ = layer(x)
+    loss = (y * torch.randn_like(y)).sum()
+    with torch.no_grad():
+        {"x": x, "weight": layer.weight_hh_l0, "y": y}[what].add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_modules_are_torchs(tmp_path):
+    for kind, (ours, theirs) in PAIRS.items():
+        layer, twin = pair(kind, 3, 5, batch_first=True)
+        assert isinstance(layer, theirs)
+        assert repr(layer) == repr(twin)
+        assert list(layer.state_dict()) == list(twin.state_dict())
+        layer.flatten_parameters()
+        x = torch.randn(2, 4, 3)
+        want = layer(x)[0]
+        file = io.BytesIO()
+        torch.save(layer, file)
+        file.seek(0)
+        copies = [pickle.loads(pickle.dumps(layer)), copy.deepcopy(layer)]
+        copies.append(torch.load(file, weights_only=False))
+        for other in copies:
+            assert type(other) is ours
+            assert torch.equal(other(x)[0], want)
+            assert other.weight_ih_l0 is not layer.weight_ih_l0
+
+
+def test_accelerate_keeps_objects_and_parameters(strict):
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = torch.nn.LSTM(3, 5)
+            self.deep = torch.nn.LSTM(5, 5, num_layers=2)
+            self.inner = torch.nn.Sequential(torch.nn.RNN(5, 4))
+
+    model = Model()
+    lstm, weight = model.lstm, model.lstm.weight_ih_l0
+    assert bptt.torch.accelerate(model) is model
+    assert model.lstm is lstm
+    assert model.lstm.weight_ih_l0 is weight
+    assert type(model.lstm) is bptt.torch.LSTM
+    assert type(model.inner[0]) is bptt.torch.RNN
+    assert type(model.deep) is torch.nn.LSTM  # not supported, left alone
+    model.lstm(torch.randn(4, 2, 3))
+    with pytest.raises(TypeError, match=r"torch\.nn\.Module"):
+        bptt.torch.accelerate("model")
+
+
+def test_install_and_uninstall():
+    original = torch.nn.LSTM.forward
+    layer, x = torch.nn.LSTM(3, 5), torch.randn(4, 2, 3)
+    assert not bptt.torch.explain(layer, x).core
+    bptt.torch.uninstall()  # without an install
+    with bptt.torch.install():
+        assert bptt.torch.explain(layer, x).core
+        with bptt.torch.install():  # twice
+            pass
+        assert bptt.torch.explain(layer, x).core  # still installed outside
+        assert bptt.torch.explain(torch.nn.RNN(3, 5), x).core
+    assert torch.nn.LSTM.forward is original
+    bptt.torch.install()
+    bptt.torch.install()
+    bptt.torch.uninstall()
+    bptt.torch.uninstall()
+    assert torch.nn.LSTM.forward is original
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "RNN"])
+def test_ten_adam_steps_with_and_without_install(kind):
+    def losses():
+        torch.manual_seed(3)
+        layer, linear = getattr(torch.nn, kind)(4, 20, batch_first=True), torch.nn.Linear(20, 2)
+        optimizer = torch.optim.Adam([*layer.parameters(), *linear.parameters()], lr=1e-2)
+        x, y = torch.randn(8, 12, 4), torch.randn(8, 12, 2)
+        found = []
+        for _ in range(10):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.mse_loss(linear(layer(x)[0]), y)
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        return found
+
+    plain = losses()
+    with bptt.torch.install():
+        ours = losses()
+    assert ours != plain  # another path was taken
+    np.testing.assert_allclose(ours, plain, rtol=1e-5)
+    assert plain[-1] < plain[0]
+
+
+X = torch.randn(4, 2, 3)
+FALLBACKS = {
+    "num_layers=2": lambda: (bptt.torch.LSTM(3, 5, num_layers=2), X),
+    "bidirectional": lambda: (bptt.torch.RNN(3, 5, bidirectional=True), X),
+    "proj_size=2": lambda: (bptt.torch.LSTM(3, 5, proj_size=2), X),
+    "PackedSequence": lambda: (
+        bptt.torch.LSTM(3, 5),
+        torch.nn.utils.rnn.pack_padded_sequence(X, [4, 3]),
+    ),
+    "bfloat16": lambda: (bptt.torch.LSTM(3, 5, dtype=torch.bfloat16), X.bfloat16()),
+    "empty": lambda: (bptt.torch.LSTM(3, 5), X[:, :0]),
+}
+
+
+@pytest.mark.parametrize("reason", FALLBACKS)
+def test_what_is_not_supported_goes_to_torch(reason):
+    layer, x = FALLBACKS[reason]()
+    theirs = (torch.nn.LSTM if isinstance(layer, torch.nn.LSTM) else torch.nn.RNN).forward
+    path = bptt.torch.explain(layer, x)
+    assert not path.core
+    assert reason in str(path)
+    with pytest.warns(UserWarning, match=reason) as seen:
+        y, _ = layer(x)
+    assert seen[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer(x)  # the second time without a warning
+    want, _ = theirs(layer, x)
+    a, b = (
+        out.data if isinstance(out, torch.nn.utils.rnn.PackedSequence) else out for out in (y, want)
+    )
+    assert torch.equal(a, b)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_what_torch_does_around_a_call():
+    layer, x = bptt.torch.LSTM(3, 5), torch.randn(4, 2, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.warns(UserWarning, match="autocast"):
+        assert layer(x)[0].dtype == torch.bfloat16
+    with pytest.warns(UserWarning, match=r"torch\.func"):
+        torch.func.grad(lambda x: layer(x)[0].sum())(x)
+    with torch.autograd.forward_ad.dual_level(), pytest.warns(UserWarning, match="forward-mode"):
+        layer(x)
+    with pytest.warns(UserWarning, match="meta"):
+        bptt.torch.LSTM(3, 5, device="meta")(x.to("meta"))
+
+
+def test_compiled_models_work():
+    layer, x = bptt.torch.LSTM(3, 5), torch.randn(4, 2, 3)
+    compiled = torch.compile(torch.nn.Sequential(layer), backend="eager")
+    assert_close(compiled(x)[0], layer(x)[0], 2e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "hx"),
+    [
+        (torch.randn(4, 2, 4), None),
+        (torch.randn(3), None),
+        (torch.randn(4, 2, 3), (torch.zeros(1, 3, 5), torch.zeros(1, 3, 5))),
+        (torch.randn(4, 2, 3), torch.zeros(1, 2, 5)),
+        (torch.randn(4, 3), (torch.zeros(1, 1, 5), torch.zeros(1, 1, 5))),
+        (torch.randn(4, 2, 3).double(), None),
+        ([[1.0]], None),
+    ],
+)
+def test_mistakes_give_torchs_own_errors(x, hx):
+    errors = []
+    for cls in PAIRS["LSTM"]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(Exception) as caught:
+                cls(3, 5)(x, hx)
+        errors.append((caught.type, str(caught.value)))
+    assert errors[0] == errors[1]
+
+
+def test_explain_wants_a_layer():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LSTM(3, 5))
+    with pytest.raises(TypeError, match=r"\['1'\]"):
+        bptt.torch.explain(model, X)
+    with pytest.raises(TypeError, match="str"):
+        bptt.torch.explain("lstm", X)
+
+
+class Windows(torch.utils.data.Dataset):
+    """A data set that runs a layer itself, in the worker."""
+
+    def __init__(self):
+        self.layer = torch.nn.LSTM(3, 64)
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, n):
+        with torch.no_grad():
+            return self.layer(torch.full((50, 40, 3), float(n)))[0][-1, 0]
+
+
+def test_forked_workers_do_not_hang():
+    with bptt.torch.install():
+        data = Windows()
+        here = torch.stack([data[n] for n in range(len(data))])  # the pool has threads now
+        loader = torch.utils.data.DataLoader(
+            data, batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=60
+        )
+        there = torch.cat(list(loader))
+    assert torch.equal(here, there)
