@@ -118,21 +118,38 @@ impl<E: Element> Panels<E> {
     /// Packs rows `k0..` from a matrix (N, k) that has the columns of this one as its rows, as the
     /// weights of layers do.
     #[inline(always)]
-    pub fn pack_transposed<S: Simd<E>>(&mut self, _s: S, k0: usize, source: Rows<'_, E>) {
+    pub fn pack_transposed<S: Simd<E>>(&mut self, s: S, k0: usize, source: Rows<'_, E>) {
         let k = source.features();
         assert!(k0 + k <= self.k && self.lanes == S::LANES);
         assert_eq!(source.count(), self.columns().gates * self.columns().width);
         for (panel, v) in self.vectors() {
             let (to, stride, (first, count)) = self.vector(panel, v);
             let to = &mut to[(1 + k0) * stride..];
-            for lane in 0..S::LANES {
-                if lane < count {
-                    for (kk, &w) in source.row(first + lane).iter().enumerate() {
-                        to[kk * stride + lane] = w;
+            let mut done = 0;
+            if count == S::LANES {
+                let rows = source.slice(first, count);
+                let (from, from_stride) = rows.raw();
+                while done + S::COLUMNS <= k {
+                    let to = &mut to[done * stride..][..(S::COLUMNS - 1) * stride + S::LANES];
+                    // SAFETY: the view has LANES rows of k numbers; the slice reaches as far as the
+                    // last vector.
+                    unsafe {
+                        s.transpose_ptr(from.add(done), from_stride, to.as_mut_ptr(), stride);
                     }
-                } else {
-                    for kk in 0..k {
-                        to[kk * stride + lane] = E::ZERO;
+                    done += S::COLUMNS;
+                }
+            }
+            if done < k {
+                for lane in 0..S::LANES {
+                    if lane < count {
+                        let row = &source.row(first + lane)[done..];
+                        for (kk, &w) in (done..).zip(row) {
+                            to[kk * stride + lane] = w;
+                        }
+                    } else {
+                        for kk in done..k {
+                            to[kk * stride + lane] = E::ZERO;
+                        }
                     }
                 }
             }

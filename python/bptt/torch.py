@@ -49,10 +49,8 @@ except ImportError as error:
 
 __all__ = ["LSTM", "RNN", "Path", "accelerate", "explain", "install", "uninstall"]
 
-_TORCH_FORWARD: dict[Any, Any] = {
-    torch.nn.LSTM: torch.nn.LSTM.forward,
-    torch.nn.RNN: torch.nn.RNN.forward,
-}
+_KINDS: tuple[Any, ...] = (torch.nn.LSTM, torch.nn.RNN)
+_TORCH_FORWARD = {kind: kind.forward for kind in _KINDS}
 _DTYPES = (torch.float32, torch.float64)
 
 
@@ -177,8 +175,7 @@ def install() -> _Installation:
     ...     y, h = torch.nn.RNN(3, 5)(torch.zeros(7, 2, 3))
     """
     before = _is_installed()
-    kind: Any
-    for kind in _TORCH_FORWARD:
+    for kind in _KINDS:
         kind.forward = _forward
     return _Installation(before)
 
@@ -246,11 +243,11 @@ def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> Path:
     >>> print(bptt.torch.explain(bptt.torch.LSTM(3, 5, num_layers=2), torch.ones(7, 2, 3)))
     torch: num_layers=2 is not supported by bptt, only 1
     """
-    if not isinstance(module, tuple(_TORCH_FORWARD)):
+    if not isinstance(module, _KINDS):
         found = [
             name
             for name, layer in getattr(module, "named_modules", dict)()
-            if isinstance(layer, tuple(_TORCH_FORWARD))
+            if isinstance(layer, _KINDS)
         ]
         where = f"; inside it there are {found}" if found else ""
         raise TypeError(

@@ -42,9 +42,62 @@ impl Avx2 {
     }
 }
 
+/// Columns of 8 rows as vectors; see [`Simd::transpose_ptr`]. Lane `j` of 16 bytes gathers rows
+/// 4 j to 4 j + 3, and a transposition within such lanes does the rest.
+///
+/// # Safety
+/// As there, and the machine has the level's features.
+#[inline(always)]
+unsafe fn transpose_f32(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        macro_rules! rows {
+            ($first:literal) => {{
+                let v = _mm256_castps128_ps256(_mm_loadu_ps(from.add($first * from_stride)));
+                let v = _mm256_insertf128_ps::<1>(
+                    v,
+                    _mm_loadu_ps(from.add(($first + 4) * from_stride)),
+                );
+                v
+            }};
+        }
+        let (a, b, c, d) = (rows!(0), rows!(1), rows!(2), rows!(3));
+        let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+        let (ab_high, cd_high) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+        _mm256_storeu_ps(to, _mm256_shuffle_ps::<0x44>(ab, cd));
+        _mm256_storeu_ps(to.add(to_stride), _mm256_shuffle_ps::<0xEE>(ab, cd));
+        _mm256_storeu_ps(to.add(2 * to_stride), _mm256_shuffle_ps::<0x44>(ab_high, cd_high));
+        _mm256_storeu_ps(to.add(3 * to_stride), _mm256_shuffle_ps::<0xEE>(ab_high, cd_high));
+    }
+}
+
+/// The same for 4 rows of `f64`, two to a lane of 16 bytes.
+///
+/// # Safety
+/// As for [`transpose_f32`].
+#[inline(always)]
+unsafe fn transpose_f64(from: *const f64, from_stride: usize, to: *mut f64, to_stride: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        macro_rules! rows {
+            ($first:literal) => {{
+                let v = _mm256_castpd128_pd256(_mm_loadu_pd(from.add($first * from_stride)));
+                let v = _mm256_insertf128_pd::<1>(
+                    v,
+                    _mm_loadu_pd(from.add(($first + 2) * from_stride)),
+                );
+                v
+            }};
+        }
+        let (a, b) = (rows!(0), rows!(1));
+        _mm256_storeu_pd(to, _mm256_unpacklo_pd(a, b));
+        _mm256_storeu_pd(to.add(to_stride), _mm256_unpackhi_pd(a, b));
+    }
+}
+
 macro_rules! avx2 {
     (
-        $type:ident, $vector:ident, $lanes:literal, $mask:ident, $magic:literal, $bias:literal,
+        $type:ident, $transpose:ident, $vector:ident, $lanes:literal, $mask:ident, $magic:literal, $bias:literal,
         $splat:ident, $load:ident, $mask_load:ident, $store:ident, $mask_store:ident,
         $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $fnmadd:ident,
         $min:ident, $max:ident, $round:ident, $and:ident, $cmp:ident,
@@ -84,6 +137,18 @@ macro_rules! avx2 {
                 unsafe { $mask_store(to.as_mut_ptr(), mask, v) }
             }
 
+            #[inline(always)]
+            unsafe fn transpose_ptr(
+                self,
+                from: *const $type,
+                from_stride: usize,
+                to: *mut $type,
+                to_stride: usize,
+            ) {
+                // SAFETY: the token; the caller vouches for the pointers.
+                unsafe { $transpose(from, from_stride, to, to_stride) }
+            }
+
             vector_ops! { $vector;
                 add(a, b) = $add(a, b);
                 sub(a, b) = $sub(a, b);
@@ -107,6 +172,7 @@ macro_rules! avx2 {
 
 avx2!(
     f32,
+    transpose_f32,
     __m256,
     8,
     mask32,
@@ -137,6 +203,7 @@ avx2!(
 );
 avx2!(
     f64,
+    transpose_f64,
     __m256d,
     4,
     mask64,

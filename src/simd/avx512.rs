@@ -20,9 +20,66 @@ where
     task.run(Avx512(()))
 }
 
+/// Columns of 16 rows as vectors; see [`Simd::transpose_ptr`]. Lane `j` of 16 bytes gathers rows
+/// 4 j to 4 j + 3, and a transposition within such lanes does the rest.
+///
+/// # Safety
+/// As there, and the machine has the level's features.
+#[inline(always)]
+unsafe fn transpose_f32(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        macro_rules! rows {
+            ($first:literal) => {{
+                let v = _mm512_castps128_ps512(_mm_loadu_ps(from.add($first * from_stride)));
+                let v =
+                    _mm512_insertf32x4::<1>(v, _mm_loadu_ps(from.add(($first + 4) * from_stride)));
+                let v =
+                    _mm512_insertf32x4::<2>(v, _mm_loadu_ps(from.add(($first + 8) * from_stride)));
+                let v =
+                    _mm512_insertf32x4::<3>(v, _mm_loadu_ps(from.add(($first + 12) * from_stride)));
+                v
+            }};
+        }
+        let (a, b, c, d) = (rows!(0), rows!(1), rows!(2), rows!(3));
+        let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+        let (ab_high, cd_high) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+        _mm512_storeu_ps(to, _mm512_shuffle_ps::<0x44>(ab, cd));
+        _mm512_storeu_ps(to.add(to_stride), _mm512_shuffle_ps::<0xEE>(ab, cd));
+        _mm512_storeu_ps(to.add(2 * to_stride), _mm512_shuffle_ps::<0x44>(ab_high, cd_high));
+        _mm512_storeu_ps(to.add(3 * to_stride), _mm512_shuffle_ps::<0xEE>(ab_high, cd_high));
+    }
+}
+
+/// The same for 8 rows of `f64`, two to a lane of 16 bytes.
+///
+/// # Safety
+/// As for [`transpose_f32`].
+#[inline(always)]
+unsafe fn transpose_f64(from: *const f64, from_stride: usize, to: *mut f64, to_stride: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        macro_rules! rows {
+            ($first:literal) => {{
+                let v = _mm512_castpd128_pd512(_mm_loadu_pd(from.add($first * from_stride)));
+                let v =
+                    _mm512_insertf64x2::<1>(v, _mm_loadu_pd(from.add(($first + 2) * from_stride)));
+                let v =
+                    _mm512_insertf64x2::<2>(v, _mm_loadu_pd(from.add(($first + 4) * from_stride)));
+                let v =
+                    _mm512_insertf64x2::<3>(v, _mm_loadu_pd(from.add(($first + 6) * from_stride)));
+                v
+            }};
+        }
+        let (a, b) = (rows!(0), rows!(1));
+        _mm512_storeu_pd(to, _mm512_unpacklo_pd(a, b));
+        _mm512_storeu_pd(to.add(to_stride), _mm512_unpackhi_pd(a, b));
+    }
+}
+
 macro_rules! avx512 {
     (
-        $type:ident, $vector:ident, $mask:ident, $lanes:literal,
+        $type:ident, $transpose:ident, $vector:ident, $mask:ident, $lanes:literal,
         $splat:ident, $load:ident, $maskz_load:ident, $store:ident, $mask_store:ident,
         $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $fnmadd:ident,
         $min:ident, $max:ident, $roundscale:ident, $scalef:ident, $cmp:ident, $maskz_mov:ident
@@ -64,6 +121,18 @@ macro_rules! avx512 {
                 unsafe { $mask_store(to.as_mut_ptr(), mask, v) }
             }
 
+            #[inline(always)]
+            unsafe fn transpose_ptr(
+                self,
+                from: *const $type,
+                from_stride: usize,
+                to: *mut $type,
+                to_stride: usize,
+            ) {
+                // SAFETY: the token; the caller vouches for the pointers.
+                unsafe { $transpose(from, from_stride, to, to_stride) }
+            }
+
             vector_ops! { $vector;
                 add(a, b) = $add(a, b);
                 sub(a, b) = $sub(a, b);
@@ -83,6 +152,7 @@ macro_rules! avx512 {
 
 avx512!(
     f32,
+    transpose_f32,
     __m512,
     __mmask16,
     16,
@@ -106,6 +176,7 @@ avx512!(
 );
 avx512!(
     f64,
+    transpose_f64,
     __m512d,
     __mmask8,
     8,

@@ -79,6 +79,8 @@ pub trait Simd<E: Element>: Copy {
     const LANES: usize;
     /// How many rows of two vectors the register-tiled product accumulates at once.
     const ROWS: usize;
+    /// How many columns [`Simd::transpose_ptr`] takes.
+    const COLUMNS: usize = 16 / size_of::<E>();
 
     /// All lanes `x`.
     fn splat(self, x: E) -> Self::V;
@@ -96,6 +98,26 @@ pub trait Simd<E: Element>: Copy {
     unsafe fn store_ptr(self, to: *mut E, v: Self::V);
     /// Writes the first lanes into a slice shorter than `LANES`.
     fn store_part(self, to: &mut [E], v: Self::V);
+    /// Turns columns of `LANES` rows into vectors: `to[k * to_stride + lane]` becomes
+    /// `from[lane * from_stride + k]`, for k below `COLUMNS`.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `COLUMNS` numbers of every row, `to` for writing `LANES` of every k.
+    #[inline(always)]
+    unsafe fn transpose_ptr(
+        self,
+        from: *const E,
+        from_stride: usize,
+        to: *mut E,
+        to_stride: usize,
+    ) {
+        for k in 0..Self::COLUMNS {
+            for lane in 0..Self::LANES {
+                // SAFETY: the caller vouches for both.
+                unsafe { *to.add(k * to_stride + lane) = *from.add(lane * from_stride + k) }
+            }
+        }
+    }
     /// `a + b`
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`

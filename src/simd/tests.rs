@@ -43,6 +43,18 @@ impl<E: Element> Task<E> for Ops {
         check("max, NaN first", s.max(nan, va), &|x, _| x);
         check("positive or NaN", s.zero_unless_positive(nan, va), &|x, _| x);
 
+        let (columns, from_stride, to_stride) = (S::COLUMNS, S::COLUMNS + 3, n + 5);
+        let from: Vec<E> = (0..n * from_stride).map(|i| e(i as f64)).collect();
+        let mut to = vec![e(-1.0); columns * to_stride];
+        // SAFETY: as many rows and columns as the strides above leave room for.
+        unsafe { s.transpose_ptr(from.as_ptr(), from_stride, to.as_mut_ptr(), to_stride) };
+        for (k, to) in to.chunks(to_stride).enumerate() {
+            for (lane, &found) in to.iter().enumerate() {
+                let want = if lane < n { from[lane * from_stride + k] } else { e(-1.0) };
+                assert_eq!(found, want, "transposing, {k}, {lane}");
+            }
+        }
+
         for len in 0..n {
             let mut out = vec![e(9.0); n];
             s.store(&mut out, s.load(&a[..len]));
