@@ -78,7 +78,9 @@ impl<E: Element, const N: usize> OuterProducts<'_, E, N> {
             let mut m = self.columns.start;
             while m < self.columns.end {
                 let (block, unit) = (m / self.width, m % self.width);
-                let count = A_BLOCK.min(self.width - unit).min(self.columns.end - m);
+                // Blocks of about equal size: a last one of a row or two would be mostly latency.
+                let left = (self.width - unit).min(self.columns.end - m);
+                let count = left.div_ceil(left.div_ceil(A_BLOCK));
                 let first = block * self.stride + unit;
                 let columns = pairs().map(|(t, row)| &a(t, row)[first..first + count]);
                 let row = m - self.columns.start;
@@ -141,6 +143,17 @@ struct AddTo<'a, 'c, E: Element> {
 }
 
 impl<E: Element> Consume<E> for AddTo<'_, '_, E> {
+    #[inline(always)]
+    fn place(
+        &mut self,
+        row: usize,
+        rows: usize,
+        column: usize,
+        columns: usize,
+    ) -> Option<(RowsMut<'_, E>, bool)> {
+        Some((self.c.part(self.row + row, rows, column, columns)?, true))
+    }
+
     #[inline(always)]
     fn take<S: Simd<E>>(&mut self, s: S, row: usize, group: usize, sums: &[E]) {
         let to = &mut self.c.row_mut(self.row + row)[group * 2 * S::LANES..];

@@ -218,13 +218,15 @@ struct Places<E> {
     panel_len: usize,
     sums: *mut E,
     stride: usize,
+    /// Whether to add to what is there instead of the bias.
+    add: bool,
 }
 
 /// R rows times P panels, the accumulators in registers throughout.
 ///
 /// # Safety
 /// Every `operand` is valid for R rows of its k; each of the P panels holds 1 + (all their k) rows of
-/// 2 vectors; the sums are valid for writing R rows of P panels.
+/// 2 vectors; the sums are valid for writing R rows of P panels, and hold numbers to be added to.
 #[inline(always)]
 unsafe fn tile<E: Element, S: Simd<E>, const R: usize, const P: usize>(
     s: S,
@@ -233,7 +235,7 @@ unsafe fn tile<E: Element, S: Simd<E>, const R: usize, const P: usize>(
 ) {
     let vector = |p: usize, v: usize| (2 * p + v) * S::LANES;
     let mut w = at.panels.wrapping_add(2 * S::LANES);
-    let mut first = true;
+    let mut first = !at.add;
     for operand in operands {
         let mut a = operand.data;
         let mut left = operand.k;
@@ -319,6 +321,19 @@ fn panels_at_once(rows: usize) -> usize {
 /// What becomes of the sums of a product. (A closure would do, but only functions can be marked
 /// `#[inline(always)]`, and one that is not inlined is compiled without the level's instructions.)
 pub trait Consume<E: Element> {
+    /// Where the sums of `rows` rows from `row` on and `columns` columns from `column` on can go at
+    /// once, and whether to add them to what is there; none if they are to be taken.
+    #[inline(always)]
+    fn place(
+        &mut self,
+        _row: usize,
+        _rows: usize,
+        _column: usize,
+        _columns: usize,
+    ) -> Option<(RowsMut<'_, E>, bool)> {
+        None
+    }
+
     /// Takes the sums of a row and group, `[panel of the group][2][lane]`, bias included.
     fn take<S: Simd<E>>(&mut self, s: S, row: usize, group: usize, sums: &[E]);
 }
@@ -397,22 +412,33 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
                 part.data = operand.data.wrapping_add(first * operand.row_stride);
             }
             let tile = &tile[..operands.len()];
+            // Panels that went straight to where they belong, the first ones of the chunk.
+            let mut placed = 0;
             let mut p = 0;
             while p < count {
                 let many = 1 << (count - p).min(panels_at_once(rows)).ilog2();
-                let at = Places {
+                let mut at = Places {
                     panels: panels[p * panel_len..].as_ptr(),
                     panel_len,
                     sums: sums.wrapping_add(p * 2 * S::LANES),
                     stride,
+                    add: false,
                 };
+                let (column, columns) = ((c * chunk + p) * 2 * S::LANES, many * 2 * S::LANES);
+                if let Some((mut rows, add)) = consumer.place(first, height, column, columns) {
+                    assert!(p == placed && rows.count() == height);
+                    assert!(rows.as_ref().features() == columns);
+                    (at.sums, at.stride) = rows.raw_mut();
+                    at.add = add;
+                    placed += many;
+                }
                 // SAFETY: rows first..first + height of every operand, whose k add up to the
-                // panels'; the sums have room for them, by the assertion above.
+                // panels'; the sums have room for them, by the assertions above.
                 unsafe { tile_of(s, height, many, tile, at) };
                 p += many;
             }
             for r in 0..height {
-                for g in 0..count / group {
+                for g in placed / group..count / group {
                     let sums = sums.wrapping_add(r * stride + g * group_len);
                     // SAFETY: the tiles above wrote these sums.
                     let sums = unsafe { std::slice::from_raw_parts(sums, group_len) };
@@ -425,6 +451,17 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
 
 /// A plain product is written to these rows.
 impl<E: Element> Consume<E> for RowsMut<'_, E> {
+    #[inline(always)]
+    fn place(
+        &mut self,
+        row: usize,
+        rows: usize,
+        column: usize,
+        columns: usize,
+    ) -> Option<(RowsMut<'_, E>, bool)> {
+        Some((self.part(row, rows, column, columns)?, false))
+    }
+
     #[inline(always)]
     fn take<S: Simd<E>>(&mut self, s: S, row: usize, group: usize, sums: &[E]) {
         let to = &mut self.row_mut(row)[group * 2 * S::LANES..];

@@ -279,6 +279,30 @@ impl<'a, E> RowsMut<'a, E> {
         }
     }
 
+    /// `rows` rows from `row` on, and of them `columns` columns from `column` on, if there are as many.
+    #[inline(always)]
+    pub(crate) fn part(
+        &mut self,
+        row: usize,
+        rows: usize,
+        column: usize,
+        columns: usize,
+    ) -> Option<RowsMut<'_, E>> {
+        let within = row <= self.rows
+            && rows <= self.rows - row
+            && column <= self.features
+            && columns <= self.features - column;
+        let data = self.data.wrapping_add(row * self.stride + column);
+        let Self { stride, borrow, .. } = *self;
+        within.then_some(RowsMut { data, rows, features: columns, stride, borrow })
+    }
+
+    /// Where the first row starts and the distance to the next, for the kernels of panel.rs.
+    #[inline(always)]
+    pub(crate) fn raw_mut(&mut self) -> (*mut E, usize) {
+        (self.data, self.stride)
+    }
+
     /// Splits into matrices of `sizes[0]`, `sizes[1]`, ... rows; the sizes add up to all rows.
     pub fn split_rows(self, sizes: &[usize]) -> Vec<Self> {
         assert_eq!(total(sizes), Some(self.rows));

@@ -132,8 +132,8 @@ impl Task<f64> for LstmGradients<'_> {
         let (dw_hh, db) = rest.split_at_mut(4 * hidden * hidden);
         let products = OuterProducts {
             steps_and_rows: (pass.steps, 1),
-            width: hidden,
-            stride: hidden,
+            width: 4 * hidden,
+            stride: 4 * hidden,
             columns: 0..4 * hidden,
             c: [RowsMut::new(dw_ih, 4 * hidden, vocab), RowsMut::new(dw_hh, 4 * hidden, hidden)],
             sums,

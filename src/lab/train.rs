@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Gradient, LabNetwork};
 use crate::buffer::zeros;
 use crate::error::{Error, Result, ensure};
-use crate::train::{Dataset, clip_by_global_norm};
+use crate::train::{Dataset, Moments, Optimizer, clip_by_global_norm};
 
 /// A network in training.
 ///
@@ -32,7 +32,7 @@ pub struct Training {
     /// Flat parameters, in this library's order.
     pub params: Vec<f64>,
     grads: Vec<f64>,
-    lr: f64,
+    descent: Moments<f64>,
     max_norm: f64,
     gradient: Gradient,
     targets: Vec<f64>,
@@ -64,10 +64,10 @@ impl Training {
         gradient: Gradient,
     ) -> Result<Self> {
         network.check_params(params.len())?;
-        ensure!(lr >= 0.0 && lr.is_finite(), "lr must be at least 0 and finite, got {lr}");
+        let descent = Moments::new(Optimizer::sgd(lr, 0.0)?, params.len())?;
         ensure!(max_norm > 0.0 && max_norm.is_finite(), "max_norm must be above 0, got {max_norm}");
         let grads = zeros(params.len())?;
-        Ok(Self { network, params, grads, lr, max_norm, gradient, targets: Vec::new() })
+        Ok(Self { network, params, grads, descent, max_norm, gradient, targets: Vec::new() })
     }
 
     /// The network.
@@ -141,9 +141,7 @@ impl Training {
         let loss = network.backward(params, targets, self.gradient, grads)?;
         if loss.is_finite() {
             clip_by_global_norm(grads, self.max_norm);
-            for (p, g) in params.iter_mut().zip(grads) {
-                *p -= self.lr * *g;
-            }
+            self.descent.update(params, grads);
         }
         Ok(loss)
     }

@@ -14,7 +14,7 @@ use crate::error::{Result, ensure};
 use crate::nn::{Loss, Sequential};
 use crate::simd::Element;
 use data::Batch;
-use optim::Moments;
+pub(crate) use optim::Moments;
 
 /// Sequences that evaluation and prediction take at a time.
 const EVALUATION_ROWS: usize = 256;

@@ -65,7 +65,7 @@ fn check_lr(lr: f64) -> Result<()> {
 }
 
 /// An optimiser and what it remembers of the steps so far.
-pub(super) struct Moments<E> {
+pub(crate) struct Moments<E> {
     optimizer: Optimizer,
     steps: i32,
     first: Vec<E>,
