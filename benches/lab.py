@@ -134,9 +134,7 @@ def forecasting():
             progress=False,
         )
 
-    plain, ours, alone, ours_alone, fitted = medians(
-        epoch, installed, layer, installed_layer, fit
-    )
+    plain, ours, alone, ours_alone, fitted = medians(epoch, installed, layer, installed_layer, fit)
     row("part 4 in torch under `install`, an epoch", plain, ours)
     row("its LSTM alone, forward and backward", alone, ours_alone)
     row("part 4 with `fit`, an epoch", plain, fitted / epochs)

@@ -65,8 +65,8 @@ impl<E: Element, const N: usize> OuterProducts<'_, E, N> {
         let wanted = self.columns.len();
         assert!(self.c.iter().all(|c| c.count() == wanted));
         self.memory.b.resize_with(N, Panels::default);
-        self.memory.a.resize(K_BLOCK * A_BLOCK)?;
         let (steps, rows) = self.steps_and_rows;
+        self.memory.a.resize(K_BLOCK.min(steps * rows) * A_BLOCK)?;
         for k0 in (0..steps * rows).step_by(K_BLOCK) {
             let k = K_BLOCK.min(steps * rows - k0);
             let pairs = || pairs_from(k0, rows).take(k);

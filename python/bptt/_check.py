@@ -68,6 +68,10 @@ def _array(name: str, value: ArrayLike) -> Array:
 
 def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
     """Return the value as a contiguous array of the dtype."""
+    if type(value) is np.ndarray and value.dtype is dtype:
+        flags = value.flags
+        if flags.c_contiguous and flags.aligned:
+            return value
     array = _array(name, value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")

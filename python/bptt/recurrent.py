@@ -163,10 +163,10 @@ class _Recurrent(Layer):
     def _to_core(
         self, name: str, state: Sequence[ArrayLike] | None, rows: int, batched: bool
     ) -> list[Array]:
-        """(1, B, H) or (1, H) arrays as (B, H)."""
+        """(1, B, H) or (1, H) arrays as (B, H); none for zeros."""
         shape = (1, rows, self.hidden_size) if batched else (1, self.hidden_size)
         if state is None:
-            return [np.zeros(shape[-2:], self.dtype) for _ in range(self._states)]
+            return []  # zeros
         names = ("h", "c")[: self._states]
         if not isinstance(state, (tuple, list)) or len(state) != self._states:
             want = "(h, c)" if self._states == 2 else "(h,)"

@@ -52,6 +52,7 @@ __all__ = ["LSTM", "RNN", "Path", "accelerate", "explain", "install", "uninstall
 _KINDS: tuple[Any, ...] = (torch.nn.LSTM, torch.nn.RNN)
 _TORCH_FORWARD = {kind: kind.forward for kind in _KINDS}
 _DTYPES = (torch.float32, torch.float64)
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def _forward(self: Any, input: Any, hx: Any = None) -> Any:
@@ -283,23 +284,28 @@ def _path(module: Any, x: Any, hx: Any) -> Path:
         return Path(False, "a PackedSequence is not supported by bptt")
     states = _states(hx)
     module._update_flat_weights()
-    tensors = [x, *states, *module._flat_weights]
-    for tensor in tensors:
-        if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
-            mistake = not isinstance(tensor, torch.Tensor)
-            return Path(False, f"a {type(tensor).__name__} is not a plain tensor", mistake)
-        if tensor.device.type != "cpu":
-            return Path(False, f"device {tensor.device} is not supported by bptt, only the CPU")
-        if tensor.layout is not torch.strided:
-            return Path(False, f"layout {tensor.layout} is not supported by bptt")
-        if tensor.dtype not in _DTYPES:
-            return Path(False, f"{tensor.dtype} is not supported by bptt, only float32 and float64")
-        if tensor.dtype is not x.dtype:
-            return Path(False, f"{x.dtype} and {tensor.dtype} are mixed", True)
+    dtype = getattr(x, "dtype", None)
+    for tensor in (x, *states, *module._flat_weights):
+        plain = type(tensor) in _PLAIN and tensor.is_cpu and tensor.layout is torch.strided
+        if not (plain and tensor.dtype is dtype and dtype in _DTYPES):
+            return _unsupported_tensor(tensor, dtype)
     doing = _torch_is_doing()
     if doing is not None:
         return Path(False, f"{doing} is torch's own business")
     return _check_shapes(module, x, hx, states)
+
+
+def _unsupported_tensor(tensor: Any, dtype: Any) -> Path:
+    if type(tensor) not in _PLAIN:
+        mistake = not isinstance(tensor, torch.Tensor)
+        return Path(False, f"a {type(tensor).__name__} is not a plain tensor", mistake)
+    if not tensor.is_cpu:
+        return Path(False, f"device {tensor.device} is not supported by bptt, only the CPU")
+    if tensor.layout is not torch.strided:
+        return Path(False, f"layout {tensor.layout} is not supported by bptt")
+    if tensor.dtype not in _DTYPES:
+        return Path(False, f"{tensor.dtype} is not supported by bptt, only float32 and float64")
+    return Path(False, f"{dtype} and {tensor.dtype} are mixed", True)
 
 
 def _states(hx: Any) -> tuple[Any, ...]:
@@ -337,9 +343,10 @@ def _check_shapes(module: Any, x: Any, hx: Any, states: tuple[Any, ...]) -> Path
     for tensor in states:
         if tensor.shape != state:
             return Path(False, f"hx has shape {tuple(tensor.shape)}, not {state}", True)
-    return Path(True)
+    return _CORE
 
 
+_CORE = Path(True)
 _warned: set[str] = set()
 
 
@@ -364,7 +371,8 @@ def _run(module: Any, x: Any, hx: Any) -> Any:
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         y, *final = _Pass.apply(call, x, h, c, *weights)
     else:
-        y, final, _ = call.forward(x, (h, c), weights, record=False)
+        arrays = [_array(weight) for weight in weights]
+        y, final, _ = call.forward(x, (h, c), arrays, record=False)
     if not batched:
         y = y.squeeze(0 if module.batch_first else 1)
         final = [state.squeeze(1) for state in final]
@@ -390,18 +398,21 @@ class _Call:
         return 2 if self.mode == "LSTM" else 1
 
     def forward(
-        self, x: Any, states: tuple[Any, ...], weights: tuple[Any, ...], record: bool
+        self, x: Any, states: tuple[Any, ...], weights: list[Any], record: bool
     ) -> tuple[Any, list[Any], _core.Tape | None]:
-        """Return y, the final states (1, B, H) and the tape."""
+        """Return y, the final states (1, B, H) and the tape; the weights are arrays."""
         array = _array(x)
-        rows = array.shape[0 if self.batch_first else 1]
-        initial = [
-            np.zeros((rows, self.hidden_size), array.dtype) if state is None else _array(state)[0]
-            for state in states[: self.states]
-        ]
-        parameters = [_array(weight) for weight in weights]
-        y, final, tape = self.core.forward(parameters, array, initial, self.batch_first, record)
+        given = self.state_arrays(array, states)
+        y, final, tape = self.core.forward(weights, array, given, self.batch_first, record)
         return torch.from_numpy(y), [torch.from_numpy(state[None]) for state in final], tape
+
+    def state_arrays(self, x: Any, states: tuple[Any, ...]) -> list[Any]:
+        """Return states or their gradients as (B, H) arrays: none for zeros."""
+        states = states[: self.states]
+        if all(state is None for state in states):
+            return []
+        shape = (x.shape[0 if self.batch_first else 1], self.hidden_size)
+        return [np.zeros(shape, x.dtype) if s is None else _array(s)[0] for s in states]
 
     def torch_forward(self, x: Any, states: tuple[Any, ...], weights: tuple[Any, ...]) -> Any:
         """Compute the same with torch, so that it can be differentiated twice."""
@@ -445,8 +456,9 @@ class _Pass(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: _Call, x: Any, h: Any, c: Any, *weights: Any) -> Any:
-        y, final, ctx.tape = call.forward(x, (h, c), weights, record=True)
-        ctx.call = call
+        arrays = [_array(weight) for weight in weights]
+        y, final, ctx.tape = call.forward(x, (h, c), arrays, record=True)
+        ctx.call, ctx.weights = call, arrays
         ctx.save_for_backward(x, h, c, y, *weights)
         ctx.set_materialize_grads(False)
         return (y, *final)
@@ -470,27 +482,20 @@ class _Pass(torch.autograd.Function):
         # The tape serves once; a second backward through a graph that was retained records anew.
         tape, ctx.tape = ctx.tape, None
         if tape is None:
-            tape = call.forward(x, (h, c), tuple(weights), record=True)[2]
-        rows = x.shape[0 if call.batch_first else 1]
-        given = [
-            np.zeros((rows, call.hidden_size), y.detach().numpy().dtype)
-            if d is None
-            else _array(d)[0]
-            for d in (*dstate, None)[: call.states]
-        ]
+            tape = call.forward(x, (h, c), ctx.weights, record=True)[2]
         needs_x, needs_h, needs_c, *needs_weights = ctx.needs_input_grad[1:]
         array = _array(torch.zeros_like(y) if dy is None else dy)
-        parameters = [_array(weight) for weight in weights]
+        given = call.state_arrays(array, dstate)
         dx, initial, flat = call.core.backward(
-            parameters, tape, array, given, needs_x, any(needs_weights)
+            ctx.weights, tape, array, given, needs_x, any(needs_weights)
         )
         dweights: list[Any] = [None] * len(weights)
-        if flat is not None:
-            parts = torch.from_numpy(flat).split([weight.numel() for weight in weights])
-            dweights = [
-                part.view(weight.shape) if need else None
-                for part, weight, need in zip(parts, weights, needs_weights)
-            ]
+        start = 0
+        for n, weight in enumerate(ctx.weights if flat is not None else ()):
+            part = flat[start : start + weight.size]
+            if needs_weights[n]:
+                dweights[n] = torch.from_numpy(part.reshape(weight.shape))
+            start += weight.size
         dh, dc = (torch.from_numpy(d[None]) for d in (*initial, *initial)[:2])
         return (
             None,

@@ -18,7 +18,7 @@ use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 #[pyclass(name = "Layer", module = "bptt._core", frozen)]
 pub struct PyLayer(pub Layer);
 
-/// (h, c), each (B, H); c only where the cell has it.
+/// (h, c), each (B, H); c only where the cell has it. An empty list given stands for zeros.
 type States<'py> = Vec<Bound<'py, PyAny>>;
 
 /// dx, the gradient of the initial state, the flat gradients of the parameters.
@@ -211,6 +211,9 @@ fn state_of<C: Cell, E: Number>(
     rows: usize,
 ) -> PyResult<State<E>> {
     let count = if C::HAS_C { 2 } else { 1 };
+    if arrays.is_empty() {
+        return Ok(State::zeros(layer, rows)?);
+    }
     if arrays.len() != count {
         let names = if C::HAS_C { "(h, c)" } else { "(h,)" };
         let message = format!("the state is a tuple {names}, got {} arrays", arrays.len());

@@ -129,10 +129,10 @@ def create_datasets(
 
 def token_numbers(tokens: Tokens, word_to_idx: Mapping[str, int] | None = None) -> Array:
     """Return tokens as numbers; names that are not in the vocabulary are 'UNK'."""
-    if word_to_idx is None:
-        word_to_idx = _WORD_TO_IDX
     if isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iu":
         return tokens
+    if word_to_idx is None:
+        word_to_idx = _WORD_TO_IDX
     unknown = word_to_idx.get("UNK", len(word_to_idx) - 1)
     numbers = [
         word_to_idx.get(token, unknown) if isinstance(token, str) else token for token in tokens
@@ -173,7 +173,8 @@ def one_hot_encode_sequence(
     numbers = _check.classes("sequence", token_numbers(sequence, word_to_idx), size)
     if numbers.ndim != 1:
         raise ValueError(f"sequence must be one sequence of tokens, got shape {numbers.shape}")
-    encoding: Array = np.eye(size)[numbers][..., None]
+    encoding = np.zeros((len(numbers), size, 1))
+    encoding[np.arange(len(numbers)), numbers] = 1
     return encoding
 
 

@@ -11,10 +11,10 @@ from bptt import _check, _core
 from bptt.lab.pieces import Array, Columns, column, columns, init_orthogonal, parameters
 
 SHAPES = {
-    **{f"W_{gate}": "H Z" for gate in "figo"},
-    "W_v": "V H",
-    **{f"b_{gate}": "H 1" for gate in "figo"},
-    "b_v": "V 1",
+    **{f"W_{gate}": ("H", "Z") for gate in "figo"},
+    "W_v": ("V", "H"),
+    **{f"b_{gate}": ("H", "1") for gate in "figo"},
+    "b_v": ("V", "1"),
 }
 
 

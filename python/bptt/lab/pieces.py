@@ -51,7 +51,7 @@ def init_orthogonal(param: ArrayLike) -> Array:
     draw = np.random.randn(rows, columns)  # noqa: NPY002
     q, r = np.linalg.qr(draw if rows >= columns else draw.T)
     q = q * np.sign(np.diag(r))
-    return q if rows >= columns else q.T
+    return np.ascontiguousarray(q if rows >= columns else q.T)
 
 
 def sigmoid(x: ArrayLike, derivative: bool = False) -> Any:
@@ -205,11 +205,13 @@ def columns(name: str, values: Columns, rows: int, steps: int | None = None) -> 
     return array.reshape(len(array), rows)
 
 
-def parameters(name: str, given: Sequence[ArrayLike], shapes: dict[str, str]) -> dict[str, Array]:
+def parameters(
+    name: str, given: Sequence[ArrayLike], shapes: dict[str, tuple[str, str]]
+) -> dict[str, Array]:
     """Return parameters by name, after checking that their shapes fit each other.
 
-    `shapes` maps each parameter to its shape in letters, such as "H V", which stand for whatever
-    size they have first.
+    `shapes` maps each parameter to its shape in letters, such as ("H", "V"), which stand for
+    whatever size they have first.
     """
     if not isinstance(given, (tuple, list)) or len(given) != len(shapes):
         got = len(given) if isinstance(given, (tuple, list)) else type(given).__name__
@@ -217,15 +219,13 @@ def parameters(name: str, given: Sequence[ArrayLike], shapes: dict[str, str]) ->
     arrays, sizes = {}, {"1": 1}
     for n, (parameter, letters) in enumerate(shapes.items()):
         array = _check.floats(f"{name}[{n}] ({parameter})", given[n], FLOAT64)
-        wanted = letters.split()
-        if array.ndim == len(wanted):
-            for letter, size in zip(wanted, array.shape):
-                sizes.setdefault(letter, size)
-        if array.shape != tuple(sizes.get(letter) for letter in wanted):
-            shown = ", ".join(f"{letter}={sizes.get(letter, '?')}" for letter in wanted)
-            raise ValueError(
-                f"{name}[{n}] ({parameter}) must have shape ({shown}), got {array.shape}"
-            )
+        shape = array.shape
+        fits = len(shape) == len(letters)
+        for letter, size in zip(letters, shape if fits else ()):
+            fits = sizes.setdefault(letter, size) == size and fits
+        if not fits:
+            shown = ", ".join(f"{letter}={sizes.get(letter, '?')}" for letter in letters)
+            raise ValueError(f"{name}[{n}] ({parameter}) must have shape ({shown}), got {shape}")
         arrays[parameter] = array
     if 0 in sizes.values():
         raise ValueError(f"{name} must not be empty")

@@ -10,7 +10,13 @@ from numpy.typing import ArrayLike
 from bptt import _check, _core
 from bptt.lab.pieces import Array, Columns, column, columns, init_orthogonal, parameters
 
-SHAPES = {"U": "H V", "V": "H H", "W": "V H", "b_hidden": "H 1", "b_out": "V 1"}
+SHAPES = {
+    "U": ("H", "V"),
+    "V": ("H", "H"),
+    "W": ("V", "H"),
+    "b_hidden": ("H", "1"),
+    "b_out": ("V", "1"),
+}
 
 
 def init_rnn(hidden_size: int, vocab_size: int) -> tuple[Array, ...]:
