@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 TORCH_BIN = $(TORCH_VENV)/bin
 CORE_SOURCES = Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 
-.PHONY: help lab test test-rust test-python parity bench lint docs clean
+.PHONY: help lab test test-rust test-python parity notebooks bench lint docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -30,7 +30,11 @@ parity: $(TORCH_VENV)/.core  ## random layers against the real PyTorch (a large 
 	$(TORCH_BIN)/python -m pytest -q tests/python/parity
 	$(TORCH_BIN)/python -m pytest -q -o addopts= --doctest-modules python/bptt/torch.py
 
-bench:  ## shares of the FMA peak, then criterion
+notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/ from top to bottom
+	for notebook in examples/*.ipynb; do $(TORCH_BIN)/jupyter-execute $$notebook || exit 1; done
+
+bench: $(TORCH_VENV)/.core  ## the lab beside NumPy and PyTorch, shares of the FMA peak, criterion
+	$(TORCH_BIN)/python benches/lab.py
 	cargo bench --bench share
 	cargo bench --bench kernels
 
@@ -70,5 +74,5 @@ $(TORCH_VENV)/.made:
 	touch $@
 
 $(TORCH_VENV)/.core: $(TORCH_VENV)/.made $(CORE_SOURCES)
-	$(TORCH_BIN)/pip install --quiet --editable ".[test]"
+	$(TORCH_BIN)/pip install --quiet --editable ".[test,notebook]"
 	touch $@

@@ -1,7 +1,7 @@
 """The lab's own work beside what it replaces: `make bench`, or `python benches/lab.py`.
 
-Each pair is run in turns in one process, and the ratio of the medians is printed. What needs PyTorch is
-left out where it is not installed.
+Each pair is run in turns in one process, and the ratio of the medians is printed. What needs
+PyTorch is left out where it is not installed.
 """
 
 import statistics
@@ -21,7 +21,7 @@ ROUNDS = 7
 
 
 def medians(*works):
-    """The median time of each, in seconds, run in turns."""
+    """Return the median time of each, in seconds, run in turns."""
     times = [[] for _ in works]
     for turn in range(ROUNDS + 1):
         for work, kept in zip(works, times, strict=True):
@@ -33,12 +33,12 @@ def medians(*works):
 
 
 def row(name, theirs, ours):
-    """A line of the table."""
+    """Print a line of the table."""
     print(f"| {name} | {1e3 * theirs:.3g} | {1e3 * ours:.3g} | {theirs / ours:.1f} |", flush=True)
 
 
 def part_one(functions, epochs):
-    """The notebook's loop of part 1 on these functions; gives the last epoch's loss."""
+    """Run the notebook's loop of part 1 on these functions; return the last epoch's loss."""
     names = ["a", "b", "EOS"]
     sets = [[names[t] for t in tokens] for tokens in numpy_lab.sequences()]
     np.random.seed(2023)  # noqa: NPY002
@@ -64,12 +64,12 @@ def part_one(functions, epochs):
 
 
 def encode_in_numpy(tokens, size):
-    """One-hot columns of names."""
+    """Return the one-hot columns of names."""
     return numpy_lab.one_hot([{"a": 0, "b": 1, "EOS": 2}[t] for t in tokens], size)
 
 
 def by_hand():
-    """Parts 1 and 2: the functions replaced, and whole training runs."""
+    """Time parts 1 and 2: the functions replaced, and whole training runs."""
     losses = [part_one(functions, 3) for functions in (numpy_lab, lab)]
     assert abs(losses[1] / losses[0] - 1) < 1e-9, losses
     times = medians(lambda: part_one(numpy_lab, 1), lambda: part_one(lab, 1))
@@ -86,7 +86,7 @@ def by_hand():
 
 
 def forecasting():
-    """Part 4's loop in PyTorch, plain and under `install`, and `fit` on the same model."""
+    """Time part 4's loop in PyTorch, plain and under `install`, and `fit` on the same model."""
     import torch
 
     import bptt.torch
@@ -139,8 +139,8 @@ def forecasting():
     row("its LSTM alone, forward and backward", alone, ours_alone)
     row("part 4 with `fit`, an epoch", plain, fitted / epochs)
     print(
-        f"\nUnder `install`, an epoch of part 4 takes {ours / plain:.0%} of its time; the LSTM's share "
-        f"goes from {alone / plain:.0%} to {ours_alone / ours:.0%} of it, the rest is torch's."
+        f"\nUnder `install`, an epoch of part 4 takes {ours / plain:.0%} of its time; the LSTM's "
+        f"share goes from {alone / plain:.0%} to {ours_alone / ours:.0%}, the rest is torch's."
     )
 
 
