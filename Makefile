@@ -28,7 +28,7 @@ test-python: $(VENV)/.core  ## the package, on NumPy alone
 
 parity: $(TORCH_VENV)/.core  ## random layers against the real PyTorch (a large download at first)
 	$(TORCH_BIN)/python -m pytest -q tests/python/parity
-	$(TORCH_BIN)/python -m pytest -q -o addopts= --doctest-modules python/bptt/torch.py
+	$(TORCH_BIN)/python -m pytest -q -o addopts= --doctest-modules python/bptt/torch
 
 notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/ from top to bottom
 	for notebook in examples/*.ipynb; do $(TORCH_BIN)/jupyter-execute $$notebook || exit 1; done

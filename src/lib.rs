@@ -23,6 +23,7 @@ mod nn;
 mod outer;
 mod panel;
 mod parallel;
+mod product;
 #[cfg(feature = "python")]
 mod python;
 pub mod reference;

@@ -13,7 +13,8 @@ use std::ops::Range;
 
 use crate::buffer::Buffer;
 use crate::error::Result;
-use crate::panel::{Columns, Consume, Panels, product_by_columns};
+use crate::panel::{Columns, Panels};
+use crate::product::{Consume, product_by_columns};
 use crate::simd::{Element, Simd};
 use crate::view::RowsMut;
 

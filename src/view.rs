@@ -219,7 +219,7 @@ impl<'a, E> Rows<'a, E> {
         self.features
     }
 
-    /// Where the first row starts and the distance to the next, for the kernels of panel.rs.
+    /// Where the first row starts and the distance to the next, for the kernels of product.rs.
     #[inline(always)]
     pub(crate) fn raw(&self) -> (*const E, usize) {
         (self.data, self.stride)
@@ -297,7 +297,7 @@ impl<'a, E> RowsMut<'a, E> {
         within.then_some(RowsMut { data, rows, features: columns, stride, borrow })
     }
 
-    /// Where the first row starts and the distance to the next, for the kernels of panel.rs.
+    /// Where the first row starts and the distance to the next, for the kernels of product.rs.
     #[inline(always)]
     pub(crate) fn raw_mut(&mut self) -> (*mut E, usize) {
         (self.data, self.stride)

@@ -2,8 +2,9 @@
 
 use crate::error::{Result, ensure};
 use crate::outer::{OuterMemory, OuterProducts};
-use crate::panel::{Columns, Panels, product};
+use crate::panel::{Columns, Panels};
 use crate::parallel;
+use crate::product::product;
 use crate::simd::{Element, Level, Simd, Task};
 use crate::view::{Rows, RowsMut};
 

@@ -12,12 +12,14 @@
 //! The loop is split by rows of the batch, the sums after it by rows of the weights, so that every
 //! number is computed in one order however many threads there are.
 
-use super::{Gradients, Recording, Recurrent, State, Tape, Weights};
+use super::tape::Recording;
+use super::{Gradients, Recurrent, State, Tape, Weights};
 use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
 use crate::error::Result;
 use crate::outer::{OuterMemory, OuterProducts};
-use crate::panel::{Panels, product};
+use crate::panel::Panels;
 use crate::parallel;
+use crate::product::product;
 use crate::simd::{Element, Simd, Task};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 

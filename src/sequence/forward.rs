@@ -13,8 +13,9 @@
 use super::{Recurrent, State, Tape, Weights};
 use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
 use crate::error::Result;
-use crate::panel::{Columns, Consume, Panels, product};
+use crate::panel::{Columns, Panels};
 use crate::parallel;
+use crate::product::{Consume, product};
 use crate::simd::{Element, Level, Simd, Task};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 

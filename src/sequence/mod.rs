@@ -1,18 +1,19 @@
-//! One recurrent layer over time: its parameters, its state, the tape, and the checks before the
-//! kernels in [`forward`] and [`backward`] run.
+//! One recurrent layer over time: its parameters, and the checks before the kernels in [`forward`]
+//! and [`backward`] run. Its state and the tape are in [`tape`].
 
 mod backward;
 mod forward;
+mod tape;
+
+pub use tape::{State, Tape};
 
 use std::any::TypeId;
 
-use crate::buffer::Buffer;
 use crate::cell::{Cell, Lstm, Nonlinearity, Rnn};
 use crate::error::{Result, ensure};
-use crate::outer::OuterMemory;
-use crate::panel::Panels;
 use crate::simd::{Element, Level};
-use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
+use crate::view::{Seq, SeqMut, Shape};
+use tape::Recording;
 
 /// A recurrent layer: a cell and its sizes. Callers own the parameters ([`Params`]): `weight_ih_l0`
 /// (GATES H, I), `weight_hh_l0` (GATES H, H) and, unless the layer has no bias, `bias_ih_l0` and
@@ -212,172 +213,6 @@ impl<C: Cell> Recurrent<C> {
             state.c.len(),
             self.hidden_size
         );
-        Ok(())
-    }
-}
-
-/// The state of a layer, or its gradient: h and, for an LSTM, c, each (B, H); c is empty otherwise.
-#[derive(Default)]
-pub struct State<E: Element> {
-    /// Hidden state (B, H).
-    pub h: Buffer<E>,
-    /// Cell state (B, H).
-    pub c: Buffer<E>,
-}
-
-impl<E: Element> State<E> {
-    /// The zero state of `rows` rows.
-    ///
-    /// # Errors
-    /// If there is not enough memory.
-    pub fn zeros<C: Cell>(layer: &Recurrent<C>, rows: usize) -> Result<Self> {
-        let mut state = Self::default();
-        state.reset(layer, rows)?;
-        Ok(state)
-    }
-
-    /// Makes this the zero state of `rows` rows, keeping the memory if it fits.
-    ///
-    /// # Errors
-    /// If there is not enough memory.
-    pub fn reset<C: Cell>(&mut self, layer: &Recurrent<C>, rows: usize) -> Result<()> {
-        let len = rows.saturating_mul(layer.hidden_size);
-        self.h.resize(len)?;
-        self.c.resize(if C::HAS_C { len } else { 0 })?;
-        self.h.fill(E::ZERO);
-        self.c.fill(E::ZERO);
-        Ok(())
-    }
-
-    /// h and c as matrices; c has no columns if the cell has none.
-    fn rows<C: Cell>(&self, layer: &Recurrent<C>, rows: usize) -> (Rows<'_, E>, Rows<'_, E>) {
-        let h = layer.hidden_size;
-        (Rows::new(&self.h, rows, h), Rows::new(&self.c, rows, if C::HAS_C { h } else { 0 }))
-    }
-
-    fn rows_mut<C: Cell>(
-        &mut self,
-        layer: &Recurrent<C>,
-        rows: usize,
-    ) -> (RowsMut<'_, E>, RowsMut<'_, E>) {
-        let h = layer.hidden_size;
-        let c = if C::HAS_C { h } else { 0 };
-        (RowsMut::new(&mut self.h, rows, h), RowsMut::new(&mut self.c, rows, c))
-    }
-
-    fn copy_from(&mut self, other: &Self) -> Result<()> {
-        self.h.resize(other.h.len())?;
-        self.c.resize(other.c.len())?;
-        self.h.copy_from_slice(&other.h);
-        self.c.copy_from_slice(&other.c);
-        Ok(())
-    }
-}
-
-/// What a layer keeps of a forward pass for the backward pass, and memory that both use again when
-/// the next call has the same sizes.
-///
-/// Recorded: for every unit and step, the cell's values (an LSTM's i, f, g, o, c), padded to whole
-/// vectors, and the initial state. The backward pass writes the gradients of the gates' arguments
-/// over them, so a recording serves one backward pass.
-#[derive(Default)]
-pub struct Tape<E: Element> {
-    records: bool,
-    recorded: Option<Recording>,
-    /// (T, B, TAPE * padded H)
-    values: Buffer<E>,
-    initial: State<E>,
-    /// Packed for the level of the current call: [W_ih | W_hh] with the biases, K = I + H.
-    weights: Panels<E>,
-    /// W_hh for dh and W_ih for dx, K = GATES * H.
-    hidden_weights: Panels<E>,
-    input_weights: Panels<E>,
-    outer: Vec<OuterMemory<E>>,
-}
-
-/// Which forward pass a tape holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Recording {
-    level: Level,
-    steps: usize,
-    rows: usize,
-    input_size: usize,
-    hidden_size: usize,
-    cell: (TypeId, u64),
-    /// The cell's values, each filled up to so many numbers.
-    values: usize,
-    padded: usize,
-}
-
-impl Recording {
-    /// Of `values`: (T, B, TAPE * padded H).
-    fn shape(&self) -> Shape {
-        Shape::time_major(self.steps, self.rows, self.values * self.padded)
-    }
-
-    fn len(&self) -> usize {
-        let Shape { steps, rows, features, .. } = self.shape();
-        steps.saturating_mul(rows).saturating_mul(features)
-    }
-}
-
-impl<E: Element> Tape<E> {
-    /// A tape that records forward passes.
-    pub fn new() -> Self {
-        Self { records: true, ..Self::default() }
-    }
-
-    /// A tape that keeps nothing but memory: forward passes only.
-    pub fn for_inference() -> Self {
-        Self::default()
-    }
-
-    /// Whether forward passes are recorded from now on.
-    pub fn set_recording(&mut self, records: bool) {
-        self.records = records;
-    }
-
-    /// Whether it holds a forward pass that has not been used yet.
-    pub fn is_recorded(&self) -> bool {
-        self.recorded.is_some()
-    }
-
-    /// Appends one of the cell's recorded values for every unit, (T, B, H), to `to`.
-    pub(crate) fn append(&self, slot: usize, to: &mut Vec<E>) {
-        if let Some(Recording { hidden_size, values, padded, .. }) = self.recorded {
-            for record in self.values.chunks_exact(values * padded) {
-                to.extend_from_slice(&record[slot * padded..][..hidden_size]);
-            }
-        }
-    }
-
-    /// Records a pass that was computed elsewhere: its initial state, (B, H), and the cell's values,
-    /// (T, B, H) each.
-    pub(crate) fn record<C: Cell>(
-        &mut self,
-        layer: &Recurrent<C>,
-        rows: usize,
-        h0: &[E],
-        c0: &[E],
-        values: &[&[E]],
-    ) -> Result<()> {
-        let hidden = layer.hidden_size;
-        let steps = values[0].len() / (rows * hidden);
-        assert!(values.len() == C::TAPE && values.iter().all(|v| v.len() == steps * rows * hidden));
-        let shape = Shape::time_major(steps, rows, layer.input_size);
-        let recording = layer.recording::<E>(shape, Level::current()?);
-        self.recorded = None;
-        self.initial.reset(layer, rows)?;
-        self.initial.h.copy_from_slice(h0);
-        self.initial.c.copy_from_slice(c0);
-        self.values.resize(recording.len())?;
-        let records = self.values.chunks_exact_mut(C::TAPE * recording.padded);
-        for (n, record) in records.enumerate() {
-            for (slot, value) in record.chunks_exact_mut(recording.padded).zip(values) {
-                slot[..hidden].copy_from_slice(&value[n * hidden..][..hidden]);
-            }
-        }
-        self.recorded = Some(recording);
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import bptt.torch  # noqa: E402
+from bptt.torch import _path  # noqa: E402
 
 PAIRS = {"LSTM": (bptt.torch.LSTM, torch.nn.LSTM), "RNN": (bptt.torch.RNN, torch.nn.RNN)}
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5}
@@ -21,7 +22,7 @@ TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5}
 def fresh():
     """Nothing installed, nothing warned about yet, the same random numbers."""
     torch.manual_seed(7)
-    bptt.torch._warned.clear()
+    _path._warned.clear()
     yield
     bptt.torch.uninstall()
 

@@ -1,0 +1,196 @@
+"""PyTorch's recurrent layers, computed by the core on the CPU. Needs torch (the extra "torch").
+
+Three ways to use it, from the most explicit to the most sweeping:
+
+- `LSTM` and `RNN` in place of ``torch.nn.LSTM`` and ``torch.nn.RNN``, of which they are subclasses;
+- `accelerate` (model) to turn the layers inside a model into those, in place;
+- `install` (), after which ``torch.nn.LSTM`` and ``torch.nn.RNN`` themselves compute on the core.
+
+What the core does not support goes to torch's own path, with a warning the first time for each
+reason; `explain` (layer, x) tells which path a call takes. Tensors are shared with the kernels, not
+copied. The core has threads of its own: `bptt.set_num_threads`.
+
+Examples
+--------
+>>> import torch
+>>> import bptt.torch
+>>> lstm = bptt.torch.LSTM(3, 5, batch_first=True)
+>>> y, (h, c) = lstm(torch.ones(2, 7, 3))
+>>> y.sum().backward()
+>>> lstm.weight_ih_l0.grad.shape
+torch.Size([20, 3])
+>>> model = torch.nn.Sequential(torch.nn.LSTM(3, 5))
+>>> bptt.torch.accelerate(model)
+Sequential(
+  (0): LSTM(3, 5)
+)
+>>> with bptt.torch.install():
+...     print(bptt.torch.explain(torch.nn.RNN(3, 5), torch.ones(7, 2, 3)))
+core
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError('bptt.torch needs PyTorch: pip install "bptt[torch]"') from error
+
+from bptt.torch._function import run
+from bptt.torch._path import (
+    KINDS,
+    TORCH_FORWARD,
+    Path,
+    explain,
+    kind_of,
+    path_of,
+    unsupported_option,
+    warn_once,
+)
+
+__all__ = ["LSTM", "RNN", "Path", "accelerate", "explain", "install", "uninstall"]
+
+
+def _forward(self: Any, input: Any, hx: Any = None) -> Any:
+    """Run a layer on the core if it can, else as torch does."""
+    if torch.compiler.is_compiling():
+        return TORCH_FORWARD[kind_of(self)](self, input, hx)
+    path = path_of(self, input, hx)
+    if path.core:
+        return run(self, input, hx)
+    if not path.mistake:
+        warn_once(path.reason)
+    return TORCH_FORWARD[kind_of(self)](self, input, hx)
+
+
+class LSTM(torch.nn.LSTM):
+    """``torch.nn.LSTM``, computed by the core on the CPU in float32 and float64.
+
+    Arguments, parameters, shapes, state_dict and everything else are those of ``torch.nn.LSTM``.
+    More than one layer, two directions, ``proj_size`` and packed sequences are left to torch.
+
+    Examples
+    --------
+    >>> import torch, bptt.torch
+    >>> lstm = bptt.torch.LSTM(3, 5)
+    >>> isinstance(lstm, torch.nn.LSTM)
+    True
+    >>> y, (h, c) = lstm(torch.zeros(7, 2, 3))
+    >>> y.shape, h.shape
+    (torch.Size([7, 2, 5]), torch.Size([1, 2, 5]))
+    """
+
+    forward = _forward
+
+
+class RNN(torch.nn.RNN):
+    """``torch.nn.RNN`` (tanh or relu), computed by the core on the CPU in float32 and float64.
+
+    Arguments, parameters, shapes, state_dict and everything else are those of ``torch.nn.RNN``.
+    More than one layer, two directions and packed sequences are left to torch.
+
+    Examples
+    --------
+    >>> import torch, bptt.torch
+    >>> y, h = bptt.torch.RNN(3, 5, nonlinearity="relu")(torch.zeros(7, 3))  # (T, I), no batch
+    >>> y.shape, h.shape
+    (torch.Size([7, 5]), torch.Size([1, 5]))
+    """
+
+    forward = _forward
+
+
+_OURS: dict[Any, Any] = {torch.nn.LSTM: LSTM, torch.nn.RNN: RNN}
+
+
+def accelerate(module: torch.nn.Module) -> torch.nn.Module:
+    """Turn every ``torch.nn.LSTM`` and ``torch.nn.RNN`` that the core supports into ours, in place.
+
+    The layers stay the same objects with the same parameters, so optimisers, hooks and other
+    references keep working. Subclasses, and layers with options that the core does not support, are
+    left as they are.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A model, or a layer itself.
+
+    Returns
+    -------
+    torch.nn.Module
+        `module` itself.
+
+    Examples
+    --------
+    >>> import torch, bptt.torch
+    >>> type(bptt.torch.accelerate(torch.nn.LSTM(3, 5)))
+    <class 'bptt.torch.LSTM'>
+    """
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
+    for layer in module.modules():
+        if type(layer) in _OURS and unsupported_option(layer) is None:
+            layer.__class__ = _OURS[type(layer)]
+    return module
+
+
+class _Installation:
+    """What `install` returns: a context that puts everything back as it was."""
+
+    def __init__(self, before: bool) -> None:
+        self._before = before
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._before:
+            uninstall()
+
+
+def install() -> _Installation:
+    """Let ``torch.nn.LSTM`` and ``torch.nn.RNN`` compute on the core, in this process, from now on.
+
+    Layers made before and after, and subclasses that call ``super().forward``, are all affected.
+    Doing it twice does no harm. ``torch.jit.script`` cannot compile the layers meanwhile:
+    `uninstall` first.
+
+    Returns
+    -------
+    context manager
+        Ends the installation where its block ends; may be ignored.
+
+    Examples
+    --------
+    >>> import torch, bptt.torch
+    >>> with bptt.torch.install():
+    ...     y, h = torch.nn.RNN(3, 5)(torch.zeros(7, 2, 3))
+    """
+    before = _is_installed()
+    for kind in KINDS:
+        kind.forward = _forward
+    return _Installation(before)
+
+
+def uninstall() -> None:
+    """Undo `install`; without it, do nothing.
+
+    Examples
+    --------
+    >>> import bptt.torch
+    >>> bptt.torch.uninstall()
+    """
+    for kind, forward in TORCH_FORWARD.items():
+        kind.forward = forward
+
+
+def _is_installed() -> bool:
+    return bool(torch.nn.LSTM.forward is _forward)

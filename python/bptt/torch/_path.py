@@ -1,0 +1,175 @@
+"""Which path a call takes: the core's, or torch's own and why."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import PackedSequence
+
+KINDS: tuple[Any, ...] = (torch.nn.LSTM, torch.nn.RNN)
+TORCH_FORWARD = {kind: kind.forward for kind in KINDS}
+_DTYPES = (torch.float32, torch.float64)
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+@dataclass(frozen=True)
+class Path:
+    """Which path a call takes.
+
+    Attributes
+    ----------
+    core : bool
+        Whether it is computed by the core; by torch otherwise.
+    reason : str
+        Why not, if it is not.
+    mistake : bool
+        Whether torch, too, will refuse it, with an error of its own.
+    """
+
+    core: bool
+    reason: str = ""
+    mistake: bool = False
+
+    def __str__(self) -> str:
+        return "core" if self.core else f"torch: {self.reason}"
+
+
+def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> Path:
+    """Tell which path ``module(x, hx)`` takes. Nothing is computed.
+
+    Parameters
+    ----------
+    module : torch.nn.LSTM or torch.nn.RNN
+        A layer: ours, or torch's.
+    x : torch.Tensor or PackedSequence
+        The input.
+    hx : torch.Tensor or tuple of torch.Tensor, optional
+        The initial state.
+
+    Returns
+    -------
+    Path
+        Prints as "core", or as "torch: " and the reason.
+
+    Examples
+    --------
+    >>> import torch, bptt.torch
+    >>> print(bptt.torch.explain(bptt.torch.LSTM(3, 5), torch.ones(7, 2, 3)))
+    core
+    >>> print(bptt.torch.explain(bptt.torch.LSTM(3, 5, num_layers=2), torch.ones(7, 2, 3)))
+    torch: num_layers=2 is not supported by bptt, only 1
+    """
+    if not isinstance(module, KINDS):
+        found = [
+            name
+            for name, layer in getattr(module, "named_modules", dict)()
+            if isinstance(layer, KINDS)
+        ]
+        where = f"; inside it there are {found}" if found else ""
+        raise TypeError(
+            f"module must be a torch.nn.LSTM or RNN layer, got {type(module).__name__}{where}"
+        )
+    kind = kind_of(module)
+    if type(module).forward is TORCH_FORWARD[kind]:
+        name = type(module).__name__
+        return Path(False, f"{name} is torch's own; use bptt.torch.accelerate or install")
+    return path_of(module, x, hx)
+
+
+def kind_of(module: Any) -> Any:
+    return torch.nn.LSTM if isinstance(module, torch.nn.LSTM) else torch.nn.RNN
+
+
+def unsupported_option(module: Any) -> str | None:
+    if module.num_layers != 1:
+        return f"num_layers={module.num_layers} is not supported by bptt, only 1"
+    if module.bidirectional:
+        return "bidirectional=True is not supported by bptt"
+    if module.proj_size:
+        return f"proj_size={module.proj_size} is not supported by bptt"
+    return None
+
+
+def path_of(module: Any, x: Any, hx: Any) -> Path:
+    """Decide on a path: the options, where the tensors are, what torch is doing, and the shapes."""
+    option = unsupported_option(module)
+    if option is not None:
+        return Path(False, option)
+    if isinstance(x, PackedSequence):
+        return Path(False, "a PackedSequence is not supported by bptt")
+    states = states_of(hx)
+    module._update_flat_weights()
+    dtype = getattr(x, "dtype", None)
+    for tensor in (x, *states, *module._flat_weights):
+        plain = type(tensor) in _PLAIN and tensor.is_cpu and tensor.layout is torch.strided
+        if not (plain and tensor.dtype is dtype and dtype in _DTYPES):
+            return _unsupported_tensor(tensor, dtype)
+    doing = _torch_is_doing()
+    if doing is not None:
+        return Path(False, f"{doing} is torch's own business")
+    return _check_shapes(module, x, hx, states)
+
+
+def _unsupported_tensor(tensor: Any, dtype: Any) -> Path:
+    if type(tensor) not in _PLAIN:
+        mistake = not isinstance(tensor, torch.Tensor)
+        return Path(False, f"a {type(tensor).__name__} is not a plain tensor", mistake)
+    if not tensor.is_cpu:
+        return Path(False, f"device {tensor.device} is not supported by bptt, only the CPU")
+    if tensor.layout is not torch.strided:
+        return Path(False, f"layout {tensor.layout} is not supported by bptt")
+    if tensor.dtype not in _DTYPES:
+        return Path(False, f"{tensor.dtype} is not supported by bptt, only float32 and float64")
+    return Path(False, f"{dtype} and {tensor.dtype} are mixed", True)
+
+
+def states_of(hx: Any) -> tuple[Any, ...]:
+    if hx is None:
+        return ()
+    return tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
+
+
+def _torch_is_doing() -> str | None:
+    """Return what goes on around a call that an extension cannot take part in."""
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast"
+    if torch.jit.is_tracing():
+        return "tracing"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "a torch.func transform"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "forward-mode differentiation"
+    if torch._C._len_torch_dispatch_stack() > 0:
+        return "a TorchDispatchMode"
+    return None
+
+
+def _check_shapes(module: Any, x: Any, hx: Any, states: tuple[Any, ...]) -> Path:
+    batched = x.dim() == 3
+    if x.dim() not in (2, 3) or x.shape[-1] != module.input_size:
+        return Path(False, f"x has shape {tuple(x.shape)}", True)
+    if 0 in x.shape:
+        return Path(False, f"x has shape {tuple(x.shape)}, which is empty")
+    rows = x.shape[0 if module.batch_first else 1] if batched else 1
+    state = (1, rows, module.hidden_size) if batched else (1, module.hidden_size)
+    is_lstm = kind_of(module) is torch.nn.LSTM
+    if hx is not None and (is_lstm != isinstance(hx, (tuple, list)) or len(states) != 1 + is_lstm):
+        return Path(False, "hx is not a tensor (RNN), or not a tuple of two (LSTM)", True)
+    for tensor in states:
+        if tensor.shape != state:
+            return Path(False, f"hx has shape {tuple(tensor.shape)}, not {state}", True)
+    return _CORE
+
+
+_CORE = Path(True)
+_warned: set[str] = set()
+
+
+def warn_once(reason: str) -> None:
+    if reason not in _warned:
+        _warned.add(reason)
+        # From the caller of the layer: past _forward and torch's _call_impl and _wrapped_call_impl.
+        warnings.warn(f"torch's own path is taken: {reason}", stacklevel=5)

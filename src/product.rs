@@ -1,0 +1,309 @@
+//! The register-tiled product with a packed matrix, which cells fuse into.
+//!
+//! ```text
+//! sums[r][n] = bias[n] + sum over k of a[r][k] w[k][n]
+//! ```
+//!
+//! 1. A tile of R rows times one panel of w (or more, if the rows are few) lives in 2 R accumulators
+//!    for the whole K loop: per k, two loads of w, R broadcasts of a, 2 R fused multiply-adds. (Four
+//!    vectors and half the rows load each weight twice as often, and were no faster.)
+//! 2. The finished tile is spilled once, and what follows (a cell) reads it from there, or goes
+//!    straight to where it belongs (a plain product). An accumulator array that is itself indexed at
+//!    run time would live in memory, and the K loop would store every accumulator at every k: half
+//!    the speed.
+//! 3. In a gated matrix, the gates of a vector of hidden units lie in neighbouring panels, a group,
+//!    which a tile of rows finishes together: a cell finds all it needs in L1.
+//!
+//! The sum over k runs in one order, whatever the tile: a row's result does not depend on how many
+//! rows are computed with it, nor on threads. It is a sum of chains, a new one for every part of a,
+//! the bias added to the first: one chain through everything rounded worse than torch does.
+
+use std::mem::MaybeUninit;
+
+use crate::panel::Panels;
+use crate::simd::{Element, Simd};
+use crate::view::{Rows, RowsMut};
+
+/// Rows of the left-hand matrix for one tile: `a[r][k]` is at `data[r * row_stride + k * k_stride]`.
+#[derive(Clone, Copy)]
+struct Operand<E> {
+    data: *const E,
+    row_stride: usize,
+    k_stride: usize,
+    k: usize,
+}
+
+/// The most parts of a left-hand matrix.
+const MAX_PARTS: usize = 4;
+/// The most rows of a tile, the most panels of a group, and the most numbers they make.
+const MAX_ROWS: usize = 12;
+const MAX_GROUP: usize = 2;
+const MAX_SUMS: usize = MAX_ROWS * MAX_GROUP * 2 * 16;
+
+/// The longest chain of additions into one accumulator. Shorter ones round less, but each costs a
+/// tile of additions and stores: 64 took 4 % of the speed at H = 64.
+const CHAIN: usize = 256;
+
+/// Finished tiles, `[row][panel][2][lane]`.
+#[repr(align(64))]
+struct Sums<E>(#[allow(dead_code)] [E; MAX_SUMS]);
+
+/// Where panels lie, and where their sums go: row r of panel p at `sums[r * stride + p * 2 LANES..]`.
+#[derive(Clone, Copy)]
+struct Places<E> {
+    panels: *const E,
+    panel_len: usize,
+    sums: *mut E,
+    stride: usize,
+    /// Whether to add to what is there instead of the bias.
+    add: bool,
+}
+
+/// R rows times P panels, the accumulators in registers throughout.
+///
+/// # Safety
+/// Every `operand` is valid for R rows of its k; each of the P panels holds 1 + (all their k) rows of
+/// 2 vectors; the sums are valid for writing R rows of P panels, and hold numbers to be added to.
+#[inline(always)]
+unsafe fn tile<E: Element, S: Simd<E>, const R: usize, const P: usize>(
+    s: S,
+    operands: &[Operand<E>],
+    at: Places<E>,
+) {
+    let vector = |p: usize, v: usize| (2 * p + v) * S::LANES;
+    let mut w = at.panels.wrapping_add(2 * S::LANES);
+    let mut first = !at.add;
+    for operand in operands {
+        let mut a = operand.data;
+        let mut left = operand.k;
+        while left > 0 {
+            let chain = left.min(CHAIN);
+            left -= chain;
+            let mut acc = [[[s.splat(E::ZERO); 2]; P]; R];
+            for _ in 0..chain {
+                for p in 0..P {
+                    // SAFETY: panel p has a row for every k.
+                    let weights = unsafe {
+                        let w = w.add(p * at.panel_len);
+                        [s.load_ptr(w), s.load_ptr(w.add(S::LANES))]
+                    };
+                    for (r, row) in acc.iter_mut().enumerate() {
+                        // SAFETY: row r < R at this k.
+                        let x = s.splat(unsafe { *a.add(r * operand.row_stride) });
+                        row[p][0] = s.mul_add(x, weights[0], row[p][0]);
+                        row[p][1] = s.mul_add(x, weights[1], row[p][1]);
+                    }
+                }
+                a = a.wrapping_add(operand.k_stride);
+                w = w.wrapping_add(2 * S::LANES);
+            }
+            // A chain that ends is added to the bias, later ones to the sums so far.
+            for (r, row) in acc.into_iter().enumerate() {
+                for (p, parts) in row.into_iter().enumerate() {
+                    for (v, part) in parts.into_iter().enumerate() {
+                        // SAFETY: row r < R and panel p < P of the sums; the bias row of panel p.
+                        unsafe {
+                            let sum = at.sums.add(r * at.stride + vector(p, v));
+                            let bias = at.panels.add(p * at.panel_len + v * S::LANES);
+                            let before = s.load_ptr(if first { bias } else { sum.cast_const() });
+                            s.store_ptr(sum, s.add(before, part));
+                        }
+                    }
+                }
+            }
+            first = false;
+        }
+    }
+}
+
+/// [`tile`] for numbers of rows and panels known at run time: at most `S::ROWS` rows, and no more
+/// panels than [`panels_at_once`].
+///
+/// # Safety
+/// As for [`tile`], with `rows` for R and `panels` for P.
+#[inline(always)]
+unsafe fn tile_of<E: Element, S: Simd<E>>(
+    s: S,
+    rows: usize,
+    panels: usize,
+    operands: &[Operand<E>],
+    at: Places<E>,
+) {
+    macro_rules! tiles {
+        ($($r:literal x $p:literal),*) => {
+            // The constant comparison keeps tiles that the level never asks for out of the binary.
+            match (rows, panels) {
+                // SAFETY: the caller's.
+                $(($r, $p) if $r <= S::ROWS => unsafe { tile::<E, S, $r, $p>(s, operands, at) },)*
+                _ => unreachable!("a tile of {rows} rows and {panels} panels"),
+            }
+        };
+    }
+    tiles!(
+        1 x 4, 1 x 2, 2 x 2, 1 x 1, 2 x 1, 3 x 1, 4 x 1, 5 x 1, 6 x 1, 7 x 1, 8 x 1, 9 x 1,
+        10 x 1, 11 x 1, 12 x 1
+    )
+}
+
+/// Few rows are too few accumulators to hide the latency of the additions: they take more panels.
+#[inline(always)]
+fn panels_at_once(rows: usize) -> usize {
+    match rows {
+        1 => 4,
+        2 => 2,
+        _ => 1,
+    }
+}
+
+/// What becomes of the sums of a product. (A closure would do, but only functions can be marked
+/// `#[inline(always)]`, and one that is not inlined is compiled without the level's instructions.)
+pub trait Consume<E: Element> {
+    /// Where the sums of `rows` rows from `row` on and `columns` columns from `column` on can go at
+    /// once, and whether to add them to what is there; none if they are to be taken.
+    #[inline(always)]
+    fn place(
+        &mut self,
+        _row: usize,
+        _rows: usize,
+        _column: usize,
+        _columns: usize,
+    ) -> Option<(RowsMut<'_, E>, bool)> {
+        None
+    }
+
+    /// Takes the sums of a row and group, `[panel of the group][2][lane]`, bias included.
+    fn take<S: Simd<E>>(&mut self, s: S, row: usize, group: usize, sums: &[E]);
+}
+
+/// The product of `a`, whose columns are those of its parts side by side, and a packed matrix, tile
+/// by tile.
+#[inline(always)]
+pub fn product<E: Element, S: Simd<E>>(
+    s: S,
+    a: &[Rows<'_, E>],
+    w: &Panels<E>,
+    consumer: &mut impl Consume<E>,
+) {
+    let rows = a[0].count();
+    assert!(a.iter().all(|part| part.count() == rows) && a.len() <= MAX_PARTS);
+    let nothing = Operand { data: w.data().as_ptr(), row_stride: 0, k_stride: 0, k: 0 };
+    let mut operands = [nothing; MAX_PARTS];
+    for (operand, part) in operands.iter_mut().zip(a) {
+        let (data, row_stride) = part.raw();
+        *operand = Operand { data, row_stride, k_stride: 1, k: part.features() };
+    }
+    // SAFETY: each operand is a view's, valid for `rows` rows of its features.
+    unsafe { product_of(s, rows, &operands[..a.len()], w, consumer) }
+}
+
+/// The same for an `a` stored by columns: `a[r][k]` is at `a[k * stride + r]`, r below `rows`.
+#[inline(always)]
+pub fn product_by_columns<E: Element, S: Simd<E>>(
+    s: S,
+    rows: usize,
+    a: &[E],
+    stride: usize,
+    w: &Panels<E>,
+    consumer: &mut impl Consume<E>,
+) {
+    assert!(rows <= stride && a.len() >= w.k() * stride);
+    let operand = Operand { data: a.as_ptr(), row_stride: 1, k_stride: stride, k: w.k() };
+    // SAFETY: k * stride + r < w.k() * stride <= a.len() for r < rows.
+    unsafe { product_of(s, rows, &[operand], w, consumer) }
+}
+
+/// The product of operands side by side and a packed matrix.
+///
+/// # Safety
+/// Every operand is valid for `rows` rows of its k.
+#[inline(always)]
+unsafe fn product_of<E: Element, S: Simd<E>>(
+    s: S,
+    rows: usize,
+    operands: &[Operand<E>],
+    w: &Panels<E>,
+    consumer: &mut impl Consume<E>,
+) {
+    const { assert!(S::ROWS <= MAX_ROWS && S::LANES <= 16) };
+    let group = w.group();
+    assert!(w.lanes() == S::LANES && group <= MAX_GROUP && operands.len() <= MAX_PARTS);
+    assert!(w.k() > 0 && operands.iter().map(|operand| operand.k).sum::<usize>() == w.k());
+
+    // Every number is written before it is read: zeroing them would show in small products.
+    let mut memory = MaybeUninit::<Sums<E>>::uninit();
+    let sums = memory.as_mut_ptr().cast::<E>();
+    let panel_len = (1 + w.k()) * 2 * S::LANES;
+    // Whole groups are finished together.
+    let chunk = group.max(panels_at_once(rows));
+    let (group_len, stride) = (group * 2 * S::LANES, chunk * 2 * S::LANES);
+    let height = rows.div_ceil(rows.div_ceil(S::ROWS).max(1)).max(1);
+    assert!(height <= S::ROWS && height * stride <= MAX_SUMS);
+    for (c, panels) in w.data().chunks(chunk * panel_len).enumerate() {
+        let count = panels.len() / panel_len;
+        // Tiles of about equal height.
+        for first in (0..rows).step_by(height) {
+            let height = height.min(rows - first);
+            let mut tile = [operands[0]; MAX_PARTS];
+            for (part, operand) in tile.iter_mut().zip(operands) {
+                *part = *operand;
+                part.data = operand.data.wrapping_add(first * operand.row_stride);
+            }
+            let tile = &tile[..operands.len()];
+            // Panels that went straight to where they belong, the first ones of the chunk.
+            let mut placed = 0;
+            let mut p = 0;
+            while p < count {
+                let many = 1 << (count - p).min(panels_at_once(rows)).ilog2();
+                let mut at = Places {
+                    panels: panels[p * panel_len..].as_ptr(),
+                    panel_len,
+                    sums: sums.wrapping_add(p * 2 * S::LANES),
+                    stride,
+                    add: false,
+                };
+                let (column, columns) = ((c * chunk + p) * 2 * S::LANES, many * 2 * S::LANES);
+                if let Some((mut rows, add)) = consumer.place(first, height, column, columns) {
+                    assert!(p == placed && rows.count() == height);
+                    assert!(rows.as_ref().features() == columns);
+                    (at.sums, at.stride) = rows.raw_mut();
+                    at.add = add;
+                    placed += many;
+                }
+                // SAFETY: rows first..first + height of every operand, whose k add up to the
+                // panels'; the sums have room for them, by the assertions above.
+                unsafe { tile_of(s, height, many, tile, at) };
+                p += many;
+            }
+            for r in 0..height {
+                for g in placed / group..count / group {
+                    let sums = sums.wrapping_add(r * stride + g * group_len);
+                    // SAFETY: the tiles above wrote these sums.
+                    let sums = unsafe { std::slice::from_raw_parts(sums, group_len) };
+                    consumer.take(s, first + r, c * (chunk / group) + g, sums);
+                }
+            }
+        }
+    }
+}
+
+/// A plain product is written to these rows.
+impl<E: Element> Consume<E> for RowsMut<'_, E> {
+    #[inline(always)]
+    fn place(
+        &mut self,
+        row: usize,
+        rows: usize,
+        column: usize,
+        columns: usize,
+    ) -> Option<(RowsMut<'_, E>, bool)> {
+        Some((self.part(row, rows, column, columns)?, false))
+    }
+
+    #[inline(always)]
+    fn take<S: Simd<E>>(&mut self, s: S, row: usize, group: usize, sums: &[E]) {
+        let to = &mut self.row_mut(row)[group * 2 * S::LANES..];
+        for (to, sum) in to.chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
+            s.store(to, s.load(sum));
+        }
+    }
+}
