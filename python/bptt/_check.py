@@ -87,9 +87,12 @@ def classes(name: str, value: ArrayLike, below: int) -> Array:
             f"{name} must hold whole numbers (tokens or classes) in an integer dtype, "
             f"got dtype {array.dtype}"
         )
-    if array.size and (array.min() < 0 or array.max() >= below):
-        wrong = array.min() if array.min() < 0 else array.max()
-        raise ValueError(f"{name} has {wrong}, which is out of range: it takes 0 to {below - 1}")
+    if array.size:
+        least, most = array.min(), array.max()
+        if least < 0 or most >= below:
+            wrong = least if least < 0 else most
+            accepted = f"it takes 0 to {below - 1}"
+            raise ValueError(f"{name} has {wrong}, which is out of range: {accepted}")
     return _aligned(np.asarray(array, dtype=np.uint32, order="C"))
 
 

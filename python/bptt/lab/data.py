@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -173,9 +174,12 @@ def one_hot_encode_sequence(
     numbers = _check.classes("sequence", token_numbers(sequence, word_to_idx), size)
     if numbers.ndim != 1:
         raise ValueError(f"sequence must be one sequence of tokens, got shape {numbers.shape}")
-    encoding = np.zeros((len(numbers), size, 1))
-    encoding[np.arange(len(numbers)), numbers] = 1
-    return encoding
+    return _identity(size)[numbers]
+
+
+@functools.lru_cache(maxsize=8)
+def _identity(size: int) -> Array:
+    return np.eye(size)[..., None]
 
 
 @dataclass(frozen=True)

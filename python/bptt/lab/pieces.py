@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -167,7 +167,7 @@ def update_parameters(
         raise ValueError(f"there are {len(params)} params and {len(grads)} grads")
     steps = []
     for n, (param, grad) in enumerate(zip(params, grads)):
-        step = _check.floats(f"grads[{n}]", grad, FLOAT64)
+        step = grad if _is_ready(grad) else _check.floats(f"grads[{n}]", grad, FLOAT64)
         if step.shape != param.shape:
             raise ValueError(f"grads[{n}] must have shape {param.shape}, got {step.shape}")
         steps.append(rate * step)
@@ -183,6 +183,10 @@ def _check_writable(name: str, arrays: Sequence[Any]) -> None:
             raise TypeError(f"{name}[{n}] must be an array of floats to be changed, got {kind}")
         if not array.flags.writeable:
             raise ValueError(f"{name}[{n}] is read-only; give a copy")
+
+
+def _is_ready(value: object) -> TypeGuard[Array]:
+    return type(value) is np.ndarray and value.dtype is FLOAT64 and value.flags.c_contiguous
 
 
 def column(name: str, value: ArrayLike, rows: int) -> Array:
@@ -218,12 +222,13 @@ def parameters(
         raise ValueError(f"{name} must be a sequence ({', '.join(shapes)}), got {got}")
     arrays, sizes = {}, {"1": 1}
     for n, (parameter, letters) in enumerate(shapes.items()):
-        array = _check.floats(f"{name}[{n}] ({parameter})", given[n], FLOAT64)
+        array = given[n]
+        if not _is_ready(array):  # naming it takes longer than looking
+            array = _check.floats(f"{name}[{n}] ({parameter})", array, FLOAT64)
         shape = array.shape
-        fits = len(shape) == len(letters)
-        for letter, size in zip(letters, shape if fits else ()):
-            fits = sizes.setdefault(letter, size) == size and fits
-        if not fits:
+        if len(shape) != 2 or any(
+            sizes.setdefault(letter, size) != size for letter, size in zip(letters, shape)
+        ):
             shown = ", ".join(f"{letter}={sizes.get(letter, '?')}" for letter in letters)
             raise ValueError(f"{name}[{n}] ({parameter}) must have shape ({shown}), got {shape}")
         arrays[parameter] = array
