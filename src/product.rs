@@ -263,7 +263,7 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
                 };
                 let (column, columns) = ((c * chunk + p) * 2 * S::LANES, many * 2 * S::LANES);
                 if let Some((mut rows, add)) = consumer.place(first, height, column, columns) {
-                    assert!(p == placed && rows.count() == height);
+                    assert!(group == 1 && p == placed && rows.count() == height);
                     assert!(rows.as_ref().features() == columns);
                     (at.sums, at.stride) = rows.raw_mut();
                     at.add = add;

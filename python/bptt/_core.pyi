@@ -87,9 +87,12 @@ class Layer:
     def backward(
         self,
         params: list[NDArray[Any]],
+        x: NDArray[Any],
+        y: NDArray[Any],
         tape: Tape,
         dy: NDArray[Any],
         dstate: list[NDArray[Any]],
+        batch_first: bool,
         want_dx: bool,
         want_grads: bool,
     ) -> tuple[NDArray[Any] | None, list[NDArray[Any]], NDArray[Any] | None]: ...

@@ -21,8 +21,12 @@ class Tape:
     It holds on to the input and output arrays: change neither before `backward`.
     """
 
-    def __init__(self, core: _core.Tape, layer: _Recurrent, shape: tuple[int, ...]) -> None:
-        self._core, self._layer, self._shape, self._used = core, layer, shape, False
+    def __init__(
+        self, core: _core.Tape, layer: _Recurrent, x: Array, y: Array, shape: tuple[int, ...]
+    ) -> None:
+        self._core, self._layer, self._used = core, layer, False
+        self._x, self._y = x.view(), y  # views of our own: the user may reshape theirs
+        self._shape = shape  # of y, without a batch if there was none
 
 
 class _Recurrent(Layer):
@@ -85,11 +89,11 @@ class _Recurrent(Layer):
         """
         y, final, tape = self._run(x, state, record=True)
         assert tape is not None
-        return y, final, Tape(tape, self, y.shape)
+        return y, final, tape
 
     def _run(
         self, x: ArrayLike, state: Sequence[ArrayLike] | None, *, record: bool
-    ) -> tuple[Array, State, _core.Tape | None]:
+    ) -> tuple[Array, State, Tape | None]:
         array = _check.floats("x", x, self.dtype)
         if array.ndim not in (2, 3):
             layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
@@ -104,11 +108,13 @@ class _Recurrent(Layer):
             array = array[None] if self.batch_first else array[:, None]
         rows = array.shape[0] if self.batch_first else array.shape[1]
         states = self._to_core("state", state, rows, batched)
-        y, final, tape = self._core.forward(
+        core_y, final, core_tape = self._core.forward(
             list(self.parameters.values()), array, states, self.batch_first, record
         )
+        y = core_y
         if not batched:
             y = y[0] if self.batch_first else y[:, 0]
+        tape = None if core_tape is None else Tape(core_tape, self, array, core_y.view(), y.shape)
         return y, self._from_core(final, batched), tape
 
     def backward(
@@ -152,7 +158,15 @@ class _Recurrent(Layer):
         rows = array.shape[0] if self.batch_first else array.shape[1]
         states = self._to_core("dstate", dstate, rows, batched)
         dx, initial, flat = self._core.backward(
-            list(self.parameters.values()), tape._core, array, states, True, True
+            list(self.parameters.values()),
+            tape._x,
+            tape._y,
+            tape._core,
+            array,
+            states,
+            self.batch_first,
+            True,
+            True,
         )
         assert dx is not None and flat is not None  # both were asked for
         tape._used = True

@@ -1,7 +1,7 @@
 //! Layers and tapes for Python: one call for a forward pass, one for a backward pass.
 
 use numpy::{
-    PyArray1, PyArray2, PyArray3, PyArrayDyn, PyReadonlyArray3, PyReadonlyArrayDyn,
+    PyArray1, PyArray2, PyArray3, PyArrayDyn, PyArrayMethods, PyReadonlyArray3, PyReadonlyArrayDyn,
     PyUntypedArrayMethods,
 };
 use pyo3::exceptions::PyValueError;
@@ -99,23 +99,26 @@ impl PyLayer {
         })
     }
 
-    /// Backpropagation through the pass that the tape holds: (dx, gradient of the initial state,
-    /// flat gradients of the parameters), the first and last if they are wanted.
+    /// Backpropagation through the pass from x to y that the tape holds: (dx, gradient of the initial
+    /// state, flat gradients of the parameters), the first and last if they are wanted.
     #[allow(clippy::too_many_arguments)]
     fn backward<'py>(
         &self,
         py: Python<'py>,
         params: Vec<Bound<'py, PyAny>>,
+        x: &Bound<'py, PyAny>,
+        y: &Bound<'py, PyAny>,
         tape: &mut PyTape,
         dy: &Bound<'py, PyAny>,
         dstate: States<'py>,
+        batch_first: bool,
         want_dx: bool,
         want_grads: bool,
     ) -> PyResult<PyGradients<'py>> {
-        let want = (want_dx, want_grads);
+        let (pass, want, bf) = ((x, y), (want_dx, want_grads), batch_first);
         with_dtype!(dy, E => match &self.0 {
-            Layer::RNN(rnn) => backward::<_, E>(py, rnn, params, tape, dy, dstate, want),
-            Layer::LSTM(lstm) => backward::<_, E>(py, lstm, params, tape, dy, dstate, want),
+            Layer::RNN(l) => backward::<_, E>(py, l, params, pass, tape, dy, dstate, bf, want),
+            Layer::LSTM(l) => backward::<_, E>(py, l, params, pass, tape, dy, dstate, bf, want),
             other => Err(not_for(other)),
         })
     }
@@ -125,43 +128,33 @@ fn not_for(layer: &Layer) -> PyErr {
     PyValueError::new_err(format!("{layer:?} has no such pass"))
 }
 
-/// What a forward pass recorded, with the arrays it ran on.
+/// What a forward pass recorded.
 #[pyclass(name = "Tape", module = "bptt._core")]
-pub struct PyTape {
-    pass: Pass,
-    batch_first: bool,
-}
+pub struct PyTape(Recording);
 
-/// A recorded pass of either dtype.
-pub enum Pass {
-    F32(Recorded<f32>),
-    F64(Recorded<f64>),
-}
-
-/// A tape with the arrays of its pass.
-pub struct Recorded<E: Element + numpy::Element> {
-    tape: Tape<E>,
-    x: Py<PyArray3<E>>,
-    y: Py<PyArray3<E>>,
+/// A tape of either dtype.
+pub enum Recording {
+    F32(Tape<f32>),
+    F64(Tape<f64>),
 }
 
 /// The number types that arrays and kernels share.
 pub trait Number: Element + numpy::Element {
-    /// Wraps a recording of this type.
-    fn pass(recorded: Recorded<Self>) -> Pass;
-    /// The recording, if it is of this type.
-    fn recorded(pass: &mut Pass) -> Option<&mut Recorded<Self>>;
+    /// Wraps a tape of this type.
+    fn wrap(tape: Tape<Self>) -> Recording;
+    /// The tape, if it is of this type.
+    fn unwrap(recording: &mut Recording) -> Option<&mut Tape<Self>>;
 }
 
 macro_rules! number {
     ($type:ident, $variant:ident) => {
         impl Number for $type {
-            fn pass(recorded: Recorded<Self>) -> Pass {
-                Pass::$variant(recorded)
+            fn wrap(tape: Tape<Self>) -> Recording {
+                Recording::$variant(tape)
             }
-            fn recorded(pass: &mut Pass) -> Option<&mut Recorded<Self>> {
-                match pass {
-                    Pass::$variant(recorded) => Some(recorded),
+            fn unwrap(recording: &mut Recording) -> Option<&mut Tape<Self>> {
+                match recording {
+                    Recording::$variant(tape) => Some(tape),
                     _ => None,
                 }
             }
@@ -185,6 +178,9 @@ fn view<'a, E: Number>(
     batch_first: bool,
 ) -> PyResult<(&'a [E], Shape)> {
     let dims = array.shape();
+    if !(array.data() as usize).is_multiple_of(align_of::<E>()) {
+        return Err(PyValueError::new_err("arrays must be aligned in memory; give a copy"));
+    }
     if !array.is_c_contiguous() {
         let swapped = array.as_array().permuted_axes([1, 0, 2]);
         if let Some(slice) = swapped.to_slice() {
@@ -303,29 +299,26 @@ fn forward<'py, C: Cell, E: Number>(
         })?;
     }
     let states = states(py, layer, &state, y_shape.rows)?;
-    let tape = record.then(|| {
-        let recorded = Recorded { tape, x: x.clone().unbind(), y: y.clone().unbind() };
-        PyTape { pass: E::pass(recorded), batch_first }
-    });
+    let tape = record.then(|| PyTape(E::wrap(tape)));
     Ok((y.into_any(), states, tape))
 }
 
+#[allow(clippy::too_many_arguments)]
 fn backward<'py, C: Cell, E: Number>(
     py: Python<'py>,
     layer: &Recurrent<C>,
     params: Vec<Bound<'py, PyAny>>,
+    (x, y): (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
     tape: &mut PyTape,
     dy: &Bound<'py, PyAny>,
     dstate: States<'py>,
+    batch_first: bool,
     (want_dx, want_grads): (bool, bool),
 ) -> PyResult<PyGradients<'py>> {
-    let batch_first = tape.batch_first;
-    let Some(Recorded { tape, x, y }) = E::recorded(&mut tape.pass) else {
+    let Some(tape) = E::unwrap(&mut tape.0) else {
         return Err(PyValueError::new_err("the tape was recorded by a layer of another dtype"));
     };
-    // Cast again: arrays can be given another shape or dtype in place.
-    let (x, y) =
-        (x.bind(py).as_any().cast::<PyArray3<E>>()?, y.bind(py).as_any().cast::<PyArray3<E>>()?);
+    let (x, y) = (x.cast::<PyArray3<E>>()?, y.cast::<PyArray3<E>>()?);
     let params = read_all::<E>(&params)?;
     let dy = read(dy.cast::<PyArray3<E>>()?)?;
     if dy.shape() != y.shape() {

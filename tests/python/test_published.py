@@ -292,6 +292,9 @@ BAD = {
     "lr must be at least 0": lambda: lab.train_rnn(lr=-1.0),
     "max_norm must be above 0": lambda: lab.train_lstm(max_norm=0.0),
     "must add up to 1": lambda: lab.create_datasets([], p_train=0.5),
+    "'b' is not in word_to_idx": lambda: lab.one_hot_encode_sequence(["b"], 2, {"a": 0}),
+    "window must be at most 28": lambda: lab.airline_passengers(29),
+    "count must be at least 0": lambda: lab.sequence_sets(-1),
     "out of range": lambda: lab.one_hot_encode_sequence([4], 4),
     "training_set is empty": lambda: lab.train_rnn([]),
 }
@@ -316,5 +319,9 @@ def test_what_cannot_be_changed_is_left_as_it_was():
         lab.update_parameters([np.ones(3, dtype=np.int64)], [np.ones(3)])
     with pytest.raises(TypeError, match="list"):
         lab.clip_gradient_norm([[1.0]])
+    with pytest.raises(TypeError, match="generator"):
+        lab.clip_gradient_norm(grad for grad in grads)
+    large = [np.full(3, 1e30, np.float32)]
+    np.testing.assert_allclose(np.linalg.norm(lab.clip_gradient_norm(large)[0]), 0.25, rtol=1e-5)
     with pytest.raises(TypeError, match="real numbers"):
         lab.forward_pass(X.astype(complex), Z((5, 1)), RNN)

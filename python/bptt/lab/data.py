@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,7 +117,7 @@ def create_datasets(
     shares = [
         _check.real(n, p) for n, p in (("p_train", p_train), ("p_val", p_val), ("p_test", p_test))
     ]
-    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
+    if not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-9):
         raise ValueError(f"p_train, p_val and p_test must add up to 1, got {shares}")
     ends = [0, *(round(share * len(sequences)) for share in np.cumsum(shares))]
     train, validation, test = (
@@ -134,10 +133,12 @@ def token_numbers(tokens: Tokens, word_to_idx: Mapping[str, int] | None = None) 
         return tokens
     if word_to_idx is None:
         word_to_idx = _WORD_TO_IDX
-    unknown = word_to_idx.get("UNK", len(word_to_idx) - 1)
+    unknown = word_to_idx.get("UNK")
     numbers = [
         word_to_idx.get(token, unknown) if isinstance(token, str) else token for token in tokens
     ]
+    if None in numbers:
+        raise ValueError(f"{tokens[numbers.index(None)]!r} is not in word_to_idx, nor is 'UNK'")
     return np.array(numbers, dtype=np.intp if not numbers else None)
 
 
@@ -174,12 +175,9 @@ def one_hot_encode_sequence(
     numbers = _check.classes("sequence", token_numbers(sequence, word_to_idx), size)
     if numbers.ndim != 1:
         raise ValueError(f"sequence must be one sequence of tokens, got shape {numbers.shape}")
-    return _identity(size)[numbers]
-
-
-@functools.lru_cache(maxsize=8)
-def _identity(size: int) -> Array:
-    return np.eye(size)[..., None]
+    encoding = np.zeros((len(numbers), size, 1))
+    encoding[np.arange(len(numbers)), numbers] = 1
+    return encoding
 
 
 @dataclass(frozen=True)
@@ -221,6 +219,7 @@ def sequence_sets(count: int = 100, seed: int = 2023) -> SequenceSets:
     >>> len(sets.train.x), len(sets.validation.x), len(sets.test.x)
     (80, 10, 10)
     """
+    count = _check.size("count", count, least=0)
     pairs = create_datasets(
         [token_numbers(tokens) for tokens in _draw(np.random.RandomState(seed), count)]
     )
@@ -259,9 +258,13 @@ def airline_passengers(window: int = 4) -> Forecasting:
     >>> data.series[:3], data.train_x.shape, data.test_x.shape
     (array([112., 118., 132.], dtype=float32), (111, 4, 1), (25, 4, 1))
     """
+    window = _check.size("window", window)
     text = files("bptt.lab").joinpath("airline-passengers.csv").read_text(encoding="utf-8")
     series = np.array([line.split(",")[1] for line in text.split()[1:]], dtype=np.float32)
     split = int(0.8 * len(series))
+    longest = len(series) - split - 1
+    if window > longest:
+        raise ValueError(f"window must be at most {longest}, got {window}")
 
     def windows(part: Array) -> tuple[Array, Array]:
         starts = range(len(part) - window)

@@ -127,7 +127,7 @@ def clip_gradient_norm(grads: Sequence[Array], max_norm: float = 0.25) -> Sequen
     if not bound >= 0:
         raise ValueError(f"max_norm must be at least 0, got {max_norm}")
     _check_writable("grads", grads)
-    norm = sum(float(np.square(grad).sum()) for grad in grads) ** 0.5
+    norm = sum(float(np.square(grad, dtype=np.float64).sum()) for grad in grads) ** 0.5
     scale = bound / (norm + 1e-6)
     if scale < 1:
         for grad in grads:
@@ -177,6 +177,8 @@ def update_parameters(
 
 
 def _check_writable(name: str, arrays: Sequence[Any]) -> None:
+    if not isinstance(arrays, (tuple, list)):
+        raise TypeError(f"{name} must be a tuple or list of arrays, got {type(arrays).__name__}")
     for n, array in enumerate(arrays):
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             kind = getattr(array, "dtype", type(array).__name__)
@@ -186,7 +188,10 @@ def _check_writable(name: str, arrays: Sequence[Any]) -> None:
 
 
 def _is_ready(value: object) -> TypeGuard[Array]:
-    return type(value) is np.ndarray and value.dtype is FLOAT64 and value.flags.c_contiguous
+    if type(value) is not np.ndarray or value.dtype is not FLOAT64:
+        return False
+    flags = value.flags
+    return flags.c_contiguous and flags.aligned
 
 
 def column(name: str, value: ArrayLike, rows: int) -> Array:

@@ -69,8 +69,10 @@ def _forward(self: Any, input: Any, hx: Any = None) -> Any:
 class LSTM(torch.nn.LSTM):
     """``torch.nn.LSTM``, computed by the core on the CPU in float32 and float64.
 
-    Arguments, parameters, shapes, state_dict and everything else are those of ``torch.nn.LSTM``.
+    Arguments, parameters, shapes, state_dict and autograd are those of ``torch.nn.LSTM``.
     More than one layer, two directions, ``proj_size`` and packed sequences are left to torch.
+    Tools that go by a module's exact type (``torch.jit.script``, ``torch.fx``, dynamic quantisation)
+    do not know this one: give them torch's.
 
     Examples
     --------
@@ -89,8 +91,8 @@ class LSTM(torch.nn.LSTM):
 class RNN(torch.nn.RNN):
     """``torch.nn.RNN`` (tanh or relu), computed by the core on the CPU in float32 and float64.
 
-    Arguments, parameters, shapes, state_dict and everything else are those of ``torch.nn.RNN``.
-    More than one layer, two directions and packed sequences are left to torch.
+    Arguments, parameters, shapes, state_dict and autograd are those of ``torch.nn.RNN``. What is
+    said of `LSTM` holds here, too.
 
     Examples
     --------
@@ -110,7 +112,8 @@ def accelerate(module: torch.nn.Module) -> torch.nn.Module:
     """Turn every ``torch.nn.LSTM`` and ``torch.nn.RNN`` that the core supports into ours, in place.
 
     The layers stay the same objects with the same parameters, so optimisers, hooks and other
-    references keep working. Subclasses, and layers with options that the core does not support, are
+    references keep working; tools that go by a module's exact type do not (see `LSTM`). Subclasses,
+    and layers with options that the core does not support, are
     left as they are.
 
     Parameters
@@ -135,6 +138,10 @@ def accelerate(module: torch.nn.Module) -> torch.nn.Module:
         if type(layer) in _OURS and unsupported_option(layer) is None:
             layer.__class__ = _OURS[type(layer)]
     return module
+
+
+# What `install` found, by kind.
+_before: dict[Any, Any] = {}
 
 
 class _Installation:
@@ -175,8 +182,10 @@ def install() -> _Installation:
     ...     y, h = torch.nn.RNN(3, 5)(torch.zeros(7, 2, 3))
     """
     before = _is_installed()
-    for kind in KINDS:
-        kind.forward = _forward
+    if not before:
+        _before.update({kind: kind.forward for kind in KINDS})
+        for kind in KINDS:
+            kind.forward = _forward
     return _Installation(before)
 
 
@@ -188,8 +197,10 @@ def uninstall() -> None:
     >>> import bptt.torch
     >>> bptt.torch.uninstall()
     """
-    for kind, forward in TORCH_FORWARD.items():
-        kind.forward = forward
+    for kind, forward in _before.items():
+        if kind.forward is _forward:
+            kind.forward = forward
+    _before.clear()
 
 
 def _is_installed() -> bool:

@@ -72,10 +72,11 @@ def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> Path:
         raise TypeError(
             f"module must be a torch.nn.LSTM or RNN layer, got {type(module).__name__}{where}"
         )
-    kind = kind_of(module)
-    if type(module).forward is TORCH_FORWARD[kind]:
-        name = type(module).__name__
+    name, forward = type(module).__name__, type(module).forward
+    if forward is TORCH_FORWARD[kind_of(module)]:
         return Path(False, f"{name} is torch's own; use bptt.torch.accelerate or install")
+    if forward.__module__ != "bptt.torch":
+        return Path(False, f"{name} has a forward of its own; what that calls decides")
     return path_of(module, x, hx)
 
 
@@ -161,6 +162,13 @@ def _check_shapes(module: Any, x: Any, hx: Any, states: tuple[Any, ...]) -> Path
     for tensor in states:
         if tensor.shape != state:
             return Path(False, f"hx has shape {tuple(tensor.shape)}, not {state}", True)
+    gates = (4 if is_lstm else 1) * module.hidden_size
+    shapes = ((gates, module.input_size), (gates, module.hidden_size), (gates,), (gates,))
+    weights = module._flat_weights
+    if len(weights) != (4 if module.bias else 2) or any(
+        weight.shape != shape for weight, shape in zip(weights, shapes)
+    ):
+        return Path(False, "the weights do not have the layer's shapes", True)
     return _CORE
 
 
