@@ -71,8 +71,8 @@ class LSTM(torch.nn.LSTM):
 
     Arguments, parameters, shapes, state_dict and autograd are those of ``torch.nn.LSTM``.
     More than one layer, two directions, ``proj_size`` and packed sequences are left to torch.
-    Tools that go by a module's exact type (``torch.jit.script``, ``torch.fx``, dynamic quantisation)
-    do not know this one: give them torch's.
+    Tools that go by a module's exact type (``torch.jit.script``, ``torch.fx``, dynamic
+    quantisation) do not know this one: give them torch's.
 
     Examples
     --------
