@@ -113,8 +113,7 @@ def accelerate(module: torch.nn.Module) -> torch.nn.Module:
 
     The layers stay the same objects with the same parameters, so optimisers, hooks and other
     references keep working; tools that go by a module's exact type do not (see `LSTM`). Subclasses,
-    and layers with options that the core does not support, are
-    left as they are.
+    and layers with options that the core does not support, are left as they are.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bptt import _core
-from bptt.torch._path import kind_of, states_of, warn_once
+from bptt.torch._path import states_of, warn_once
 
 
 def run(module: Any, x: Any, hx: Any) -> Any:
@@ -20,7 +20,8 @@ def run(module: Any, x: Any, hx: Any) -> Any:
     if not batched:
         x = x.unsqueeze(0 if module.batch_first else 1)
         states = tuple(state.unsqueeze(1) for state in states)
-    call = _call(kind_of(module), module.mode, *_sizes(module))
+    sizes = (module.input_size, module.hidden_size)
+    call = _call(module.mode, *sizes, module.bias, module.batch_first)
     h, c = (*states, None, None)[:2]
     weights = tuple(module._flat_weights)
     tensors = (x, *states, *weights)
@@ -34,10 +35,6 @@ def run(module: Any, x: Any, hx: Any) -> Any:
     return y, (tuple(final) if len(final) == 2 else final[0])
 
 
-def _sizes(module: Any) -> tuple[int, int, bool, bool]:
-    return module.input_size, module.hidden_size, module.bias, module.batch_first
-
-
 @dataclass(frozen=True)
 class _Call:
     """What a layer is, but for its tensors."""
@@ -45,7 +42,6 @@ class _Call:
     core: _core.Layer
     mode: str
     hidden_size: int
-    bias: bool
     batch_first: bool
 
     @property
@@ -91,12 +87,12 @@ class _Call:
 
 
 @functools.lru_cache(maxsize=256)
-def _call(kind: type, mode: str, inputs: int, hidden: int, bias: bool, batch_first: bool) -> _Call:
-    if kind is torch.nn.LSTM:
+def _call(mode: str, inputs: int, hidden: int, bias: bool, batch_first: bool) -> _Call:
+    if mode == "LSTM":
         core = _core.Layer.lstm(inputs, hidden, bias)
     else:
         core = _core.Layer.rnn(inputs, hidden, mode == "RNN_RELU", bias)
-    return _Call(core, mode, hidden, bias, batch_first)
+    return _Call(core, mode, hidden, batch_first)
 
 
 def _array(tensor: Any) -> Any:
