@@ -75,8 +75,8 @@ def by_hand():
     times = medians(lambda: part_one(numpy_lab, 1), lambda: part_one(lab, 1))
     row("part 1, its functions replaced, an epoch", *times)
     for name, ours, theirs, epochs in (
-        ("train_rnn", lab.train_rnn, numpy_lab.train_rnn, 20),
-        ("train_lstm", lab.train_lstm, numpy_lab.train_lstm, 10),
+        ("train_rnn", lab.train_rnn, numpy_lab.train_rnn, 100),
+        ("train_lstm", lab.train_lstm, numpy_lab.train_lstm, 100),
     ):
         slow, fast = medians(
             lambda theirs=theirs: theirs(1),

@@ -8,7 +8,7 @@
 use crate::buffer::Buffer;
 use crate::error::Result;
 use crate::simd::{Element, Simd};
-use crate::view::Rows;
+use crate::view::{Rows, RowsMut};
 
 /// How the columns of a packed matrix are grouped into vectors: `gates` blocks of `width` columns.
 /// A plain matrix has one gate.
@@ -37,12 +37,17 @@ impl Columns {
         self.width.div_ceil(self.units * lanes) * self.group()
     }
 
+    /// The gate of vector `v` of a panel, and its first unit.
+    fn gate_and_unit(&self, lanes: usize, panel: usize, v: usize) -> (usize, usize) {
+        let v = panel % self.group() * 2 + v;
+        (v / self.units, (panel / self.group() * self.units + v % self.units) * lanes)
+    }
+
     /// The first column of vector `v` of a panel, and how many it has (the rest is padding).
     fn span(&self, lanes: usize, panel: usize, v: usize) -> (usize, usize) {
-        let v = panel % self.group() * 2 + v;
-        let unit = (panel / self.group() * self.units + v % self.units) * lanes;
+        let (gate, unit) = self.gate_and_unit(lanes, panel, v);
         let count = self.width.saturating_sub(unit).min(lanes);
-        (v / self.units * self.width + unit.min(self.width), count)
+        (gate * self.width + unit.min(self.width), count)
     }
 }
 
@@ -67,6 +72,19 @@ impl<E: Element> Panels<E> {
     /// `[panel][1 + K][2][lane]`
     pub fn data(&self) -> &[E] {
         &self.data
+    }
+
+    /// The same, to write.
+    pub fn data_mut(&mut self) -> &mut [E] {
+        &mut self.data
+    }
+
+    /// `rows` rows of a panel, 2 LANES each, row 0 being the bias.
+    #[inline(always)]
+    pub fn panel_mut(&mut self, panel: usize, row: usize, rows: usize) -> RowsMut<'_, E> {
+        assert!(row + rows <= 1 + self.k);
+        let width = 2 * self.lanes;
+        RowsMut::new(&mut self.data[(panel * (1 + self.k) + row) * width..], rows, width)
     }
 
     /// K
@@ -160,6 +178,79 @@ impl<E: Element> Panels<E> {
         }
     }
 
+    /// Writes rows `k0..` back as [`Panels::pack_transposed`] took them: to (N, k).
+    #[inline(always)]
+    pub fn unpack_transposed<S: Simd<E>>(&self, s: S, k0: usize, mut to: RowsMut<'_, E>) {
+        let (k, stride) = (to.as_ref().features(), 2 * S::LANES);
+        assert!(k0 + k <= self.k && self.lanes == S::LANES);
+        for (panel, v) in self.vectors() {
+            let from = (panel * (1 + self.k) + 1 + k0) * stride + v * S::LANES;
+            let from = &self.data[from..];
+            let (first, count) = self.columns().span(S::LANES, panel, v);
+            let mut done = 0;
+            while count > 0 && done + S::LANES <= k {
+                let mut n = 0;
+                while n + S::COLUMNS <= count {
+                    let from = &from[done * stride + n..][..(S::LANES - 1) * stride + S::COLUMNS];
+                    let to = to.part(first + n, S::COLUMNS, done, S::LANES);
+                    let (to, to_stride) = to.expect("inside the matrix").raw_mut();
+                    // SAFETY: LANES rows of COLUMNS numbers, by the slice; COLUMNS rows of LANES.
+                    unsafe { s.transpose_ptr(from.as_ptr(), stride, to, to_stride) }
+                    n += S::COLUMNS;
+                }
+                for n in n..count {
+                    for kk in done..done + S::LANES {
+                        to.row_mut(first + n)[kk] = from[kk * stride + n];
+                    }
+                }
+                done += S::LANES;
+            }
+            for n in 0..count {
+                for (kk, to) in to.row_mut(first + n).iter_mut().enumerate().skip(done) {
+                    *to = from[kk * stride + n];
+                }
+            }
+        }
+    }
+
+    /// The bias (N,).
+    #[inline(always)]
+    pub fn unpack_bias<S: Simd<E>>(&self, _s: S, to: &mut [E]) {
+        for (panel, v) in self.vectors() {
+            let from = &self.data[panel * (1 + self.k) * 2 * S::LANES + v * S::LANES..];
+            let (first, count) = self.columns().span(S::LANES, panel, v);
+            to[first..first + count].copy_from_slice(&from[..count]);
+        }
+    }
+
+    /// Packs records, rows that have the columns of `like`, each gate's `stride` after the one before:
+    /// their columns are packed in the order in which `like` has its own, padding and all.
+    #[inline(always)]
+    pub fn pack_records<'a, S: Simd<E>>(
+        &mut self,
+        s: S,
+        like: &Self,
+        stride: usize,
+        records: impl ExactSizeIterator<Item = &'a [E]> + Clone,
+    ) -> Result<()> {
+        let columns = like.columns();
+        let width = columns.panels(S::LANES) * 2 * S::LANES;
+        self.reshape(s, records.len(), Columns::plain(width))?;
+        self.pack_bias(s, &[]);
+        for (panel, v) in self.vectors() {
+            let (gate, unit) = columns.gate_and_unit(S::LANES, panel, v);
+            let (to, to_stride, _) = self.vector(panel, v);
+            for (k, record) in records.clone().enumerate() {
+                let mut values = s.splat(E::ZERO);
+                if unit < columns.width {
+                    values = s.load(&record[gate * stride + unit..]);
+                }
+                s.store(&mut to[(1 + k) * to_stride..], values);
+            }
+        }
+        Ok(())
+    }
+
     /// Reshapes for a matrix (K, N) and packs it as it stands.
     #[inline(always)]
     pub fn pack_matrix<S: Simd<E>>(&mut self, s: S, matrix: Rows<'_, E>) -> Result<()> {
@@ -178,12 +269,13 @@ impl<E: Element> Panels<E> {
         let mut packed = 0;
         for (kk, row) in rows.take(k).enumerate() {
             assert_eq!(row.len(), columns.width);
-            let panels = self.data.chunks_exact_mut((1 + k) * stride);
-            for (from, panel) in row.chunks(stride).zip(panels) {
-                let to = &mut panel[(1 + kk) * stride..][..stride];
-                let (low, high) = from.split_at(from.len().min(S::LANES));
-                s.store(to, s.load(low));
-                s.store(&mut to[S::LANES..], s.load(high));
+            // Iterators over chunks divide, for every row.
+            let mut to = (1 + kk) * stride;
+            for first in (0..columns.width).step_by(stride) {
+                let to_row = &mut self.data[to..to + stride];
+                s.store(to_row, s.load(&row[first..]));
+                s.store(&mut to_row[S::LANES..], s.load(&row[(first + S::LANES).min(row.len())..]));
+                to += (1 + k) * stride;
             }
             packed += 1;
         }

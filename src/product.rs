@@ -286,6 +286,30 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
     }
 }
 
+/// A product is written to rows 0, 1, ... of packed ones, the bias' row first, whose panels are those of
+/// the product: as the gradient of a packed matrix, in its order.
+impl<E: Element> Consume<E> for Panels<E> {
+    #[inline(always)]
+    fn place(
+        &mut self,
+        row: usize,
+        rows: usize,
+        column: usize,
+        columns: usize,
+    ) -> Option<(RowsMut<'_, E>, bool)> {
+        let width = 2 * self.lanes();
+        (columns == width).then(|| (self.panel_mut(column / width, row, rows), false))
+    }
+
+    #[inline(always)]
+    fn take<S: Simd<E>>(&mut self, s: S, row: usize, group: usize, sums: &[E]) {
+        let mut to = self.panel_mut(group, row, 1);
+        let to = to.row_mut(0);
+        s.store(to, s.load(sums));
+        s.store(&mut to[S::LANES..], s.load(&sums[S::LANES..]));
+    }
+}
+
 /// A plain product is written to these rows.
 impl<E: Element> Consume<E> for RowsMut<'_, E> {
     #[inline(always)]

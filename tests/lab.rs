@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bptt::lab::{Gradient, Kind, LabNetwork, Progress, Training};
 use bptt::simd::Level;
-use bptt::{Dataset, Inputs, Targets};
+use bptt::{Dataset, Inputs, Targets, set_num_threads};
 use common::Rng;
 
 const KINDS: [(Kind, Gradient); 4] = [
@@ -50,6 +50,28 @@ fn every_level_trains_alike() {
     }
 }
 
+/// Two threads share a sequence where the machine has them; how many do must not show.
+#[test]
+fn threads_do_not_show() {
+    let bits = |threads| {
+        set_num_threads(threads).unwrap();
+        let mut training = training(Kind::Lstm, Gradient::Published, 50);
+        let tokens: Vec<u32> = (0..900).map(|n| n * n % 3).collect();
+        let offsets: Vec<usize> = (0..=30).map(|n| n * n).collect();
+        let data = Dataset::new(Inputs::Tokens(&tokens), Targets::Classes(&tokens), &offsets);
+        let data = data.unwrap();
+        let until = Instant::now() + Duration::from_secs(100);
+        let mut bits = Vec::new();
+        for _ in 0..20 {
+            bits.push(training.train(&data, Progress::default(), until).unwrap().loss_sum);
+            bits.push(training.evaluate(&data, Progress::default(), until).unwrap().loss_sum);
+        }
+        bits.extend(training.params());
+        bits.iter().map(|number| number.to_bits()).collect::<Vec<_>>()
+    };
+    assert_eq!(bits(1), bits(2));
+}
+
 #[test]
 fn an_interrupted_epoch_goes_on_where_it_was() {
     let data =
@@ -65,7 +87,7 @@ fn an_interrupted_epoch_goes_on_where_it_was() {
         assert_eq!(progress.done, done);
     }
     assert_eq!(progress, at_once);
-    assert_eq!(parts.params, whole.params);
+    assert_eq!(parts.params(), whole.params());
 }
 
 #[test]

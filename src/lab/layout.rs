@@ -20,7 +20,7 @@ struct Array {
 }
 
 impl LabNetwork {
-    /// bias_hh, the last numbers of the recurrent layer.
+    /// How many numbers bias_hh is, the last ones of the recurrent layer.
     pub(super) fn second_bias_len(&self) -> usize {
         match self.kind {
             Kind::Rnn => self.hidden,

@@ -7,22 +7,27 @@
 //!       C_t = f C_{t-1} + i g   h_t = o tanh C_t              out_t = softmax(W_v h_t + b_v)
 //! ```
 //!
-//! The passes are this library's layers. The gradients are either theirs, [`Gradient::Exact`], or those
+//! The steps are this library's cells and products. The gradients are either theirs, [`Gradient::Exact`], or those
 //! of the notebook, [`Gradient::Published`], which differ from them; all that does is in [`published`].
 //! The notebook adds 1e-12 to every argument of sigmoid and tanh. Here it is a second bias, and left
 //! out of `tanh C_t`, where it changes less than 1e-12.
 
 mod layout;
+mod output;
+mod part;
 pub mod published;
+mod step;
+mod team;
 mod train;
 
 pub use train::{Progress, Training};
 
-use crate::cell::{Cell, Nonlinearity};
 use crate::error::{Result, ensure};
-use crate::nn::{Linear, LinearMemory};
-use crate::sequence::{Gradients, LSTM, RNN, Recurrent, State, Tape};
-use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
+use crate::nn::Linear;
+use crate::sequence::LSTM;
+use crate::simd::{Level, Simd, Task};
+use output::{Output, PackOutput, UnpackOutput};
+use part::{PackPart, Part, UnpackPart};
 
 /// What the notebook adds to arguments and logarithms.
 const EPSILON: f64 = 1e-12;
@@ -64,7 +69,7 @@ pub struct Pass {
     pub outputs: Vec<f64>,
 }
 
-/// One of the networks, with memory for a pass and its gradients.
+/// One of the networks, and the last pass.
 ///
 /// Parameters are a flat slice in this library's order: [`LabNetwork::import`] and
 /// [`LabNetwork::export`] convert from and to the notebook's arrays.
@@ -85,15 +90,8 @@ pub struct LabNetwork {
     kind: Kind,
     hidden: usize,
     vocab: usize,
-    linear: Linear,
     /// The last pass; what goes into the next one.
     pub pass: Pass,
-    tape: Tape<f64>,
-    linear_memory: LinearMemory<f64>,
-    published: published::Memory,
-    state: State<f64>,
-    dlogits: Vec<f64>,
-    dh: Vec<f64>,
 }
 
 impl LabNetwork {
@@ -103,40 +101,19 @@ impl LabNetwork {
     /// If a size is zero, or does not fit in memory.
     pub fn new(kind: Kind, hidden: usize, vocab: usize) -> Result<Self> {
         LSTM::new(vocab, hidden, true)?; // the larger of the two
-        Ok(Self {
-            kind,
-            hidden,
-            vocab,
-            linear: Linear::new(hidden, vocab, true)?,
-            pass: Pass::default(),
-            tape: Tape::new(),
-            linear_memory: LinearMemory::default(),
-            published: published::Memory::default(),
-            state: State::default(),
-            dlogits: Vec::new(),
-            dh: Vec::new(),
-        })
+        Linear::new(hidden, vocab, true)?;
+        Ok(Self { kind, hidden, vocab, pass: Pass::default() })
     }
 
-    fn rnn(&self) -> RNN {
-        RNN::new(self.vocab, self.hidden, Nonlinearity::Tanh, true).expect("checked in new")
-    }
-
-    fn lstm(&self) -> LSTM {
-        LSTM::new(self.vocab, self.hidden, true).expect("checked in new")
-    }
-
-    /// Parameters of the recurrent layer; the linear layer's follow them.
+    /// Parameters of the recurrent layer; the output layer's follow them.
     fn recurrent_len(&self) -> usize {
-        match self.kind {
-            Kind::Rnn => self.rnn().parameter_len(),
-            Kind::Lstm => self.lstm().parameter_len(),
-        }
+        let gates = if self.kind == Kind::Lstm { 4 } else { 1 };
+        gates * self.hidden * (self.vocab + self.hidden + 2)
     }
 
     /// How many numbers the flat parameters are.
     pub fn parameter_len(&self) -> usize {
-        self.recurrent_len() + self.linear.parameter_len()
+        self.recurrent_len() + self.vocab * (self.hidden + 1)
     }
 
     fn check_params(&self, len: usize) -> Result<()> {
@@ -145,66 +122,65 @@ impl LabNetwork {
         Ok(())
     }
 
+    /// The layers of flat parameters, packed, the recurrent one in parts of so many units.
+    fn pack(&self, level: Level, params: &[f64], units: &[usize]) -> Result<(Vec<Part>, Output)> {
+        self.check_params(params.len())?;
+        let (recurrent, linear) = params.split_at(self.recurrent_len());
+        let mut parts = Vec::new();
+        let mut first = 0;
+        for &count in units {
+            let mut part = Part::new(self.kind, self.hidden, self.vocab, first..first + count);
+            level.run(PackPart(&mut part, recurrent))?;
+            parts.push(part);
+            first += count;
+        }
+        let mut output = Output::new(self.hidden, self.vocab);
+        level.run(PackOutput(&mut output, linear))?;
+        Ok((parts, output))
+    }
+
     /// Runs the network on `pass.x` from an initial state, (H,) each, `c0` empty for the RNN, and
     /// fills the rest of the pass.
     ///
     /// # Errors
     /// If a size does not fit.
     pub fn forward(&mut self, params: &[f64], h0: &[f64], c0: &[f64]) -> Result<()> {
-        self.check_params(params.len())?;
-        let steps = self.pass.x.len() / self.vocab;
-        ensure!(self.pass.x.len() == steps * self.vocab, "x must be (T, {})", self.vocab);
-        self.pass.steps = steps;
-        let (recurrent, linear) = params.split_at(self.recurrent_len());
-        match self.kind {
-            Kind::Rnn => self.recur(&self.rnn(), recurrent, h0, c0)?,
-            Kind::Lstm => {
-                self.recur(&self.lstm(), recurrent, h0, c0)?;
-                self.pass.c.clear();
-                self.pass.c.extend_from_slice(c0);
-                self.tape.append(4, &mut self.pass.c);
-                for (slot, gate) in self.pass.gates.iter_mut().enumerate() {
-                    gate.clear();
-                    self.tape.append(slot, gate);
-                }
-            }
+        let (hidden, vocab) = (self.hidden, self.vocab);
+        let given = (h0.len(), c0.len());
+        let want = (hidden, if self.kind == Kind::Lstm { hidden } else { 0 });
+        ensure!(given == want, "the initial state has {given:?} numbers, it must have {want:?}");
+        let steps = self.pass.x.len() / vocab;
+        ensure!(self.pass.x.len() == steps * vocab, "x must be (T, {vocab})");
+        let level = Level::current()?;
+        let (mut parts, mut output) = self.pack(level, params, &[hidden])?;
+        let part = &mut parts[0];
+        part.reserve(steps, level.lanes::<f64>())?;
+        part.begin(h0, c0);
+        for (t, x) in self.pass.x.chunks_exact(vocab).enumerate() {
+            part.input(t).copy_from_slice(x);
         }
-        let Pass { h, logits, outputs, .. } = &mut self.pass;
-        logits.resize(steps * self.vocab, 0.0);
-        let y = Rows::new(&h[self.hidden..], steps, self.hidden);
-        let to = RowsMut::new(logits, steps, self.vocab);
-        self.linear.forward(linear, y, to, &mut self.linear_memory)?;
-        outputs.clear();
-        for logits in logits.chunks_exact(self.vocab) {
-            softmax(logits, outputs);
+        level.run(Forward { part, output: &mut output, steps })?;
+        let pass = &mut self.pass;
+        pass.steps = steps;
+        pass.h.clear();
+        for row in part.rows.chunks_exact(part.width()) {
+            pass.h.extend_from_slice(&row[1..=hidden]);
+        }
+        pass.logits = output.logits.to_vec();
+        pass.outputs = output.outputs;
+        if self.kind == Kind::Lstm {
+            let padded = part.tape.len().checked_div(5 * steps).unwrap_or(0);
+            let value = |slot: usize| {
+                let records = part.tape.chunks_exact(5 * padded.max(1));
+                records.flat_map(move |record| &record[slot * padded..][..hidden]).copied()
+            };
+            pass.gates = [0, 1, 2, 3].map(|gate| value(gate).collect());
+            pass.c = c0.iter().copied().chain(value(4)).collect();
         }
         Ok(())
     }
 
-    /// The recurrent layer's part of [`LabNetwork::forward`].
-    fn recur<C: Cell>(
-        &mut self,
-        layer: &Recurrent<C>,
-        params: &[f64],
-        h0: &[f64],
-        c0: &[f64],
-    ) -> Result<()> {
-        let given = (h0.len(), c0.len());
-        let want = (self.hidden, if C::HAS_C { self.hidden } else { 0 });
-        ensure!(given == want, "the initial state has {given:?} numbers, it must have {want:?}");
-        self.state.reset(layer, 1)?;
-        self.state.h.copy_from_slice(h0);
-        self.state.c.copy_from_slice(c0);
-        let Pass { steps, x, h, .. } = &mut self.pass;
-        h.clear();
-        h.extend_from_slice(h0);
-        h.resize((*steps + 1) * self.hidden, 0.0);
-        let x = Seq::new(x, Shape::time_major(*steps, 1, self.vocab))?;
-        let y = SeqMut::new(&mut h[self.hidden..], Shape::time_major(*steps, 1, self.hidden))?;
-        layer.forward(params, x, &mut self.state, y, &mut self.tape)
-    }
-
-    /// The notebook's loss of `pass` for `targets` (T, V), and its gradients, added to `grads`:
+    /// The notebook's loss of `pass` for `targets` (T, V), and its gradients, written to `grads`:
     /// minus the mean over the V entries of `target * log(output)`, summed over the steps.
     ///
     /// # Errors
@@ -216,65 +192,38 @@ impl LabNetwork {
         gradient: Gradient,
         grads: &mut [f64],
     ) -> Result<f64> {
-        self.check_params(params.len())?;
         self.check_params(grads.len())?;
         self.check_pass(targets.len())?;
-        let loss = self.loss(targets);
-        let recurrent = self.recurrent_len();
-        let (params, linear) = params.split_at(recurrent);
-        let (grads, linear_grads) = grads.split_at_mut(recurrent);
-
-        let steps = self.pass.steps;
-        let (h, v) = (self.hidden, self.vocab);
-        self.dh.resize(steps * h, 0.0);
-        // As published, the LSTM's output layer is given the state before the step.
-        let late = self.kind == Kind::Lstm && gradient == Gradient::Published;
-        let y = Rows::new(&self.pass.h[if late { 0 } else { h }..], steps, h);
-        let dlogits = Rows::new(&self.dlogits, steps, v);
-        let dh = Some(RowsMut::new(&mut self.dh, steps, h));
-        self.linear.backward(linear, y, dlogits, dh, linear_grads, &mut self.linear_memory)?;
-
-        let last = &self.pass.h[steps * h..];
-        match (self.kind, gradient) {
-            (Kind::Rnn, Gradient::Exact) => {
-                let (layer, h0) = (self.rnn(), &self.pass.h[..h]);
-                self.tape.record(&layer, 1, h0, &[], &[&self.pass.h[h..]])?;
-                self.recur_back(&layer, params, grads)?;
-            }
-            (Kind::Rnn, Gradient::Published) => {
-                let layer = published::rnn(v, h)?;
-                self.tape.record(&layer, 1, last, &[], &[&self.pass.h[h..]])?;
-                self.recur_back(&layer, params, grads)?;
-            }
-            (Kind::Lstm, Gradient::Exact) => {
-                let Pass { h: hs, c, gates: [i, f, g, o], .. } = &self.pass;
-                let values = [i, f, g, o, &c[h..]];
-                self.tape.record(&self.lstm(), 1, &hs[..h], &c[..h], &values)?;
-                self.recur_back(&self.lstm(), params, grads)?;
-            }
-            (Kind::Lstm, Gradient::Published) => {
-                self.published.lstm_gradients(&self.pass, &self.dh, (v, h), grads)?;
+        let (hidden, vocab) = (self.hidden, self.vocab);
+        let level = Level::current()?;
+        let (mut parts, mut output) = self.pack(level, params, &[hidden])?;
+        let part = &mut parts[0];
+        let Pass { steps, x, h, c, gates: [i, f, g, o], outputs, .. } = &self.pass;
+        part.reserve(*steps, level.lanes::<f64>())?;
+        part.begin(&h[..hidden], c.get(..hidden).unwrap_or_default());
+        for (t, x) in x.chunks_exact(vocab).enumerate() {
+            part.input(t).copy_from_slice(x);
+            part.h(t).copy_from_slice(&h[(t + 1) * hidden..][..hidden]);
+        }
+        let width = part.width();
+        part.rows.iter_mut().step_by(width).for_each(|one| *one = 1.0);
+        let values: &[&[f64]] = match self.kind {
+            Kind::Rnn => &[&h[hidden..]],
+            Kind::Lstm => &[i, f, g, o, &c[hidden..]],
+        };
+        let padded = part.tape.len() / (values.len() * steps);
+        for (t, record) in part.tape.chunks_exact_mut(values.len() * padded).enumerate() {
+            for (slot, value) in record.chunks_exact_mut(padded).zip(values) {
+                slot[..hidden].copy_from_slice(&value[t * hidden..][..hidden]);
             }
         }
-        // The second bias is not the notebook's.
-        grads[recurrent - self.second_bias_len()..].fill(0.0);
+        output.outputs.clone_from(outputs);
+        let loss = output.loss(self.kind, targets);
+        level.run(Backward { part, output: &mut output, steps: *steps, gradient })?;
+        let (recurrent, linear) = grads.split_at_mut(self.recurrent_len());
+        level.run(UnpackPart(part, &part.gradients, recurrent));
+        level.run(UnpackOutput(&output, &output.gradients, linear));
         Ok(loss)
-    }
-
-    /// The recurrent layer's part of [`LabNetwork::backward`], from a recorded tape.
-    fn recur_back<C: Cell>(
-        &mut self,
-        layer: &Recurrent<C>,
-        params: &[f64],
-        grads: &mut [f64],
-    ) -> Result<()> {
-        self.state.reset(layer, 1)?;
-        let Pass { steps, x, h, .. } = &self.pass;
-        let shape = Shape::time_major(*steps, 1, self.hidden);
-        let x = Seq::new(x, Shape::time_major(*steps, 1, self.vocab))?;
-        let (y, dy) = (Seq::new(&h[self.hidden..], shape)?, Seq::new(&self.dh, shape)?);
-        let gradients = Gradients { params: Some(grads), x: None };
-        layer.backward(params, x, y, &mut self.tape, dy, &mut self.state, gradients)
     }
 
     fn check_pass(&self, targets: usize) -> Result<()> {
@@ -283,43 +232,47 @@ impl LabNetwork {
         ensure!(t > 0, "there must be at least one step");
         let lstm = if self.kind == Kind::Lstm { n } else { 0 };
         let fits = (x.len(), outputs.len(), targets) == (t * v, t * v, t * v)
-            && (h.len(), c.len()) == ((t + 1) * n, (t + 1) * lstm)
+            && (h.len(), c.len()) == ((t + 1) * n, if lstm > 0 { (t + 1) * n } else { 0 })
             && gates.iter().all(|gate| gate.len() == t * lstm);
         ensure!(fits, "the arrays of the pass do not fit {t} steps of {n} units and {v} tokens");
         Ok(())
     }
+}
 
-    /// The loss; leaves the gradients of the logits, `output - onehot(argmax target)`.
-    fn loss(&mut self, targets: &[f64]) -> f64 {
-        let mut loss = 0.0;
-        self.dlogits.clear();
-        self.dlogits.extend_from_slice(&self.pass.outputs);
-        let added = if self.kind == Kind::Rnn { EPSILON } else { 0.0 };
-        let rows = self.dlogits.chunks_exact_mut(self.vocab);
-        for (output, target) in rows.zip(targets.chunks_exact(self.vocab)).rev() {
-            let mut sum = 0.0;
-            let mut class = 0;
-            for (n, (&output, &y)) in output.iter().zip(target).enumerate() {
-                // Zero times a finite logarithm is not worth taking it.
-                if y != 0.0 || output.is_nan() || output <= 0.0 {
-                    sum += y * (output.ln() + added);
-                }
-                if y > target[class] {
-                    class = n;
-                }
-            }
-            loss -= sum / self.vocab as f64;
-            output[class] -= 1.0;
+struct Forward<'a> {
+    part: &'a mut Part,
+    output: &'a mut Output,
+    steps: usize,
+}
+
+impl Task<f64> for Forward<'_> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run<S: Simd<f64>>(self, s: S) -> Result<()> {
+        let Self { part, output, steps } = self;
+        for t in 0..steps {
+            part.step(s, t);
         }
-        loss
+        output.forward(s, &part.rows[part.width()..], part.width(), steps)
     }
 }
 
-/// Appends the softmax of `logits`, shifted by their maximum.
-fn softmax(logits: &[f64], outputs: &mut Vec<f64>) {
-    let first = outputs.len();
-    let most = logits.iter().fold(f64::NEG_INFINITY, |most, &z| f64::max(most, z));
-    outputs.extend(logits.iter().map(|z| (z - most).exp()));
-    let sum: f64 = outputs[first..].iter().sum();
-    outputs[first..].iter_mut().for_each(|e| *e /= sum);
+struct Backward<'a> {
+    part: &'a mut Part,
+    output: &'a mut Output,
+    steps: usize,
+    gradient: Gradient,
+}
+
+impl Task<f64> for Backward<'_> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run<S: Simd<f64>>(self, s: S) -> Result<()> {
+        let Self { part, output, steps, gradient } = self;
+        output.back(s, steps, &mut part.dh)?;
+        output.weight_gradients(s, part, steps, gradient)?;
+        part.back(s, steps, gradient)
+    }
 }

@@ -19,14 +19,11 @@
 //!
 //! (For `do`, too, the slope is s(o).) The notebook's marks check numbers computed this way.
 
-use super::{EPSILON, Pass};
+use super::EPSILON;
 use crate::cell::{Cell, Nonlinearity, Rnn};
-use crate::error::Result;
 use crate::math::{sigmoid, tanh};
-use crate::outer::{OuterMemory, OuterProducts};
-use crate::sequence::Recurrent;
-use crate::simd::{Element, Level, Simd, Task};
-use crate::view::RowsMut;
+use crate::simd::{Element, Simd};
+use crate::view::Rows;
 
 /// The RNN's cell with the published slope; recorded with the last state as the initial one, its
 /// layer's backward pass is the published one.
@@ -64,87 +61,36 @@ impl Cell for PublishedRnn {
     }
 }
 
-/// The layer of [`PublishedRnn`].
-pub(super) fn rnn(vocab: usize, hidden: usize) -> Result<Recurrent<PublishedRnn>> {
-    Recurrent::with_cell(PublishedRnn, vocab, hidden, true)
-}
-
-/// Memory for the LSTM's published gradients, to be used again.
-#[derive(Default)]
-pub(super) struct Memory {
-    /// Of the gates' arguments, (T, 4 H).
-    dgates: Vec<f64>,
-    sums: Vec<f64>,
-    outer: OuterMemory<f64>,
-}
-
-impl Memory {
-    /// Adds the LSTM's gradients, from `dh` (T, H), to `grads`: weight_ih, weight_hh, bias_ih, bias_hh.
-    pub(super) fn lstm_gradients(
-        &mut self,
-        pass: &Pass,
-        dh: &[f64],
-        (vocab, hidden): (usize, usize),
-        grads: &mut [f64],
-    ) -> Result<()> {
-        self.dgates.resize(pass.steps * 4 * hidden, 0.0);
-        self.sums.clear();
-        self.sums.resize(4 * hidden, 0.0);
-        Level::current()?.run(LstmGradients { memory: self, pass, dh, vocab, hidden, grads })
-    }
-}
-
-struct LstmGradients<'a> {
-    memory: &'a mut Memory,
-    pass: &'a Pass,
-    dh: &'a [f64],
-    vocab: usize,
-    hidden: usize,
-    grads: &'a mut [f64],
-}
-
-impl Task<f64> for LstmGradients<'_> {
-    type Output = Result<()>;
-
-    #[inline(always)]
-    fn run<S: Simd<f64>>(self, s: S) -> Result<()> {
-        let Self { memory: Memory { dgates, sums, outer }, pass, dh, vocab, hidden, grads } = self;
-        for t in 0..pass.steps {
-            let dgates = &mut dgates[t * 4 * hidden..][..4 * hidden];
-            for unit in (0..hidden).step_by(S::LANES) {
-                // Row t of c is the state before step t.
-                let before = if t > 0 { t - 1 } else { pass.steps };
-                let end = (unit + S::LANES).min(hidden);
-                let at = |row: usize| row * hidden + unit..row * hidden + end;
-                let mut gates = [s.splat(0.0); 4];
-                for (gate, values) in gates.iter_mut().zip(&pass.gates) {
-                    *gate = s.load(&values[at(t)]);
-                }
-                let c = [s.load(&pass.c[at(t)]), s.load(&pass.c[at(before)])];
-                let d = lstm_cell(s, gates, c, s.load(&dh[at(t)]));
-                for (to, d) in dgates.chunks_exact_mut(hidden).zip(d) {
-                    s.store(&mut to[unit..], d);
-                }
+/// The LSTM's published way back: turns `tape`, of every step i, f, g, o and c, each `padded` numbers,
+/// into the gradients of the gates' arguments, in the place of i, f, g, o. `dh` is (T, H).
+#[inline(always)]
+pub(super) fn lstm_back<S: Simd<f64>>(
+    s: S,
+    tape: &mut [f64],
+    padded: usize,
+    c0: &[f64],
+    dh: Rows<'_, f64>,
+) {
+    let steps = dh.count();
+    for t in 0..steps {
+        for unit in (0..dh.features()).step_by(S::LANES) {
+            let mut states = [s.splat(0.0); 2];
+            for (state, before) in states.iter_mut().zip([t, if t > 0 { t - 1 } else { steps }]) {
+                *state = match before.checked_sub(1) {
+                    Some(t) => s.load(&tape[(5 * t + 4) * padded + unit..]),
+                    None => s.load(&c0[unit..]),
+                };
+            }
+            let mut gates = [s.splat(0.0); 4];
+            for (gate, values) in gates.iter_mut().zip(tape[5 * t * padded..].chunks(padded)) {
+                *gate = s.load(&values[unit..]);
+            }
+            let d = lstm_cell(s, gates, states, s.load(&dh.row(t)[unit..]));
+            let record = &mut tape[5 * t * padded + unit..];
+            for (gate, d) in d.into_iter().enumerate() {
+                s.store(&mut record[gate * padded..], d);
             }
         }
-        let (dw_ih, rest) = grads.split_at_mut(4 * hidden * vocab);
-        let (dw_hh, db) = rest.split_at_mut(4 * hidden * hidden);
-        let products = OuterProducts {
-            steps_and_rows: (pass.steps, 1),
-            width: 4 * hidden,
-            stride: 4 * hidden,
-            columns: 0..4 * hidden,
-            c: [RowsMut::new(dw_ih, 4 * hidden, vocab), RowsMut::new(dw_hh, 4 * hidden, hidden)],
-            sums,
-            memory: outer,
-        };
-        let x = |t: usize, _| &pass.x[t * vocab..][..vocab];
-        let h = |t: usize, _| &pass.h[t * hidden..][..hidden];
-        products.add(s, |t, _| &dgates[t * 4 * hidden..][..4 * hidden], [&x, &h])?;
-        for (db, sum) in db.iter_mut().zip(sums) {
-            *db += *sum;
-        }
-        Ok(())
     }
 }
 

@@ -1,11 +1,18 @@
-//! The notebook's training: one sequence at a time, clipped gradients, plain gradient descent.
+//! The notebook's loop: gradient descent on one sequence after the other, gradients clipped.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::{Gradient, LabNetwork};
+use super::output::{Output, UnpackOutput};
+use super::part::{Part, UnpackPart};
+use super::step::{Descent, Run, Sequence};
+use super::team::{Team, Who};
+use super::{EPSILON, Gradient, Kind, LabNetwork};
 use crate::buffer::zeros;
 use crate::error::{Error, Result, ensure};
-use crate::train::{Dataset, Moments, Optimizer, clip_by_global_norm};
+use crate::parallel;
+use crate::simd::Level;
+use crate::train::Dataset;
 
 /// A network in training.
 ///
@@ -29,13 +36,11 @@ use crate::train::{Dataset, Moments, Optimizer, clip_by_global_norm};
 /// ```
 pub struct Training {
     network: LabNetwork,
-    /// Flat parameters, in this library's order.
-    pub params: Vec<f64>,
-    grads: Vec<f64>,
-    descent: Moments<f64>,
-    max_norm: f64,
-    gradient: Gradient,
+    level: Level,
+    parts: Vec<Mutex<Part>>,
+    output: Output,
     targets: Vec<f64>,
+    descent: Descent,
 }
 
 /// How far [`Training`] came through the sequences of an epoch.
@@ -51,6 +56,9 @@ pub struct Progress {
     pub diverged: bool,
 }
 
+/// From so many units on, two threads share a sequence: a step of fewer takes less time than a meeting.
+const TEAM_UNITS: usize = 32;
+
 impl Training {
     /// Gradient descent from `params`, with the norm of all gradients together bounded by `max_norm`.
     ///
@@ -63,16 +71,43 @@ impl Training {
         max_norm: f64,
         gradient: Gradient,
     ) -> Result<Self> {
-        network.check_params(params.len())?;
-        let descent = Moments::new(Optimizer::sgd(lr, 0.0)?, params.len())?;
+        ensure!(lr >= 0.0 && lr.is_finite(), "lr must be at least 0 and finite, got {lr}");
         ensure!(max_norm > 0.0 && max_norm.is_finite(), "max_norm must be above 0, got {max_norm}");
-        let grads = zeros(params.len())?;
-        Ok(Self { network, params, grads, descent, max_norm, gradient, targets: Vec::new() })
+        let level = Level::current()?;
+        // Results do not depend on the number of threads, so the parts do not either. What goes back
+        // through time needs all units at every step.
+        let apart = (network.kind, gradient) == (Kind::Lstm, Gradient::Published);
+        let hidden = network.hidden;
+        let units = match apart && hidden >= TEAM_UNITS {
+            // Whole vectors; the leader has the output layer besides.
+            true => vec![hidden / 16 * 8, hidden - hidden / 16 * 8],
+            false => vec![hidden],
+        };
+        let (parts, output) = network.pack(level, &params, &units)?;
+        let parts = parts.into_iter().map(Mutex::new).collect();
+        let descent = Descent { lr, max_norm, gradient };
+        Ok(Self { network, level, parts, output, targets: Vec::new(), descent })
     }
 
     /// The network.
     pub fn network(&self) -> &LabNetwork {
         &self.network
+    }
+
+    /// The parameters, flat, in this library's order.
+    pub fn params(&self) -> Vec<f64> {
+        let mut flat = vec![EPSILON; self.network.parameter_len()];
+        let (recurrent, linear) = flat.split_at_mut(self.network.recurrent_len());
+        for part in &self.parts {
+            let part = lock(part);
+            self.level.run(UnpackPart(&part, &part.weights, recurrent));
+        }
+        // The packed bias has the second one in it.
+        let biases = self.network.second_bias_len();
+        let first = recurrent.len() - 2 * biases;
+        recurrent[first..][..biases].iter_mut().for_each(|bias| *bias -= EPSILON);
+        self.level.run(UnpackOutput(&self.output, &self.output.weights, linear));
+        flat
     }
 
     /// One step for every sequence from `progress.done` on, until they are done, a loss is not finite,
@@ -109,51 +144,83 @@ impl Training {
         until: Instant,
         learn: bool,
     ) -> Result<Progress> {
-        while progress.done < data.len() && !progress.diverged {
-            let loss = self.sequence(data, progress.done, learn)?;
-            let vocab = self.network.vocab as f64;
-            progress.done += 1;
-            progress.loss_sum += loss;
-            progress.token_loss_sum += loss * vocab / self.network.pass.steps as f64;
-            progress.diverged = learn && !loss.is_finite();
-            if Instant::now() >= until {
-                break;
+        let LabNetwork { hidden, vocab, .. } = self.network;
+        let (level, descent) = (self.level, self.descent);
+        let longest = (0..data.len()).map(|n| data.range(n).len()).max().unwrap_or(0);
+        for part in &mut self.parts {
+            let part = part.get_mut().unwrap_or_else(PoisonError::into_inner);
+            part.reserve(longest, level.lanes::<f64>())?;
+        }
+        let zero = zeros(hidden)?;
+        let steps_of = |n| {
+            let (tokens, classes) = data
+                .tokens(n)
+                .ok_or_else(|| Error::new("the lab's networks read tokens and predict classes"))?;
+            match tokens.iter().chain(classes).find(|&&token| token as usize >= vocab) {
+                Some(token) => Err(Error::new(format!("token {token} is not below {vocab}"))),
+                None => Ok((tokens, classes)),
             }
-        }
+        };
+        let team = Team::new(Sequence::board(longest, hidden))?;
+        let (team, parts, zero) = (&team, &self.parts[..], &zero[..]);
+        let sequence = |tokens| Sequence { tokens, zero, descent: learn.then_some(descent) };
+        let leader = Leader { output: &mut self.output, targets: &mut self.targets };
+        let lead = |leader: Leader<'_>, progress: &mut Progress| {
+            while progress.done < data.len() && !progress.diverged {
+                let (tokens, classes) = steps_of(progress.done)?;
+                one_hot(classes, vocab, leader.targets);
+                let output = Some((&mut *leader.output, &leader.targets[..]));
+                let loss = if parts.len() == 2 && team.begin(progress.done) {
+                    let team = Some((team, Who::Leader));
+                    let parts = &mut [lock(&parts[0])];
+                    level.run(Run { sequence: sequence(tokens), parts, team, output })?
+                } else {
+                    let mut parts: Vec<_> = parts.iter().map(lock).collect();
+                    let parts = &mut parts;
+                    level.run(Run { sequence: sequence(tokens), parts, team: None, output })?
+                };
+                progress.done += 1;
+                progress.loss_sum += loss;
+                progress.token_loss_sum += loss * vocab as f64 / tokens.len() as f64;
+                progress.diverged = learn && !loss.is_finite();
+                if Instant::now() >= until {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let help = |n| {
+            let (tokens, _) = steps_of(n)?;
+            let (parts, team) = (&mut [lock(&parts[1])], Some((team, Who::Helper)));
+            level.run(Run { sequence: sequence(tokens), parts, team, output: None })?;
+            Ok(())
+        };
+        // Whichever thread takes the second task helps.
+        let mut tasks = vec![Some((leader, &mut progress))];
+        tasks.extend((parts.len() == 2).then_some(None));
+        parallel::run(tasks, |task| match task {
+            Some((leader, progress)) => team.lead(|| lead(leader, progress)),
+            None => team.help(help),
+        })?;
         Ok(progress)
-    }
-
-    /// The loss of a sequence, and a step if the network is to learn from it.
-    fn sequence(&mut self, data: &Dataset<'_, f64>, n: usize, learn: bool) -> Result<f64> {
-        let Self { network, params, grads, targets, .. } = self;
-        let (inputs, classes) = data
-            .tokens(n)
-            .ok_or_else(|| Error::new("the lab's networks read tokens and predict classes"))?;
-        one_hot(inputs, network.vocab, &mut network.pass.x)?;
-        one_hot(classes, network.vocab, targets)?;
-        let zero = vec![0.0; network.hidden];
-        let c0 = if network.kind == super::Kind::Lstm { &zero[..] } else { &[] };
-        network.forward(params, &zero, c0)?;
-        if !learn {
-            return Ok(network.loss(targets));
-        }
-        grads.fill(0.0);
-        let loss = network.backward(params, targets, self.gradient, grads)?;
-        if loss.is_finite() {
-            clip_by_global_norm(grads, self.max_norm);
-            self.descent.update(params, grads);
-        }
-        Ok(loss)
     }
 }
 
+/// What only the leader has.
+struct Leader<'a> {
+    output: &'a mut Output,
+    targets: &'a mut Vec<f64>,
+}
+
 /// Writes the one-hot vectors (T, V) of tokens.
-fn one_hot(tokens: &[u32], vocab: usize, to: &mut Vec<f64>) -> Result<()> {
+fn one_hot(tokens: &[u32], vocab: usize, to: &mut Vec<f64>) {
     to.clear();
     to.resize(tokens.len() * vocab, 0.0);
     for (row, &token) in to.chunks_exact_mut(vocab).zip(tokens) {
-        let place = row.get_mut(token as usize);
-        *place.ok_or_else(|| Error::new(format!("token {token} is not below {vocab}")))? = 1.0;
+        row[token as usize] = 1.0;
     }
-    Ok(())
+}
+
+fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -138,6 +138,6 @@ impl PyLabTraining {
 
     /// The parameters, flat, in the notebook's order.
     fn params<'py>(&self, py: Python<'py>) -> PyResult<Arrays<'py>> {
-        Ok(arrays(py, self.0.network().export(&self.0.params)?))
+        Ok(arrays(py, self.0.network().export(&self.0.params())?))
     }
 }

@@ -142,18 +142,18 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
 }
 
 /// Some rows back through all steps.
-struct Backward<'a, C, E: Element> {
-    layer: &'a Recurrent<C>,
-    hidden_weights: &'a Panels<E>,
-    input_weights: &'a Panels<E>,
-    c0: Rows<'a, E>,
+pub(crate) struct Backward<'a, C, E: Element> {
+    pub layer: &'a Recurrent<C>,
+    pub hidden_weights: &'a Panels<E>,
+    pub input_weights: &'a Panels<E>,
+    pub c0: Rows<'a, E>,
     /// (T, B, TAPE * padded H)
-    tape: SeqMut<'a, E>,
-    dy: Seq<'a, E>,
+    pub tape: SeqMut<'a, E>,
+    pub dy: Seq<'a, E>,
     /// The gradient of the final state, and in the end that of the initial one.
-    dh: RowsMut<'a, E>,
-    dc: RowsMut<'a, E>,
-    dx: Option<SeqMut<'a, E>>,
+    pub dh: RowsMut<'a, E>,
+    pub dc: RowsMut<'a, E>,
+    pub dx: Option<SeqMut<'a, E>>,
 }
 
 impl<C: Cell, E: Element> Task<E> for Backward<'_, C, E> {

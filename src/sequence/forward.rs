@@ -92,6 +92,7 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
 /// Some rows through all steps.
 struct Forward<'a, C, E: Element> {
     layer: &'a Recurrent<C>,
+    /// [W_ih | W_hh] with the biases.
     weights: &'a Panels<E>,
     x: Seq<'a, E>,
     /// The initial state, and in the end the final one.
@@ -127,12 +128,13 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
     }
 }
 
-/// The cells of one step.
-struct Step<'a, 'b, C, E: Element> {
-    layer: &'a Recurrent<C>,
-    c: &'a mut RowsMut<'b, E>,
-    h: RowsMut<'a, E>,
-    tape: Option<RowsMut<'a, E>>,
+/// The cells of one step, which take the sums of its product.
+pub(crate) struct Step<'a, 'b, C, E: Element> {
+    pub layer: &'a Recurrent<C>,
+    pub c: &'a mut RowsMut<'b, E>,
+    pub h: RowsMut<'a, E>,
+    /// (B, TAPE * padded H)
+    pub tape: Option<RowsMut<'a, E>>,
 }
 
 impl<C: Cell, E: Element> Consume<E> for Step<'_, '_, C, E> {

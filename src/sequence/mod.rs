@@ -5,6 +5,8 @@ mod backward;
 mod forward;
 mod tape;
 
+pub(crate) use backward::Backward;
+pub(crate) use forward::Step;
 pub use tape::{State, Tape};
 
 use std::any::TypeId;
@@ -184,7 +186,7 @@ impl<C: Cell> Recurrent<C> {
     }
 
     /// H, filled up to whole vectors.
-    fn padded(&self, lanes: usize) -> usize {
+    pub(crate) fn padded(&self, lanes: usize) -> usize {
         self.hidden_size.next_multiple_of(lanes)
     }
 

@@ -140,43 +140,4 @@ impl<E: Element> Tape<E> {
     pub fn is_recorded(&self) -> bool {
         self.recorded.is_some()
     }
-
-    /// Appends one of the cell's recorded values for every unit, (T, B, H), to `to`.
-    pub(crate) fn append(&self, slot: usize, to: &mut Vec<E>) {
-        if let Some(Recording { hidden_size, values, padded, .. }) = self.recorded {
-            for record in self.values.chunks_exact(values * padded) {
-                to.extend_from_slice(&record[slot * padded..][..hidden_size]);
-            }
-        }
-    }
-
-    /// Records a pass that was computed elsewhere: its initial state, (B, H), and the cell's values,
-    /// (T, B, H) each.
-    pub(crate) fn record<C: Cell>(
-        &mut self,
-        layer: &Recurrent<C>,
-        rows: usize,
-        h0: &[E],
-        c0: &[E],
-        values: &[&[E]],
-    ) -> Result<()> {
-        let hidden = layer.hidden_size;
-        let steps = values[0].len() / (rows * hidden);
-        assert!(values.len() == C::TAPE && values.iter().all(|v| v.len() == steps * rows * hidden));
-        let shape = Shape::time_major(steps, rows, layer.input_size);
-        let recording = layer.recording::<E>(shape, Level::current()?);
-        self.recorded = None;
-        self.initial.reset(layer, rows)?;
-        self.initial.h.copy_from_slice(h0);
-        self.initial.c.copy_from_slice(c0);
-        self.values.resize(recording.len())?;
-        let records = self.values.chunks_exact_mut(C::TAPE * recording.padded);
-        for (n, record) in records.enumerate() {
-            for (slot, value) in record.chunks_exact_mut(recording.padded).zip(values) {
-                slot[..hidden].copy_from_slice(&value[n * hidden..][..hidden]);
-            }
-        }
-        self.recorded = Some(recording);
-        Ok(())
-    }
 }

@@ -103,7 +103,7 @@ impl<'a, E: Element> Dataset<'a, E> {
         }
     }
 
-    pub(super) fn range(&self, sequence: usize) -> std::ops::Range<usize> {
+    pub(crate) fn range(&self, sequence: usize) -> std::ops::Range<usize> {
         self.offsets[sequence]..self.offsets[sequence + 1]
     }
 

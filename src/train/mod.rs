@@ -14,7 +14,7 @@ use crate::error::{Result, ensure};
 use crate::nn::{Loss, Sequential};
 use crate::simd::Element;
 use data::Batch;
-pub(crate) use optim::Moments;
+pub(crate) use optim::{Moments, sum_of_squares};
 
 /// Sequences that evaluation and prediction take at a time.
 const EVALUATION_ROWS: usize = 256;

@@ -154,18 +154,7 @@ impl<E: Element> Task<E> for Clip<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, _s: S) -> f64 {
-        // Several sums at once: one would wait for itself at every addition.
-        let mut sums = [0.0; 16];
-        let chunks = self.grads.chunks_exact(16);
-        for (sum, &g) in sums.iter_mut().zip(chunks.remainder()) {
-            *sum += g.to_f64() * g.to_f64();
-        }
-        for chunk in chunks {
-            for (sum, &g) in sums.iter_mut().zip(chunk) {
-                *sum += g.to_f64() * g.to_f64();
-            }
-        }
-        let norm = sums.iter().sum::<f64>().sqrt();
+        let norm = sum_of_squares(self.grads).sqrt();
         let scale = self.max_norm / (norm + 1e-6);
         if scale < 1.0 {
             let scale = E::from_f64(scale);
@@ -175,6 +164,25 @@ impl<E: Element> Task<E> for Clip<'_, E> {
         }
         norm
     }
+}
+
+/// For a level's frame, too: plain loops, inlined.
+#[inline(always)]
+pub(crate) fn sum_of_squares<E: Element>(numbers: &[E]) -> f64 {
+    // Several sums at once: one would wait for itself at every addition.
+    const SUMS: usize = 32;
+    let mut sums = [0.0; SUMS];
+    let whole = numbers.len() / SUMS * SUMS;
+    for first in (0..whole).step_by(SUMS) {
+        let chunk = &numbers[first..first + SUMS];
+        for i in 0..SUMS {
+            sums[i] += chunk[i].to_f64() * chunk[i].to_f64();
+        }
+    }
+    for (sum, &g) in sums.iter_mut().zip(&numbers[whole..]) {
+        *sum += g.to_f64() * g.to_f64();
+    }
+    sums.iter().sum()
 }
 
 #[cfg(test)]

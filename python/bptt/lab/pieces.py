@@ -231,8 +231,11 @@ def parameters(
         if not _is_ready(array):  # naming it takes longer than looking
             array = _check.floats(f"{name}[{n}] ({parameter})", array, FLOAT64)
         shape = array.shape
-        if len(shape) != 2 or any(
-            sizes.setdefault(letter, size) != size for letter, size in zip(letters, shape)
+        rows, columns = letters
+        if (
+            len(shape) != 2
+            or sizes.setdefault(rows, shape[0]) != shape[0]
+            or sizes.setdefault(columns, shape[1]) != shape[1]
         ):
             shown = ", ".join(f"{letter}={sizes.get(letter, '?')}" for letter in letters)
             raise ValueError(f"{name}[{n}] ({parameter}) must have shape ({shown}), got {shape}")
