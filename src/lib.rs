@@ -36,6 +36,6 @@ pub use buffer::Buffer;
 pub use error::{Error, Result};
 pub use nn::{Input, Layer, Linear, LinearMemory, Loss, Sequential, Targets};
 pub use parallel::{num_threads, set_num_threads};
-pub use sequence::{Gradients, LSTM, Params, RNN, Recurrent, State, Tape};
+pub use sequence::{GRU, Gradients, LSTM, Params, RNN, Recurrent, State, Tape};
 pub use train::{Dataset, Inputs, Optimizer, Progress, Trainer, clip_by_global_norm};
-pub use view::{Rows, RowsMut, Seq, SeqMut, Shape};
+pub use view::{BatchSizes, Rows, RowsMut, Seq, SeqMut, Shape};

@@ -14,7 +14,7 @@ use std::ops::Range;
 use crate::buffer::Buffer;
 use crate::error::Result;
 use crate::panel::{Columns, Panels};
-use crate::product::{Consume, product_by_columns};
+use crate::product::{AddTo, product_by_columns};
 use crate::simd::{Element, Simd};
 use crate::view::RowsMut;
 
@@ -34,9 +34,11 @@ pub struct OuterMemory<E: Element> {
 ///
 /// The rows a have padding: their columns are blocks (gates) of `width` numbers, `stride` apart.
 /// Columns are counted without it, and row 0 of every c and of `sums` belongs to column `columns.start`.
-pub struct OuterProducts<'a, E: Element, const N: usize> {
-    /// T and B.
-    pub steps_and_rows: (usize, usize),
+pub struct OuterProducts<'a, 'c, E: Element> {
+    /// T
+    pub steps: usize,
+    /// The rows of each step.
+    pub counts: &'a dyn Fn(usize) -> usize,
     /// Numbers in a block of a's columns.
     pub width: usize,
     /// From a block to the next.
@@ -44,75 +46,83 @@ pub struct OuterProducts<'a, E: Element, const N: usize> {
     /// The columns of a that are wanted.
     pub columns: Range<usize>,
     /// The sums, one matrix for every right-hand side.
-    pub c: [RowsMut<'a, E>; N],
+    pub c: &'a mut [RowsMut<'c, E>],
     /// The sums of a's columns; empty if nobody wants them.
     pub sums: &'a mut [E],
     /// Where blocks are packed.
     pub memory: &'a mut OuterMemory<E>,
 }
 
-impl<E: Element, const N: usize> OuterProducts<'_, E, N> {
+impl<E: Element> OuterProducts<'_, '_, E> {
     /// Adds the outer products of the rows that `a` and each of `b` give for (step, row).
     ///
     /// # Errors
     /// If there is not enough memory to pack a block.
     #[inline(always)]
     pub fn add<'r, S: Simd<E>>(
-        mut self,
+        self,
         s: S,
         a: impl Fn(usize, usize) -> &'r [E],
-        b: [&dyn Fn(usize, usize) -> &'r [E]; N],
+        b: &[&dyn Fn(usize, usize) -> &'r [E]],
     ) -> Result<()> {
-        let wanted = self.columns.len();
-        assert!(self.c.iter().all(|c| c.count() == wanted));
-        self.memory.b.resize_with(N, Panels::default);
-        let (steps, rows) = self.steps_and_rows;
-        self.memory.a.resize(K_BLOCK.min(steps * rows) * A_BLOCK)?;
-        for k0 in (0..steps * rows).step_by(K_BLOCK) {
-            let k = K_BLOCK.min(steps * rows - k0);
-            let pairs = || pairs_from(k0, rows).take(k);
-            for ((panels, b), c) in self.memory.b.iter_mut().zip(b).zip(&self.c) {
+        let Self { steps, counts, width, stride, columns: wanted, c, sums, memory } = self;
+        assert!(c.len() == b.len() && c.iter().all(|c| c.count() == wanted.len()));
+        memory.b.resize_with(b.len(), Panels::default);
+        let mut left: usize = (0..steps).map(counts).sum();
+        memory.a.resize(K_BLOCK.min(left) * A_BLOCK)?;
+        let mut pairs = Pairs { steps, counts, t: 0, row: 0 };
+        while left > 0 {
+            let k = K_BLOCK.min(left);
+            left -= k;
+            for ((panels, b), c) in memory.b.iter_mut().zip(b).zip(c.iter()) {
                 panels.reshape(s, k, Columns::plain(c.as_ref().features()))?;
                 panels.pack_bias(s, &[]);
-                panels.pack(s, pairs().map(|(t, row)| b(t, row)));
+                panels.pack(s, pairs.clone().take(k).map(|(t, row)| b(t, row)));
             }
-            let mut m = self.columns.start;
-            while m < self.columns.end {
-                let (block, unit) = (m / self.width, m % self.width);
+            let mut m = wanted.start;
+            while m < wanted.end {
+                let (block, unit) = (m / width, m % width);
                 // Blocks of about equal size: a last one of a row or two would be mostly latency.
-                let left = (self.width - unit).min(self.columns.end - m);
-                let count = left.div_ceil(left.div_ceil(A_BLOCK));
-                let first = block * self.stride + unit;
-                let columns = pairs().map(|(t, row)| &a(t, row)[first..first + count]);
-                let row = m - self.columns.start;
-                let sums = match self.sums {
-                    [] => &mut [][..],
-                    ref mut sums => &mut sums[row..row + count],
-                };
-                pack_columns(s, columns, &mut self.memory.a, sums);
-                for (panels, c) in self.memory.b.iter().zip(&mut self.c) {
-                    let a = &self.memory.a;
-                    product_by_columns(s, count, a, A_BLOCK, panels, &mut AddTo { c, row });
+                let rest = (width - unit).min(wanted.end - m);
+                let count = rest.div_ceil(rest.div_ceil(A_BLOCK));
+                let first = block * stride + unit;
+                let rows = pairs.clone().take(k).map(|(t, row)| &a(t, row)[first..first + count]);
+                let row = m - wanted.start;
+                let part = if sums.is_empty() { 0..0 } else { row..row + count };
+                pack_columns(s, rows, &mut memory.a, &mut sums[part]);
+                for (panels, c) in memory.b.iter().zip(c.iter_mut()) {
+                    let mut to = AddTo { c, row };
+                    product_by_columns(s, count, &memory.a, A_BLOCK, panels, &mut to);
                 }
                 m += count;
             }
+            pairs.nth(k - 1);
         }
         Ok(())
     }
 }
 
-/// (step, row) of k0, k0 + 1, ...; a division for each would show.
-#[inline(always)]
-fn pairs_from(k0: usize, rows: usize) -> impl Iterator<Item = (usize, usize)> {
-    let (mut t, mut b) = (k0 / rows, k0 % rows);
-    std::iter::from_fn(move || {
-        let pair = (t, b);
-        b += 1;
-        if b == rows {
-            (t, b) = (t + 1, 0);
+/// Every (step, row), in order; a division for each would show.
+#[derive(Clone)]
+struct Pairs<'a> {
+    steps: usize,
+    counts: &'a dyn Fn(usize) -> usize,
+    t: usize,
+    row: usize,
+}
+
+impl Iterator for Pairs<'_> {
+    type Item = (usize, usize);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<(usize, usize)> {
+        while self.t < self.steps && self.row >= (self.counts)(self.t) {
+            (self.t, self.row) = (self.t + 1, 0);
         }
-        Some(pair)
-    })
+        let pair = (self.t, self.row);
+        self.row += 1;
+        (self.t < self.steps).then_some(pair)
+    }
 }
 
 /// Copies rows of at most [`A_BLOCK`] numbers, that far apart, and adds them up.
@@ -134,32 +144,5 @@ fn pack_columns<'r, E: Element, S: Simd<E>>(
     }
     for (sum, total) in sums.iter_mut().zip(totals) {
         *sum = *sum + total;
-    }
-}
-
-/// Adds a product to the rows of c from `row` on.
-struct AddTo<'a, 'c, E: Element> {
-    c: &'a mut RowsMut<'c, E>,
-    row: usize,
-}
-
-impl<E: Element> Consume<E> for AddTo<'_, '_, E> {
-    #[inline(always)]
-    fn place(
-        &mut self,
-        row: usize,
-        rows: usize,
-        column: usize,
-        columns: usize,
-    ) -> Option<(RowsMut<'_, E>, bool)> {
-        Some((self.c.part(self.row + row, rows, column, columns)?, true))
-    }
-
-    #[inline(always)]
-    fn take<S: Simd<E>>(&mut self, s: S, row: usize, group: usize, sums: &[E]) {
-        let to = &mut self.c.row_mut(self.row + row)[group * 2 * S::LANES..];
-        for (to, sum) in to.chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
-            s.store(to, s.add(s.load(to), s.load(sum)));
-        }
     }
 }

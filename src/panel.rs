@@ -2,52 +2,46 @@
 //!
 //! The right-hand matrix w (K, N) of a product is packed in panels of two vectors,
 //! `[panel][1 + K][2][lane]`, the first row being the bias: walking k reads a panel from front to
-//! back. The columns of a matrix with gates are grouped so that all gates of a vector of hidden units
-//! lie in neighbouring panels.
+//! back. The columns of every gate begin with a vector of their own.
 
 use crate::buffer::Buffer;
 use crate::error::Result;
 use crate::simd::{Element, Simd};
 use crate::view::{Rows, RowsMut};
 
-/// How the columns of a packed matrix are grouped into vectors: `gates` blocks of `width` columns.
+/// The columns of a packed matrix: `gates` blocks of `width` columns, each filled up to whole vectors.
 /// A plain matrix has one gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Columns {
-    /// Blocks of columns that a group takes side by side.
+    /// Blocks of columns.
     pub gates: usize,
-    /// Columns in a block: hidden units.
+    /// Columns of a block: hidden units.
     pub width: usize,
-    /// Vectors of each block in a group; `gates * units` is even.
-    pub units: usize,
 }
 
 impl Columns {
     /// The columns of a matrix without gates.
     pub fn plain(width: usize) -> Self {
-        Self { gates: 1, width, units: 2 }
+        Self { gates: 1, width }
     }
 
-    /// Panels of a group.
-    fn group(&self) -> usize {
-        self.gates * self.units / 2
+    /// Vectors of a gate.
+    fn vectors(&self, lanes: usize) -> usize {
+        self.width.div_ceil(lanes)
     }
 
     fn panels(&self, lanes: usize) -> usize {
-        self.width.div_ceil(self.units * lanes) * self.group()
-    }
-
-    /// The gate of vector `v` of a panel, and its first unit.
-    fn gate_and_unit(&self, lanes: usize, panel: usize, v: usize) -> (usize, usize) {
-        let v = panel % self.group() * 2 + v;
-        (v / self.units, (panel / self.group() * self.units + v % self.units) * lanes)
+        (self.gates * self.vectors(lanes)).div_ceil(2)
     }
 
     /// The first column of vector `v` of a panel, and how many it has (the rest is padding).
     fn span(&self, lanes: usize, panel: usize, v: usize) -> (usize, usize) {
-        let (gate, unit) = self.gate_and_unit(lanes, panel, v);
-        let count = self.width.saturating_sub(unit).min(lanes);
-        (gate * self.width + unit.min(self.width), count)
+        let v = 2 * panel + v;
+        let (gate, unit) = (v / self.vectors(lanes), v % self.vectors(lanes) * lanes);
+        match gate < self.gates {
+            true => (gate * self.width + unit, (self.width - unit).min(lanes)),
+            false => (self.gates * self.width, 0),
+        }
     }
 }
 
@@ -95,11 +89,6 @@ impl<E: Element> Panels<E> {
     /// Numbers of a vector.
     pub fn lanes(&self) -> usize {
         self.lanes
-    }
-
-    /// Panels of a group.
-    pub fn group(&self) -> usize {
-        self.columns().group()
     }
 
     fn columns(&self) -> Columns {
@@ -221,34 +210,6 @@ impl<E: Element> Panels<E> {
             let (first, count) = self.columns().span(S::LANES, panel, v);
             to[first..first + count].copy_from_slice(&from[..count]);
         }
-    }
-
-    /// Packs records, rows that have the columns of `like`, each gate's `stride` after the one before:
-    /// their columns are packed in the order in which `like` has its own, padding and all.
-    #[inline(always)]
-    pub fn pack_records<'a, S: Simd<E>>(
-        &mut self,
-        s: S,
-        like: &Self,
-        stride: usize,
-        records: impl ExactSizeIterator<Item = &'a [E]> + Clone,
-    ) -> Result<()> {
-        let columns = like.columns();
-        let width = columns.panels(S::LANES) * 2 * S::LANES;
-        self.reshape(s, records.len(), Columns::plain(width))?;
-        self.pack_bias(s, &[]);
-        for (panel, v) in self.vectors() {
-            let (gate, unit) = columns.gate_and_unit(S::LANES, panel, v);
-            let (to, to_stride, _) = self.vector(panel, v);
-            for (k, record) in records.clone().enumerate() {
-                let mut values = s.splat(E::ZERO);
-                if unit < columns.width {
-                    values = s.load(&record[gate * stride + unit..]);
-                }
-                s.store(&mut to[(1 + k) * to_stride..], values);
-            }
-        }
-        Ok(())
     }
 
     /// Reshapes for a matrix (K, N) and packs it as it stands.

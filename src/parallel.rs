@@ -75,15 +75,19 @@ fn check_threads(threads: usize) -> Result<()> {
     Ok(())
 }
 
-/// Into how many rows each to split a batch whose computation takes `flops`.
-pub(crate) fn split_rows(rows: usize, flops: usize) -> Result<Vec<usize>> {
+/// Into how many tasks to split a batch of rows whose computation takes `flops`.
+pub(crate) fn tasks(rows: usize, flops: usize) -> Result<usize> {
     let threads = num_threads()?;
     if threads == 1 || flops < MIN_FLOPS {
-        return Ok(vec![rows]);
+        return Ok(1);
     }
     // A few tasks a thread even out what else the machine does.
-    let tasks = threads * (rows / (ROWS_PER_TASK * threads)).clamp(1, 4);
-    Ok(split(rows, tasks))
+    Ok(threads * (rows / (ROWS_PER_TASK * threads)).clamp(1, 4))
+}
+
+/// How many rows each task takes.
+pub(crate) fn split_rows(rows: usize, flops: usize) -> Result<Vec<usize>> {
+    Ok(split(rows, tasks(rows, flops)?))
 }
 
 /// Splits `total` into at most `parts` sizes that differ by at most one.

@@ -1,4 +1,4 @@
-//! The register-tiled product with a packed matrix, which cells fuse into.
+//! The register-tiled product with a packed matrix.
 //!
 //! ```text
 //! sums[r][n] = bias[n] + sum over k of a[r][k] w[k][n]
@@ -7,12 +7,9 @@
 //! 1. A tile of R rows times one panel of w (or more, if the rows are few) lives in 2 R accumulators
 //!    for the whole K loop: per k, two loads of w, R broadcasts of a, 2 R fused multiply-adds. (Four
 //!    vectors and half the rows load each weight twice as often, and were no faster.)
-//! 2. The finished tile is spilled once, and what follows (a cell) reads it from there, or goes
-//!    straight to where it belongs (a plain product). An accumulator array that is itself indexed at
-//!    run time would live in memory, and the K loop would store every accumulator at every k: half
-//!    the speed.
-//! 3. In a gated matrix, the gates of a vector of hidden units lie in neighbouring panels, a group,
-//!    which a tile of rows finishes together: a cell finds all it needs in L1.
+//! 2. The finished tile goes straight to where it belongs, or is spilled and taken from there if it
+//!    reaches over an edge. An accumulator array that is itself indexed at run time would live in
+//!    memory, and the K loop would store every accumulator at every k: half the speed.
 //!
 //! The sum over k runs in one order, whatever the tile: a row's result does not depend on how many
 //! rows are computed with it, nor on threads. It is a sum of chains, a new one for every part of a,
@@ -35,10 +32,9 @@ struct Operand<E> {
 
 /// The most parts of a left-hand matrix.
 const MAX_PARTS: usize = 4;
-/// The most rows of a tile, the most panels of a group, and the most numbers they make.
+/// The most rows of a tile, and the most numbers it makes.
 const MAX_ROWS: usize = 12;
-const MAX_GROUP: usize = 2;
-const MAX_SUMS: usize = MAX_ROWS * MAX_GROUP * 2 * 16;
+const MAX_SUMS: usize = MAX_ROWS * 2 * 16;
 
 /// The longest chain of additions into one accumulator. Shorter ones round less, but each costs a
 /// tile of additions and stores: 64 took 4 % of the speed at H = 64.
@@ -171,8 +167,8 @@ pub trait Consume<E: Element> {
         None
     }
 
-    /// Takes the sums of a row and group, `[panel of the group][2][lane]`, bias included.
-    fn take<S: Simd<E>>(&mut self, s: S, row: usize, group: usize, sums: &[E]);
+    /// Takes the sums of a row and panel, `[2][lane]`, bias included.
+    fn take<S: Simd<E>>(&mut self, s: S, row: usize, panel: usize, sums: &[E]);
 }
 
 /// The product of `a`, whose columns are those of its parts side by side, and a packed matrix, tile
@@ -225,17 +221,15 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
     consumer: &mut impl Consume<E>,
 ) {
     const { assert!(S::ROWS <= MAX_ROWS && S::LANES <= 16) };
-    let group = w.group();
-    assert!(w.lanes() == S::LANES && group <= MAX_GROUP && operands.len() <= MAX_PARTS);
+    assert!(w.lanes() == S::LANES && operands.len() <= MAX_PARTS);
     assert!(w.k() > 0 && operands.iter().map(|operand| operand.k).sum::<usize>() == w.k());
 
     // Every number is written before it is read: zeroing them would show in small products.
     let mut memory = MaybeUninit::<Sums<E>>::uninit();
     let sums = memory.as_mut_ptr().cast::<E>();
     let panel_len = (1 + w.k()) * 2 * S::LANES;
-    // Whole groups are finished together.
-    let chunk = group.max(panels_at_once(rows));
-    let (group_len, stride) = (group * 2 * S::LANES, chunk * 2 * S::LANES);
+    let chunk = panels_at_once(rows);
+    let stride = chunk * 2 * S::LANES;
     let height = rows.div_ceil(rows.div_ceil(S::ROWS).max(1)).max(1);
     assert!(height <= S::ROWS && height * stride <= MAX_SUMS);
     for (c, panels) in w.data().chunks(chunk * panel_len).enumerate() {
@@ -263,7 +257,7 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
                 };
                 let (column, columns) = ((c * chunk + p) * 2 * S::LANES, many * 2 * S::LANES);
                 if let Some((mut rows, add)) = consumer.place(first, height, column, columns) {
-                    assert!(group == 1 && p == placed && rows.count() == height);
+                    assert!(p == placed && rows.count() == height);
                     assert!(rows.as_ref().features() == columns);
                     (at.sums, at.stride) = rows.raw_mut();
                     at.add = add;
@@ -275,11 +269,11 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
                 p += many;
             }
             for r in 0..height {
-                for g in placed / group..count / group {
-                    let sums = sums.wrapping_add(r * stride + g * group_len);
+                for p in placed..count {
+                    let sums = sums.wrapping_add(r * stride + p * 2 * S::LANES);
                     // SAFETY: the tiles above wrote these sums.
-                    let sums = unsafe { std::slice::from_raw_parts(sums, group_len) };
-                    consumer.take(s, first + r, c * (chunk / group) + g, sums);
+                    let sums = unsafe { std::slice::from_raw_parts(sums, 2 * S::LANES) };
+                    consumer.take(s, first + r, c * chunk + p, sums);
                 }
             }
         }
@@ -302,8 +296,8 @@ impl<E: Element> Consume<E> for Panels<E> {
     }
 
     #[inline(always)]
-    fn take<S: Simd<E>>(&mut self, s: S, row: usize, group: usize, sums: &[E]) {
-        let mut to = self.panel_mut(group, row, 1);
+    fn take<S: Simd<E>>(&mut self, s: S, row: usize, panel: usize, sums: &[E]) {
+        let mut to = self.panel_mut(panel, row, 1);
         let to = to.row_mut(0);
         s.store(to, s.load(sums));
         s.store(&mut to[S::LANES..], s.load(&sums[S::LANES..]));
@@ -324,10 +318,42 @@ impl<E: Element> Consume<E> for RowsMut<'_, E> {
     }
 
     #[inline(always)]
-    fn take<S: Simd<E>>(&mut self, s: S, row: usize, group: usize, sums: &[E]) {
-        let to = &mut self.row_mut(row)[group * 2 * S::LANES..];
+    fn take<S: Simd<E>>(&mut self, s: S, row: usize, panel: usize, sums: &[E]) {
+        let first = panel * 2 * S::LANES;
+        // Padding columns may lie beyond the row.
+        if let Some(to) = self.row_mut(row).get_mut(first..) {
+            for (to, sum) in to.chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
+                s.store(to, s.load(sum));
+            }
+        }
+    }
+}
+
+/// A plain product is added to rows of a matrix, from `row` on.
+pub struct AddTo<'a, 'c, E: Element> {
+    /// The matrix.
+    pub c: &'a mut RowsMut<'c, E>,
+    /// Where the product's first row goes.
+    pub row: usize,
+}
+
+impl<E: Element> Consume<E> for AddTo<'_, '_, E> {
+    #[inline(always)]
+    fn place(
+        &mut self,
+        row: usize,
+        rows: usize,
+        column: usize,
+        columns: usize,
+    ) -> Option<(RowsMut<'_, E>, bool)> {
+        Some((self.c.part(self.row + row, rows, column, columns)?, true))
+    }
+
+    #[inline(always)]
+    fn take<S: Simd<E>>(&mut self, s: S, row: usize, panel: usize, sums: &[E]) {
+        let to = &mut self.c.row_mut(self.row + row)[panel * 2 * S::LANES..];
         for (to, sum) in to.chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
-            s.store(to, s.load(sum));
+            s.store(to, s.add(s.load(to), s.load(sum)));
         }
     }
 }

@@ -3,16 +3,39 @@
 //! Arrays are contiguous, (T, B, F); parameters lie as in [`Recurrent`](crate::Recurrent). A test
 //! may bring a cell of its own: an [`Oracle`] is only the pointwise part of one hidden unit.
 
-use crate::cell::{Lstm, Nonlinearity, Rnn};
+use crate::cell::{Gru, Lstm, Nonlinearity, Rnn};
 
-/// The pointwise part of a cell on one hidden unit.
+/// The pointwise part of a cell on one hidden unit. A gate's argument is the sum of two: what x
+/// contributes, `W_ih x + b_ih`, and what h does, `W_hh h + b_hh`.
 pub trait Oracle {
     /// Gates a unit has.
     const GATES: usize;
-    /// From the gates' arguments and c to the new h and c.
-    fn step(&self, arguments: &[f64], c: f64) -> (f64, f64);
-    /// The gradients of the arguments and of the old c, from those of the new h and c.
-    fn step_back(&self, arguments: &[f64], c: f64, dh: f64, dc: f64) -> (Vec<f64>, f64);
+    /// From both parts of the gates' arguments and (h, c) before the step to (h, c) after it.
+    fn step(&self, x: &[f64], h: &[f64], before: (f64, f64)) -> (f64, f64);
+    /// The gradients of all those, from those of the new h and c.
+    fn step_back(&self, x: &[f64], h: &[f64], before: (f64, f64), d: (f64, f64)) -> Back;
+}
+
+/// Gradients of what a step takes.
+pub struct Back {
+    /// Of x's part of every gate's argument.
+    pub x: Vec<f64>,
+    /// Of h's part.
+    pub h: Vec<f64>,
+    /// Of (h, c) before the step, but for the gates' part.
+    pub before: (f64, f64),
+}
+
+impl Back {
+    /// For a cell that takes the sum of both parts.
+    pub fn of_sums(arguments: Vec<f64>, dc: f64) -> Self {
+        Self { x: arguments.clone(), h: arguments, before: (0.0, dc) }
+    }
+}
+
+/// The sum of both parts.
+pub fn sums(x: &[f64], h: &[f64]) -> Vec<f64> {
+    x.iter().zip(h).map(|(x, h)| x + h).collect()
 }
 
 fn sigmoid(x: f64) -> f64 {
@@ -22,12 +45,14 @@ fn sigmoid(x: f64) -> f64 {
 impl Oracle for Lstm {
     const GATES: usize = 4;
 
-    fn step(&self, a: &[f64], c: f64) -> (f64, f64) {
+    fn step(&self, x: &[f64], h: &[f64], (_, c): (f64, f64)) -> (f64, f64) {
+        let a = sums(x, h);
         let c = sigmoid(a[1]) * c + sigmoid(a[0]) * a[2].tanh();
         (sigmoid(a[3]) * c.tanh(), c)
     }
 
-    fn step_back(&self, a: &[f64], c: f64, dh: f64, dc: f64) -> (Vec<f64>, f64) {
+    fn step_back(&self, x: &[f64], h: &[f64], before: (f64, f64), d: (f64, f64)) -> Back {
+        let (a, (_, c), (dh, dc)) = (sums(x, h), before, d);
         let (i, f, g, o) = (sigmoid(a[0]), sigmoid(a[1]), a[2].tanh(), sigmoid(a[3]));
         let new_c = f * c + i * g;
         let dc = dc + dh * o * (1.0 - new_c.tanh().powi(2));
@@ -37,26 +62,48 @@ impl Oracle for Lstm {
             dc * i * (1.0 - g * g),
             dh * new_c.tanh() * o * (1.0 - o),
         ];
-        (arguments, dc * f)
+        Back::of_sums(arguments, dc * f)
+    }
+}
+
+impl Oracle for Gru {
+    const GATES: usize = 3;
+
+    fn step(&self, x: &[f64], h: &[f64], (before, _): (f64, f64)) -> (f64, f64) {
+        let (r, z) = (sigmoid(x[0] + h[0]), sigmoid(x[1] + h[1]));
+        let n = (x[2] + r * h[2]).tanh();
+        ((1.0 - z) * n + z * before, 0.0)
+    }
+
+    fn step_back(&self, x: &[f64], h: &[f64], before: (f64, f64), d: (f64, f64)) -> Back {
+        let ((before, _), (dh, _)) = (before, d);
+        let (r, z) = (sigmoid(x[0] + h[0]), sigmoid(x[1] + h[1]));
+        let n = (x[2] + r * h[2]).tanh();
+        let dn = dh * (1.0 - z) * (1.0 - n * n);
+        let dz = dh * (before - n) * z * (1.0 - z);
+        let dr = dn * h[2] * r * (1.0 - r);
+        Back { x: vec![dr, dz, dn], h: vec![dr, dz, dn * r], before: (dh * z, 0.0) }
     }
 }
 
 impl Oracle for Rnn {
     const GATES: usize = 1;
 
-    fn step(&self, a: &[f64], _c: f64) -> (f64, f64) {
+    fn step(&self, x: &[f64], h: &[f64], _before: (f64, f64)) -> (f64, f64) {
+        let a = x[0] + h[0];
         match self.nonlinearity {
-            Nonlinearity::Tanh => (a[0].tanh(), 0.0),
-            Nonlinearity::Relu => (if a[0] < 0.0 { 0.0 } else { a[0] }, 0.0),
+            Nonlinearity::Tanh => (a.tanh(), 0.0),
+            Nonlinearity::Relu => (if a < 0.0 { 0.0 } else { a }, 0.0),
         }
     }
 
-    fn step_back(&self, a: &[f64], _c: f64, dh: f64, _dc: f64) -> (Vec<f64>, f64) {
+    fn step_back(&self, x: &[f64], h: &[f64], _before: (f64, f64), (dh, _): (f64, f64)) -> Back {
+        let a = x[0] + h[0];
         let slope = match self.nonlinearity {
-            Nonlinearity::Tanh => 1.0 - a[0].tanh().powi(2),
-            Nonlinearity::Relu => f64::from(a[0] > 0.0),
+            Nonlinearity::Tanh => 1.0 - a.tanh().powi(2),
+            Nonlinearity::Relu => f64::from(a > 0.0),
         };
-        (vec![dh * slope], 0.0)
+        Back::of_sums(vec![dh * slope], 0.0)
     }
 }
 
@@ -108,9 +155,9 @@ pub fn forward<O: Oracle>(cell: &O, sizes: Sizes, inputs: &Inputs) -> Outputs {
         let before = out.h.clone();
         for b in 0..rows {
             for j in 0..hidden {
-                let a = arguments::<O>(sizes, inputs, &before, t, b, j);
-                let (h, c) = cell.step(&a, out.c[b * hidden + j]);
-                (out.h[b * hidden + j], out.c[b * hidden + j]) = (h, c);
+                let (x, h) = arguments::<O>(sizes, inputs, &before, t, b, j);
+                let at = b * hidden + j;
+                (out.h[at], out.c[at]) = cell.step(&x, &h, (before[at], out.c[at]));
             }
         }
         out.y[t * rows * hidden..][..rows * hidden].copy_from_slice(&out.h);
@@ -118,7 +165,7 @@ pub fn forward<O: Oracle>(cell: &O, sizes: Sizes, inputs: &Inputs) -> Outputs {
     out
 }
 
-/// The arguments of the gates of unit j in row b: `W_ih x + b_ih + W_hh h + b_hh`.
+/// Both parts of the arguments of the gates of unit j in row b: `W_ih x + b_ih` and `W_hh h + b_hh`.
 fn arguments<O: Oracle>(
     sizes: Sizes,
     inputs: &Inputs,
@@ -126,23 +173,24 @@ fn arguments<O: Oracle>(
     t: usize,
     b: usize,
     j: usize,
-) -> Vec<f64> {
+) -> (Vec<f64>, Vec<f64>) {
     let Sizes { rows, input, hidden, bias, .. } = sizes;
     let n = O::GATES * hidden;
     let (w_ih, rest) = inputs.params.split_at(n * input);
     let (w_hh, biases) = rest.split_at(n * hidden);
-    let gate = |g: usize| {
-        let row = g * hidden + j;
-        let mut sum = if bias { biases[row] + biases[n + row] } else { 0.0 };
-        for k in 0..input {
-            sum += w_ih[row * input + k] * inputs.x[(t * rows + b) * input + k];
-        }
-        for k in 0..hidden {
-            sum += w_hh[row * hidden + k] * h[b * hidden + k];
-        }
-        sum
+    let x = &inputs.x[(t * rows + b) * input..][..input];
+    let h = &h[b * hidden..][..hidden];
+    let part = |weights: &[f64], biases: &[f64], from: &[f64], gate: usize| {
+        let row = gate * hidden + j;
+        let bias = if bias { biases[row] } else { 0.0 };
+        let row = &weights[row * from.len()..][..from.len()];
+        bias + row.iter().zip(from).map(|(w, x)| w * x).sum::<f64>()
     };
-    (0..O::GATES).map(gate).collect()
+    let (b_ih, b_hh) = biases.split_at(if bias { n } else { 0 });
+    (
+        (0..O::GATES).map(|gate| part(w_ih, b_ih, x, gate)).collect(),
+        (0..O::GATES).map(|gate| part(w_hh, b_hh, h, gate)).collect(),
+    )
 }
 
 /// Backpropagation through time: from the gradients of the outputs to those of the inputs.
@@ -173,23 +221,24 @@ pub fn backward<O: Oracle>(cell: &O, sizes: Sizes, inputs: &Inputs, d: &Outputs)
             for j in 0..hidden {
                 let at = b * hidden + j;
                 let dh = grads.h[at] + d.y[t * rows * hidden + at];
-                let a = arguments::<O>(sizes, inputs, h, t, b, j);
-                let (da, dc) = cell.step_back(&a, c[at], dh, grads.c[at]);
-                grads.c[at] = dc;
-                for (g, &da) in da.iter().enumerate() {
+                let (a_x, a_h) = arguments::<O>(sizes, inputs, h, t, b, j);
+                let back = cell.step_back(&a_x, &a_h, (h[at], c[at]), (dh, grads.c[at]));
+                grads.c[at] = back.before.1;
+                dh_before[at] += back.before.0;
+                for (g, (&dx, &dh)) in back.x.iter().zip(&back.h).enumerate() {
                     let row = g * hidden + j;
                     for k in 0..input {
                         let x = (t * rows + b) * input + k;
-                        grads.params[row * input + k] += da * inputs.x[x];
-                        grads.x[x] += da * inputs.params[row * input + k];
+                        grads.params[row * input + k] += dx * inputs.x[x];
+                        grads.x[x] += dx * inputs.params[row * input + k];
                     }
                     for k in 0..hidden {
-                        grads.params[hh + row * hidden + k] += da * h[b * hidden + k];
-                        dh_before[b * hidden + k] += da * inputs.params[hh + row * hidden + k];
+                        grads.params[hh + row * hidden + k] += dh * h[b * hidden + k];
+                        dh_before[b * hidden + k] += dh * inputs.params[hh + row * hidden + k];
                     }
                     if bias {
-                        grads.params[biases + row] += da;
-                        grads.params[biases + n + row] += da;
+                        grads.params[biases + row] += dx;
+                        grads.params[biases + n + row] += dh;
                     }
                 }
             }

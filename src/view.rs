@@ -7,7 +7,7 @@
 
 use std::marker::PhantomData;
 
-use crate::error::{Result, ensure};
+use crate::error::{Error, Result, ensure};
 
 /// The extent of a sequence batch and where its numbers lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,11 +68,71 @@ impl Shape {
     }
 }
 
-/// A sequence batch to read: (T, B, F).
+/// The steps of a batch of sequences of different lengths, the longest first: at every step, the rows
+/// that are still there. Such a batch is stored without padding, step after step, as in torch's
+/// `PackedSequence`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchSizes {
+    rows: usize,
+    counts: Vec<usize>,
+    /// Of every step, and the end: T + 1.
+    offsets: Vec<usize>,
+}
+
+impl BatchSizes {
+    /// `rows` sequences, of which `counts[t]` are longer than t.
+    ///
+    /// # Errors
+    /// If the counts rise, there are more than `rows`, or the last one is zero.
+    pub fn new(rows: usize, counts: Vec<usize>) -> Result<Self> {
+        let falls = counts.windows(2).all(|pair| pair[0] >= pair[1]);
+        ensure!(
+            falls && counts.first().is_none_or(|&first| first <= rows) && counts.last() != Some(&0),
+            "batch sizes fall from at most {rows} to at least 1, got {counts:?}"
+        );
+        let mut offsets = vec![0];
+        for count in &counts {
+            let end: usize = offsets[offsets.len() - 1];
+            let end = end.checked_add(*count).filter(|&end| end < isize::MAX as usize);
+            offsets.push(end.ok_or_else(|| Error::new("the batch is too large"))?);
+        }
+        Ok(Self { rows, counts, offsets })
+    }
+
+    /// B, the sequences, empty ones included.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// T, the steps of the longest one.
+    pub fn steps(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// The steps of all sequences together.
+    pub fn total(&self) -> usize {
+        self.offsets[self.counts.len()]
+    }
+
+    /// The rows at step `t`.
+    pub fn count(&self, t: usize) -> usize {
+        self.counts[t]
+    }
+
+    /// The number of rows before those of step `t`.
+    pub fn offset(&self, t: usize) -> usize {
+        self.offsets[t]
+    }
+}
+
+/// A sequence batch to read: (T, B, F), or without padding, as [`BatchSizes`] says.
 #[derive(Clone, Copy)]
 pub struct Seq<'a, E> {
     data: *const E,
     shape: Shape,
+    sizes: Option<&'a BatchSizes>,
+    /// The first row of the batch, if it is without padding.
+    first: usize,
     borrow: PhantomData<&'a E>,
 }
 
@@ -81,6 +141,8 @@ pub struct Seq<'a, E> {
 pub struct SeqMut<'a, E> {
     data: *mut E,
     shape: Shape,
+    sizes: Option<&'a BatchSizes>,
+    first: usize,
     borrow: PhantomData<&'a mut E>,
 }
 
@@ -108,7 +170,7 @@ unsafe impl<E: Sync> Send for Seq<'_, E> {}
 // SAFETY: as above.
 unsafe impl<E: Sync> Sync for Seq<'_, E> {}
 // SAFETY: as above.
-unsafe impl<E: Send> Send for SeqMut<'_, E> {}
+unsafe impl<E: Send + Sync> Send for SeqMut<'_, E> {}
 // SAFETY: as above.
 unsafe impl<E: Sync> Send for Rows<'_, E> {}
 // SAFETY: as above.
@@ -123,20 +185,81 @@ impl<'a, E> Seq<'a, E> {
     /// If the shape reaches beyond the array or overlaps itself.
     pub fn new(data: &'a [E], shape: Shape) -> Result<Self> {
         let shape = shape.checked(data.len())?;
-        Ok(Self { data: data.as_ptr(), shape, borrow: PhantomData })
+        Ok(Self { data: data.as_ptr(), shape, sizes: None, first: 0, borrow: PhantomData })
     }
 
-    /// The extent and strides.
+    /// A view of a batch without padding, (sum of T, F), or of (T, B, F) where all are of one length.
+    ///
+    /// # Errors
+    /// If the array is too short.
+    pub fn packed(data: &'a [E], sizes: &'a BatchSizes, features: usize) -> Result<Self> {
+        let shape = packed_shape(data.len(), sizes, features)?;
+        Ok(Self { data: data.as_ptr(), shape, sizes: Some(sizes), first: 0, borrow: PhantomData })
+    }
+
+    /// The extent and strides; without padding, the step's stride means nothing.
     pub fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// How many rows each step has, if there is no padding.
+    pub fn sizes(&self) -> Option<&'a BatchSizes> {
+        self.sizes
+    }
+
+    /// How many rows step `t` has.
+    #[inline(always)]
+    pub fn count(&self, t: usize) -> usize {
+        let rows = self.shape.rows;
+        self.sizes.map_or(rows, |sizes| sizes.counts[t].saturating_sub(self.first).min(rows))
+    }
+
+    /// The rows of all steps together.
+    pub fn total(&self) -> usize {
+        let Shape { steps, rows, .. } = self.shape;
+        self.sizes.map_or(steps.saturating_mul(rows), BatchSizes::total)
+    }
+
+    /// A batch of the same steps and rows in other memory.
+    ///
+    /// # Errors
+    /// If that is too short.
+    pub fn like<'b>(&self, data: &'b [E], features: usize) -> Result<Seq<'b, E>>
+    where
+        'a: 'b,
+    {
+        let Shape { steps, rows, .. } = self.shape;
+        match self.sizes {
+            None => Seq::new(data, Shape::time_major(steps, rows, features)),
+            Some(sizes) => Seq::packed(data, sizes, features),
+        }
+    }
+
+    /// The same to write.
+    ///
+    /// # Errors
+    /// As [`Seq::like`].
+    pub fn like_mut<'b>(&self, data: &'b mut [E], features: usize) -> Result<SeqMut<'b, E>>
+    where
+        'a: 'b,
+    {
+        let Shape { steps, rows, .. } = self.shape;
+        match self.sizes {
+            None => SeqMut::new(data, Shape::time_major(steps, rows, features)),
+            Some(sizes) => SeqMut::packed(data, sizes, features),
+        }
     }
 
     /// The rows at step `t`.
     #[inline(always)]
     pub fn step(&self, t: usize) -> Rows<'a, E> {
         assert!(t < self.shape.steps);
-        let data = self.data.wrapping_add(t * self.shape.step_stride);
-        let Shape { rows, features, row_stride: stride, .. } = self.shape;
+        let Shape { step_stride, features, row_stride: stride, .. } = self.shape;
+        let start = match self.sizes {
+            None => t * step_stride,
+            Some(sizes) => (sizes.offsets[t] + self.first.min(sizes.counts[t])) * stride,
+        };
+        let (data, rows) = (self.data.wrapping_add(start), self.count(t));
         Rows { data, rows, features, stride, borrow: PhantomData }
     }
 
@@ -144,9 +267,27 @@ impl<'a, E> Seq<'a, E> {
     pub fn rows(&self, first: usize, count: usize) -> Self {
         assert!(first <= self.shape.rows && count <= self.shape.rows - first);
         let shape = Shape { rows: count, ..self.shape };
-        let data = self.data.wrapping_add(first * self.shape.row_stride);
-        Self { data, shape, borrow: PhantomData }
+        let (data, first) = match self.sizes {
+            None => (self.data.wrapping_add(first * self.shape.row_stride), 0),
+            Some(_) => (self.data, self.first + first),
+        };
+        Self { data, shape, first, ..*self }
     }
+
+    /// The features from `first` on, `count` of them.
+    pub fn columns(&self, first: usize, count: usize) -> Self {
+        assert!(first <= self.shape.features && count <= self.shape.features - first);
+        let shape = Shape { features: count, ..self.shape };
+        Self { data: self.data.wrapping_add(first), shape, ..*self }
+    }
+}
+
+/// The shape of a batch without padding in an array of `len` numbers.
+fn packed_shape(len: usize, sizes: &BatchSizes, features: usize) -> Result<Shape> {
+    let want = sizes.total().saturating_mul(features);
+    ensure!(len >= want, "{} rows of {features} numbers do not fit into {len}", sizes.total());
+    let (steps, rows) = (sizes.steps(), sizes.rows());
+    Ok(Shape { steps, rows, features, step_stride: 0, row_stride: features })
 }
 
 impl<'a, E> SeqMut<'a, E> {
@@ -156,7 +297,17 @@ impl<'a, E> SeqMut<'a, E> {
     /// If the shape reaches beyond the array or overlaps itself.
     pub fn new(data: &'a mut [E], shape: Shape) -> Result<Self> {
         let shape = shape.checked(data.len())?;
-        Ok(Self { data: data.as_mut_ptr(), shape, borrow: PhantomData })
+        Ok(Self { data: data.as_mut_ptr(), shape, sizes: None, first: 0, borrow: PhantomData })
+    }
+
+    /// A view of a batch without padding; see [`Seq::packed`].
+    ///
+    /// # Errors
+    /// If the array is too short.
+    pub fn packed(data: &'a mut [E], sizes: &'a BatchSizes, features: usize) -> Result<Self> {
+        let shape = packed_shape(data.len(), sizes, features)?;
+        let (data, sizes) = (data.as_mut_ptr(), Some(sizes));
+        Ok(Self { data, shape, sizes, first: 0, borrow: PhantomData })
     }
 
     /// The extent and strides.
@@ -166,25 +317,31 @@ impl<'a, E> SeqMut<'a, E> {
 
     /// The view to read.
     pub fn as_ref(&self) -> Seq<'_, E> {
-        Seq { data: self.data, shape: self.shape, borrow: PhantomData }
+        let Self { data, shape, sizes, first, .. } = *self;
+        Seq { data, shape, sizes, first, borrow: PhantomData }
     }
 
     /// The rows at step `t`, to write.
     #[inline(always)]
     pub fn step_mut(&mut self, t: usize) -> RowsMut<'_, E> {
-        self.step_after(t).1
+        self.step_beside(t, None).1
     }
 
-    /// The rows at step `t`, to write, beside those of the step before, if there is one, to read.
+    /// The rows at step `t`, to write, beside those of another step, to read.
     #[inline(always)]
-    pub fn step_after(&mut self, t: usize) -> (Option<Rows<'_, E>>, RowsMut<'_, E>) {
-        let before = (t > 0).then(|| {
-            let Rows { data, rows, features, stride, .. } = self.as_ref().step(t - 1);
+    pub fn step_beside(
+        &mut self,
+        t: usize,
+        other: Option<usize>,
+    ) -> (Option<Rows<'_, E>>, RowsMut<'_, E>) {
+        assert!(other != Some(t));
+        let beside = other.map(|other| {
+            let Rows { data, rows, features, stride, .. } = self.as_ref().step(other);
             Rows { data, rows, features, stride, borrow: PhantomData }
         });
         let Rows { data, rows, features, stride, .. } = self.as_ref().step(t);
-        // The two steps share no number, by the check in `new`, and both borrow this view.
-        (before, RowsMut { data: data.cast_mut(), rows, features, stride, borrow: PhantomData })
+        // Two steps share no number, by the checks in the constructors, and both borrow this view.
+        (beside, RowsMut { data: data.cast_mut(), rows, features, stride, borrow: PhantomData })
     }
 
     /// Splits into views of `sizes[0]`, `sizes[1]`, ... rows; the sizes add up to all rows.
@@ -192,9 +349,21 @@ impl<'a, E> SeqMut<'a, E> {
         assert_eq!(total(sizes), Some(self.shape.rows));
         let mut first = 0;
         let split = sizes.iter().map(|&rows| {
-            let data = self.data.wrapping_add(first * self.shape.row_stride);
+            let Seq { data, shape, first: row, .. } = self.as_ref().rows(first, rows);
             first += rows;
-            SeqMut { data, shape: Shape { rows, ..self.shape }, borrow: PhantomData }
+            SeqMut { data: data.cast_mut(), shape, first: row, ..self }
+        });
+        split.collect()
+    }
+
+    /// Splits into views of `sizes[0]`, `sizes[1]`, ... features, which add up to all of them.
+    pub fn split_columns(self, sizes: &[usize]) -> Vec<SeqMut<'a, E>> {
+        assert_eq!(total(sizes), Some(self.shape.features));
+        let mut first = 0;
+        let split = sizes.iter().map(|&features| {
+            let data = self.data.wrapping_add(first);
+            first += features;
+            SeqMut { data, shape: Shape { features, ..self.shape }, ..self }
         });
         split.collect()
     }
@@ -297,6 +466,12 @@ impl<'a, E> RowsMut<'a, E> {
         within.then_some(RowsMut { data, rows, features: columns, stride, borrow })
     }
 
+    /// `rows` rows from `row` on.
+    #[inline(always)]
+    pub(crate) fn rows_mut(&mut self, row: usize, rows: usize) -> RowsMut<'_, E> {
+        self.part(row, rows, 0, self.features).expect("rows inside the matrix")
+    }
+
     /// Where the first row starts and the distance to the next, for the kernels of product.rs.
     #[inline(always)]
     pub(crate) fn raw_mut(&mut self) -> (*mut E, usize) {
@@ -343,7 +518,7 @@ mod tests {
         let view = SeqMut::new(&mut data, Shape::batch_major(steps, rows, features)).unwrap();
         let mut parts = view.split_rows(&[1, 1]);
         parts[1].step_mut(2).row_mut(0)[3] = -1.0;
-        let (before, mut now) = parts[0].step_after(1);
+        let (before, mut now) = parts[0].step_beside(1, Some(0));
         now.row_mut(0)[0] = before.unwrap().row(0)[0] - 7.0;
         assert_eq!((data[23], data[4]), (-1.0, -7.0));
     }

@@ -3,8 +3,8 @@
 mod common;
 
 use bptt::Recurrent;
-use bptt::cell::{Cell, Lstm, Nonlinearity, Rnn};
-use bptt::reference::{Oracle, Sizes};
+use bptt::cell::{Block, Cell, Gru, Lstm, Nonlinearity, Rnn};
+use bptt::reference::{Back, Oracle, Sizes, sums};
 use bptt::simd::{Element, Level, Simd};
 use common::{assert_close, kernels, oracle, problem};
 
@@ -15,7 +15,7 @@ struct Linear;
 
 impl Cell for Linear {
     const GATES: usize = 4;
-    const UNITS: usize = 1;
+    const BLOCKS: &'static [Block] = Lstm::BLOCKS;
     const TAPE: usize = 5;
     const HAS_C: bool = true;
 
@@ -23,47 +23,48 @@ impl Cell for Linear {
     fn forward<E: Element, S: Simd<E>>(
         self,
         s: S,
-        gates: &[S::V],
+        values: &mut [S::V],
+        _h: S::V,
         c: &mut S::V,
-        tape: &mut [S::V],
     ) -> S::V {
         let scale = |v, by: f64| s.mul(v, s.splat(E::from_f64(by)));
-        *c = s.sub(s.add(gates[1], scale(*c, 0.5)), gates[0]);
-        tape[..4].copy_from_slice(gates);
-        tape[4] = *c;
-        scale(s.add(s.add(gates[3], scale(gates[2], 2.0)), *c), 0.25)
+        *c = s.sub(s.add(values[1], scale(*c, 0.5)), values[0]);
+        values[4] = *c;
+        scale(s.add(s.add(values[3], scale(values[2], 2.0)), *c), 0.25)
     }
 
     #[inline(always)]
     fn backward<E: Element, S: Simd<E>>(
         self,
         s: S,
-        tape: &mut [S::V],
-        _c_before: S::V,
+        values: &mut [S::V],
+        _before: (S::V, S::V),
         dh: S::V,
         dc: &mut S::V,
-    ) {
+    ) -> S::V {
         let scale = |v, by: f64| s.mul(v, s.splat(E::from_f64(by)));
         let d = s.add(*dc, scale(dh, 0.25));
-        tape[0] = scale(d, -1.0);
-        tape[1] = d;
-        tape[2] = scale(dh, 0.5);
-        tape[3] = scale(dh, 0.25);
+        values[0] = scale(d, -1.0);
+        values[1] = d;
+        values[2] = scale(dh, 0.5);
+        values[3] = scale(dh, 0.25);
         *dc = scale(d, 0.5);
+        s.splat(E::ZERO)
     }
 }
 
 impl Oracle for Linear {
     const GATES: usize = 4;
 
-    fn step(&self, a: &[f64], c: f64) -> (f64, f64) {
+    fn step(&self, x: &[f64], h: &[f64], (_, c): (f64, f64)) -> (f64, f64) {
+        let a = sums(x, h);
         let c = a[1] + c / 2.0 - a[0];
         ((a[3] + 2.0 * a[2] + c) / 4.0, c)
     }
 
-    fn step_back(&self, _a: &[f64], _c: f64, dh: f64, dc: f64) -> (Vec<f64>, f64) {
+    fn step_back(&self, _: &[f64], _: &[f64], _: (f64, f64), (dh, dc): (f64, f64)) -> Back {
         let d = dc + dh / 4.0;
-        (vec![-d, d, dh / 2.0, dh / 4.0], d / 2.0)
+        Back::of_sums(vec![-d, d, dh / 2.0, dh / 4.0], d / 2.0)
     }
 }
 
@@ -124,4 +125,14 @@ fn rnn_tanh_f64() {
 #[test]
 fn rnn_relu_f64() {
     every_size::<f64, _>(Rnn { nonlinearity: Nonlinearity::Relu }, 1e-13);
+}
+
+#[test]
+fn gru_f32() {
+    every_size::<f32, _>(Gru, 5e-6);
+}
+
+#[test]
+fn gru_f64() {
+    every_size::<f64, _>(Gru, 1e-14);
 }

@@ -6,7 +6,7 @@
 //! c_t = f c_{t-1} + i g           h_t = o tanh(c_t)
 //! ```
 
-use super::Cell;
+use super::{Block, Cell};
 use crate::math::{sigmoid, tanh};
 use crate::simd::{Element, Simd};
 
@@ -16,7 +16,7 @@ pub struct Lstm;
 
 impl Cell for Lstm {
     const GATES: usize = 4;
-    const UNITS: usize = 1;
+    const BLOCKS: &'static [Block] = &[Block { slot: 0, gates: 4, x: Some(0), h: Some(0) }];
     const TAPE: usize = 5;
     const HAS_C: bool = true;
 
@@ -24,16 +24,16 @@ impl Cell for Lstm {
     fn forward<E: Element, S: Simd<E>>(
         self,
         s: S,
-        gates: &[S::V],
+        values: &mut [S::V],
+        _h: S::V,
         c: &mut S::V,
-        tape: &mut [S::V],
     ) -> S::V {
-        let i = sigmoid(s, gates[0]);
-        let f = sigmoid(s, gates[1]);
-        let g = tanh(s, gates[2]);
-        let o = sigmoid(s, gates[3]);
+        let i = sigmoid(s, values[0]);
+        let f = sigmoid(s, values[1]);
+        let g = tanh(s, values[2]);
+        let o = sigmoid(s, values[3]);
         *c = s.mul_add(f, *c, s.mul(i, g));
-        tape.copy_from_slice(&[i, f, g, o, *c]);
+        values.copy_from_slice(&[i, f, g, o, *c]);
         s.mul(o, tanh(s, *c))
     }
 
@@ -41,12 +41,12 @@ impl Cell for Lstm {
     fn backward<E: Element, S: Simd<E>>(
         self,
         s: S,
-        tape: &mut [S::V],
-        c_before: S::V,
+        values: &mut [S::V],
+        (_, c_before): (S::V, S::V),
         dh: S::V,
         dc: &mut S::V,
-    ) {
-        let [i, f, g, o, c] = [tape[0], tape[1], tape[2], tape[3], tape[4]];
+    ) -> S::V {
+        let [i, f, g, o, c] = [values[0], values[1], values[2], values[3], values[4]];
         // tanh c again: recomputing it is cheaper than a sixth value on the tape.
         let tanh_c = tanh(s, c);
         let one = s.splat(E::ONE);
@@ -54,10 +54,11 @@ impl Cell for Lstm {
         let gate = |a: S::V| s.neg_mul_add(a, a, a);
         let slope = |a: S::V| s.neg_mul_add(a, a, one);
         let d = s.mul_add(s.mul(dh, o), slope(tanh_c), *dc);
-        tape[0] = s.mul(s.mul(d, g), gate(i));
-        tape[1] = s.mul(s.mul(d, c_before), gate(f));
-        tape[2] = s.mul(s.mul(d, i), slope(g));
-        tape[3] = s.mul(s.mul(dh, tanh_c), gate(o));
+        values[0] = s.mul(s.mul(d, g), gate(i));
+        values[1] = s.mul(s.mul(d, c_before), gate(f));
+        values[2] = s.mul(s.mul(d, i), slope(g));
+        values[3] = s.mul(s.mul(dh, tanh_c), gate(o));
         *dc = s.mul(d, f);
+        s.splat(E::ZERO)
     }
 }

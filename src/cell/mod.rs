@@ -4,53 +4,75 @@
 //! b_hh`, for all gates of a vector of units; the cell turns them into the new state while they are
 //! at hand. Going back, it turns the gradient of that state into the gradients of the arguments.
 
+mod gru;
 mod lstm;
 mod rnn;
 
+pub use gru::Gru;
 pub use lstm::Lstm;
 pub use rnn::{Nonlinearity, Rnn};
 
 use crate::simd::{Element, Simd};
 
-/// The most gates a cell has and the most values it keeps.
-pub(crate) const MAX_GATES: usize = 4;
+/// The most slots of a cell, and the most values it keeps.
+pub(crate) const MAX_SLOTS: usize = 4;
 pub(crate) const MAX_TAPE: usize = 5;
 
+/// Gates whose arguments one product computes, in neighbouring slots.
+#[derive(Debug, Clone, Copy)]
+pub struct Block {
+    /// The first slot.
+    pub slot: usize,
+    /// How many gates.
+    pub gates: usize,
+    /// The first of these gates in `W_ih` and `b_ih`, if x has a part in them.
+    pub x: Option<usize>,
+    /// The first of these gates in `W_hh` and `b_hh`, if h has.
+    pub h: Option<usize>,
+}
+
 /// The pointwise part of a recurrent layer, forward and backward, on one vector of hidden units.
+///
+/// What a unit has at a step is a record of `TAPE` values. Products leave the gates' arguments in the
+/// first slots, `forward` turns them into what `backward` needs, and `backward` into the gradients of the
+/// arguments.
 pub trait Cell: Copy + Send + Sync + 'static {
     /// Gates a unit has: rows of the weights are `GATES * hidden_size`.
     const GATES: usize;
-    /// Vectors of units in a group of panels of packed weights; `GATES * UNITS` is 2 or 4.
-    const UNITS: usize;
-    /// Values of a unit and step that training keeps. The first `GATES` of them are overwritten by
-    /// the gradients of the gates' arguments; the last one is c, if the cell has it.
+    /// Where the arguments are, in the order of the gates and of the slots. Most cells sum what x and
+    /// h contribute; a gate that needs the two apart has two slots.
+    const BLOCKS: &'static [Block];
+    /// Values of a unit and step. The last one is c, if the cell has it.
     const TAPE: usize;
     /// Whether the state is (h, c) rather than h alone.
     const HAS_C: bool;
+    /// Whether the h before the step goes into it other than by a product.
+    const USES_H: bool = false;
 
     /// Tells cells of one type apart whose tapes do not fit each other.
     fn variant(self) -> u64 {
         0
     }
 
-    /// One step: from the gates' arguments (`GATES` vectors) and c to the new c and h. Writes what
-    /// `backward` needs to `tape` (`TAPE` vectors).
+    /// One step: from the arguments (the first of `values`), h before the step and c to the new c and h.
+    /// Leaves what `backward` needs in `values`.
     fn forward<E: Element, S: Simd<E>>(
         self,
         s: S,
-        gates: &[S::V],
+        values: &mut [S::V],
+        h: S::V,
         c: &mut S::V,
-        tape: &mut [S::V],
     ) -> S::V;
 
-    /// One step back: from the tape, the c before the step and the gradients of the step's h and c
-    /// to the gradient of the c before, and to those of the gates' arguments in `tape[..GATES]`.
+    /// One step back: from `values`, h and c before the step and the gradients of the step's h and c
+    /// to the gradient of the c before, to those of the arguments in the first of `values`, and to that
+    /// of the h before, but for what the products add to it.
     fn backward<E: Element, S: Simd<E>>(
         self,
         s: S,
-        tape: &mut [S::V],
-        c_before: S::V,
+        values: &mut [S::V],
+        before: (S::V, S::V),
         dh: S::V,
         dc: &mut S::V,
-    );
+    ) -> S::V;
 }

@@ -1,6 +1,6 @@
 //! The vanilla recurrent network (Elman 1990): `h_t = tanh(argument)`, or `max(0, argument)`.
 
-use super::Cell;
+use super::{Block, Cell};
 use crate::math::tanh;
 use crate::simd::{Element, Simd};
 
@@ -22,7 +22,7 @@ pub struct Rnn {
 
 impl Cell for Rnn {
     const GATES: usize = 1;
-    const UNITS: usize = 2;
+    const BLOCKS: &'static [Block] = &[Block { slot: 0, gates: 1, x: Some(0), h: Some(0) }];
     const TAPE: usize = 1;
     const HAS_C: bool = false;
 
@@ -34,31 +34,31 @@ impl Cell for Rnn {
     fn forward<E: Element, S: Simd<E>>(
         self,
         s: S,
-        gates: &[S::V],
+        values: &mut [S::V],
+        _h: S::V,
         _c: &mut S::V,
-        tape: &mut [S::V],
     ) -> S::V {
-        let h = match self.nonlinearity {
-            Nonlinearity::Tanh => tanh(s, gates[0]),
-            Nonlinearity::Relu => s.max(s.splat(E::ZERO), gates[0]),
+        values[0] = match self.nonlinearity {
+            Nonlinearity::Tanh => tanh(s, values[0]),
+            Nonlinearity::Relu => s.max(s.splat(E::ZERO), values[0]),
         };
-        tape[0] = h;
-        h
+        values[0]
     }
 
     #[inline(always)]
     fn backward<E: Element, S: Simd<E>>(
         self,
         s: S,
-        tape: &mut [S::V],
-        _c_before: S::V,
+        values: &mut [S::V],
+        _before: (S::V, S::V),
         dh: S::V,
         _dc: &mut S::V,
-    ) {
-        let h = tape[0];
-        tape[0] = match self.nonlinearity {
+    ) -> S::V {
+        let h = values[0];
+        values[0] = match self.nonlinearity {
             Nonlinearity::Tanh => s.mul(dh, s.neg_mul_add(h, h, s.splat(E::ONE))),
             Nonlinearity::Relu => s.zero_unless_positive(h, dh),
         };
+        s.splat(E::ZERO)
     }
 }

@@ -10,7 +10,7 @@ use crate::cell::{Cell, Lstm, Nonlinearity, Rnn};
 use crate::error::Result;
 use crate::panel::{Columns, Panels};
 use crate::product::{product, product_by_columns};
-use crate::sequence::{Backward, Recurrent, Step};
+use crate::sequence::{Backward, Recurrent, cells};
 use crate::simd::{Simd, Task};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
@@ -43,11 +43,11 @@ pub(super) struct Part {
 }
 
 impl Kind {
-    /// Gates, vectors of units in a group, and values on the tape.
-    fn sizes(self) -> (usize, usize, usize) {
+    /// Gates, and values on the tape.
+    fn sizes(self) -> (usize, usize) {
         match self {
-            Kind::Rnn => (Rnn::GATES, Rnn::UNITS, Rnn::TAPE),
-            Kind::Lstm => (Lstm::GATES, Lstm::UNITS, Lstm::TAPE),
+            Kind::Rnn => (Rnn::GATES, Rnn::TAPE),
+            Kind::Lstm => (Lstm::GATES, Lstm::TAPE),
         }
     }
 }
@@ -84,7 +84,7 @@ impl Part {
 
     /// Makes room for `steps` steps.
     pub fn reserve(&mut self, steps: usize, lanes: usize) -> Result<()> {
-        let values = self.kind.sizes().2 * self.units.len().next_multiple_of(lanes);
+        let values = self.kind.sizes().1 * self.units.len().next_multiple_of(lanes);
         self.rows.resize((steps + 1) * self.width())?;
         self.dh.resize(steps * self.hidden)?;
         self.tape.resize(steps * values)?;
@@ -130,16 +130,14 @@ impl Part {
         let (layer, width, own) = (self.layer(cell), self.width(), self.units.len());
         let (before, after) = self.rows.split_at_mut((t + 1) * width);
         after[0] = 1.0;
-        let row = Rows::new(&before[t * width..], 1, width).columns(1, width - 1);
-        let values = C::TAPE * layer.padded(S::LANES);
-        let c_len = if C::HAS_C { own } else { 0 };
-        let mut step = Step {
-            layer: &layer,
-            c: &mut RowsMut::new(&mut self.c, 1, c_len),
-            h: RowsMut::new(&mut after[1 + self.units.start..], 1, own),
-            tape: Some(RowsMut::new(&mut self.tape[t * values..], 1, values)),
-        };
-        product(s, &[row], &self.weights, &mut step);
+        let row = Rows::new(&before[t * width..], 1, width);
+        let padded = layer.padded(S::LANES);
+        let mut values = RowsMut::new(&mut self.tape[t * C::TAPE * padded..], 1, C::TAPE * padded);
+        let mut arguments = values.part(0, 1, 0, C::GATES * padded).expect("in front");
+        product(s, &[row.columns(1, width - 1)], &self.weights, &mut arguments);
+        let mut c = RowsMut::new(&mut self.c, 1, if C::HAS_C { own } else { 0 });
+        let mut h = RowsMut::new(&mut after[1 + self.units.start..], 1, own);
+        cells(s, &layer, row.columns(1, self.hidden), &mut c, Some(&mut h), &mut values);
     }
 
     /// From `dh` to the gradients of the parameters, over `steps` steps. Exact gradients, and those of
@@ -162,9 +160,11 @@ impl Part {
                 published::lstm_back(s, &mut self.tape, padded, &self.c0, dh);
             }
         }
-        let values = self.kind.sizes().2 * padded;
-        let records = self.tape.chunks_exact(values).take(steps);
-        self.right.pack_records(s, &self.weights, padded, records)?;
+        let (gates, values) = self.kind.sizes();
+        let records = self.tape.chunks_exact(values * padded);
+        self.right.reshape(s, steps, Columns::plain(gates * padded))?;
+        self.right.pack_bias(s, &[]);
+        self.right.pack(s, records.map(|record| &record[..gates * padded]));
         product_by_columns(s, width, &self.rows, width, &self.right, &mut self.gradients);
         Ok(())
     }
@@ -188,18 +188,24 @@ impl Part {
             dstate.resize(hidden)?;
             dstate.fill(0.0);
         }
-        let [dh, dc] = &mut self.dstate;
         let tape = Shape::time_major(steps, 1, C::TAPE * layer.padded(S::LANES));
+        let (width, outputs) = (self.width(), Shape::time_major(steps, 1, hidden));
+        let [dh, dc] = &mut self.dstate;
         let backward = Backward {
             layer: &layer,
             hidden_weights: &self.back,
             input_weights: &self.back,
+            projection: &self.back,
+            h0: Rows::new(&self.rows[1..], 1, hidden),
+            y: Seq::new(&self.rows[1 + width..], Shape { step_stride: width, ..outputs })?,
             c0: Rows::new(&self.c0, 1, c_len),
             tape: SeqMut::new(&mut self.tape, tape)?,
-            dy: Seq::new(&self.dh, Shape::time_major(steps, 1, hidden))?,
+            dy: Seq::new(&self.dh, outputs)?,
             dh: RowsMut::new(dh, 1, hidden),
             dc: RowsMut::new(dc, 1, c_len),
             dx: None,
+            dh_steps: SeqMut::new(&mut [], Shape::time_major(steps, 1, 0))?,
+            dm: RowsMut::new(&mut [], 1, 0),
         };
         backward.run(s);
         Ok(())
@@ -215,9 +221,9 @@ impl Task<f64> for PackPart<'_> {
     #[inline(always)]
     fn run<S: Simd<f64>>(self, s: S) -> Result<()> {
         let Self(part, flat) = self;
-        let (gates, units, _) = part.kind.sizes();
+        let (gates, _) = part.kind.sizes();
         let [weight_ih, weight_hh, bias_ih, bias_hh] = part.select(flat);
-        let columns = Columns { gates, width: part.units.len(), units };
+        let columns = Columns { gates, width: part.units.len() };
         part.gradients.reshape(s, part.hidden + part.vocab, columns)?;
         part.weights.reshape(s, part.hidden + part.vocab, columns)?;
         part.weights.pack_bias(s, &[&bias_ih, &bias_hh]);

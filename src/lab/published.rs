@@ -20,7 +20,7 @@
 //! (For `do`, too, the slope is s(o).) The notebook's marks check numbers computed this way.
 
 use super::EPSILON;
-use crate::cell::{Cell, Nonlinearity, Rnn};
+use crate::cell::{Block, Cell, Nonlinearity, Rnn};
 use crate::math::{sigmoid, tanh};
 use crate::simd::{Element, Simd};
 use crate::view::Rows;
@@ -32,7 +32,7 @@ pub struct PublishedRnn;
 
 impl Cell for PublishedRnn {
     const GATES: usize = 1;
-    const UNITS: usize = 2;
+    const BLOCKS: &'static [Block] = Rnn::BLOCKS;
     const TAPE: usize = 1;
     const HAS_C: bool = false;
 
@@ -40,24 +40,25 @@ impl Cell for PublishedRnn {
     fn forward<E: Element, S: Simd<E>>(
         self,
         s: S,
-        gates: &[S::V],
+        values: &mut [S::V],
+        h: S::V,
         c: &mut S::V,
-        tape: &mut [S::V],
     ) -> S::V {
-        Rnn { nonlinearity: Nonlinearity::Tanh }.forward(s, gates, c, tape)
+        Rnn { nonlinearity: Nonlinearity::Tanh }.forward(s, values, h, c)
     }
 
     #[inline(always)]
     fn backward<E: Element, S: Simd<E>>(
         self,
         s: S,
-        tape: &mut [S::V],
-        _c_before: S::V,
+        values: &mut [S::V],
+        _before: (S::V, S::V),
         dh: S::V,
         _dc: &mut S::V,
-    ) {
-        let f = tanh(s, s.add(tape[0], s.splat(E::from_f64(EPSILON))));
-        tape[0] = s.mul(dh, s.neg_mul_add(f, f, s.splat(E::ONE)));
+    ) -> S::V {
+        let f = tanh(s, s.add(values[0], s.splat(E::from_f64(EPSILON))));
+        values[0] = s.mul(dh, s.neg_mul_add(f, f, s.splat(E::ONE)));
+        s.splat(E::ZERO)
     }
 }
 

@@ -226,14 +226,15 @@ impl<E: Element> Task<E> for Gradients<'_, E> {
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
         let Self { width, range, x, dy, .. } = self;
         let products = OuterProducts {
-            steps_and_rows: (1, x.count()),
+            steps: 1,
+            counts: &|_| x.count(),
             width,
             stride: width,
             columns: range,
-            c: [self.dweight],
+            c: &mut [self.dweight],
             sums: self.db,
             memory: self.memory,
         };
-        products.add(s, |_, row| dy.row(row), [&|_, row| x.row(row)])
+        products.add(s, |_, row| dy.row(row), &[&|_, row| x.row(row)])
     }
 }

@@ -1,129 +1,129 @@
 //! Backpropagation through time.
 //!
 //! ```text
-//! per step t, from the end:
-//!     dh_t += dy_t
-//!     dgates_t, dc_{t-1} = cell'(tape_t, c_{t-1}, dh_t, dc_t)     dgates over the tape
-//!     dh_{t-1} = dgates_t W_hh                                    (and dx_t = dgates_t W_ih)
-//! after the loop, over all steps and rows at once, K = T B:
-//!     dW_ih = dgates' x     dW_hh = dgates' h_{t-1}     db_ih = db_hh = sum of dgates
+//! per step t, from the last one computed:
+//!     dh_t += dy_t                                            (with a projection, dh_t W_hr next)
+//!     da_t, dc_{t-1}, dh_{t-1} = cell'(tape_t, h_{t-1}, c_{t-1}, dh_t, dc_t)     da over the tape
+//!     dh_{t-1} += da_t W_hh                                   (and dx_t = da_t W_ih)
+//! after the loop, over all steps and rows at once:
+//!     dW_ih = da' x     dW_hh = da' h_{t-1}     db = sum of da
 //! ```
 //!
-//! The loop is split by rows of the batch, the sums after it by rows of the weights, so that every
-//! number is computed in one order however many threads there are.
+//! The loop is split by rows of the batch, the sums after it by rows of the weights (weights.rs), so that
+//! every number is computed in one order however many threads there are.
 
+use super::forward::split_rows;
 use super::tape::Recording;
+use super::weights::{self, Sums};
 use super::{Gradients, Recurrent, State, Tape, Weights};
-use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
+use crate::cell::{Cell, MAX_SLOTS, MAX_TAPE};
 use crate::error::Result;
-use crate::outer::{OuterMemory, OuterProducts};
 use crate::panel::Panels;
 use crate::parallel;
-use crate::product::product;
+use crate::product::{AddTo, product};
 use crate::simd::{Element, Simd, Task};
-use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
+use crate::view::{Rows, RowsMut, Seq, SeqMut};
 
-#[allow(clippy::too_many_arguments)]
-pub(super) fn run<C: Cell, E: Element>(
-    layer: &Recurrent<C>,
-    weights: &Weights<'_, E>,
-    x: Seq<'_, E>,
-    y: Seq<'_, E>,
-    tape: &mut Tape<E>,
-    recording: Recording,
-    dy: Seq<'_, E>,
-    dstate: &mut State<E>,
-    gradients: Gradients<'_, E>,
-) -> Result<()> {
-    let rows = x.shape().rows;
-    let sizes = parallel::split_rows(rows, layer.flops(x.shape()))?;
-    let Gradients { params: dparams, x: dx } = gradients;
+/// One direction of a layer back over a batch.
+pub(super) struct Pass<'a, C, E: Element> {
+    pub layer: &'a Recurrent<C>,
+    pub weights: Weights<'a, E>,
+    pub x: Seq<'a, E>,
+    pub y: Seq<'a, E>,
+    pub tape: &'a mut Tape<E>,
+    pub recording: Recording,
+    pub dy: Seq<'a, E>,
+    pub dstate: &'a mut State<E>,
+    pub gradients: Gradients<'a, E>,
+}
 
-    let pack = Pack {
-        layer,
-        weights,
-        hidden: &mut tape.hidden_weights,
-        input: dx.is_some().then_some(&mut tape.input_weights),
-    };
-    let Recording { level, .. } = recording;
-    level.run(pack)?;
-    let shape = recording.shape();
-
-    let values = SeqMut::new(&mut tape.values, shape)?.split_rows(&sizes);
-    let c0 = tape.initial.rows(layer, rows).1;
-    let (dh, dc) = dstate.rows_mut(layer, rows);
-    let (dh, dc) = (dh.split_rows(&sizes), dc.split_rows(&sizes));
-    let mut dx = dx.map(|dx| dx.split_rows(&sizes).into_iter());
-    let mut first = 0;
-    let mut tasks = Vec::with_capacity(sizes.len());
-    for ((dh, dc), tape_rows) in dh.into_iter().zip(dc).zip(values) {
-        let count = dh.count();
-        tasks.push(Backward {
+/// Runs passes that do not depend on each other.
+pub(super) fn run<C: Cell, E: Element>(mut passes: Vec<Pass<'_, C, E>>) -> Result<()> {
+    let Some(level) = passes.first().map(|pass| pass.recording.level) else { return Ok(()) };
+    let flops = passes.iter().map(|pass| pass.layer.flops(pass.x)).sum();
+    let count = passes.len();
+    let mut tasks = Vec::new();
+    for pass in &mut passes {
+        let Pass { layer, weights, x, y, dy, recording, .. } = pass;
+        let (layer, rows) = (*layer, x.shape().rows);
+        let dx = pass.gradients.x.take();
+        let tape = &mut *pass.tape;
+        let input = dx.is_some().then_some(&mut tape.input_weights);
+        level.run(Pack {
             layer,
-            hidden_weights: &tape.hidden_weights,
-            input_weights: &tape.input_weights,
-            c0: c0.slice(first, count),
-            tape: tape_rows,
-            dy: dy.rows(first, count),
-            dh,
-            dc,
-            dx: dx.as_mut().and_then(Iterator::next),
-        });
-        first += count;
+            weights: *weights,
+            hidden: &mut tape.hidden_weights,
+            input,
+            projection: &mut tape.projection,
+        })?;
+        let split = split_rows(*x, flops, count)?;
+        let values = recording.values_mut(&mut tape.values, *x)?.split_rows(&split);
+        // With a projection: dh of every step, for dW_hr, and what comes out of it.
+        let projected = if layer.proj_size > 0 { layer.proj_size } else { 0 };
+        let hidden = if layer.proj_size > 0 { layer.hidden_size } else { 0 };
+        tape.dh.resize(x.total().saturating_mul(projected))?;
+        tape.scratch.resize(rows.saturating_mul(hidden))?;
+        let dh_steps = x.like_mut(&mut tape.dh, projected)?.split_rows(&split);
+        let dm = RowsMut::new(&mut tape.scratch, rows, hidden).split_rows(&split);
+        let (h0, c0) = tape.initial.rows(layer, rows);
+        let (dh, dc) = pass.dstate.rows_mut(layer, rows);
+        let (dh, dc) = (dh.split_rows(&split), dc.split_rows(&split));
+        let mut dx = dx.map(|dx| dx.split_rows(&split).into_iter());
+        let mut first = 0;
+        let parts = dh.into_iter().zip(dc).zip(values).zip(dh_steps).zip(dm);
+        for ((((dh, dc), values), dh_steps), dm) in parts {
+            let rows = dh.count();
+            tasks.push(Backward {
+                layer,
+                hidden_weights: &tape.hidden_weights,
+                input_weights: &tape.input_weights,
+                projection: &tape.projection,
+                h0: h0.slice(first, rows),
+                c0: c0.slice(first, rows),
+                y: y.rows(first, rows),
+                tape: values,
+                dy: dy.rows(first, rows),
+                dh,
+                dc,
+                dx: dx.as_mut().and_then(Iterator::next),
+                dh_steps,
+                dm,
+            });
+            first += rows;
+        }
     }
+    let together = tasks.len() > 1;
     parallel::run(tasks, |task| {
         level.run(task);
         Ok(())
     })?;
-
-    let Some(dparams) = dparams else { return Ok(()) };
-    let gates = C::GATES * layer.hidden_size;
-    let parts = if sizes.len() == 1 { 1 } else { parallel::num_threads()? };
-    let sizes = parallel::split(gates, parts);
-    let (dw_ih, rest) = dparams.split_at_mut(gates * layer.input_size);
-    let (dw_hh, db) = rest.split_at_mut(gates * layer.hidden_size);
-    let dw_ih = RowsMut::new(dw_ih, gates, layer.input_size).split_rows(&sizes);
-    let dw_hh = RowsMut::new(dw_hh, gates, layer.hidden_size).split_rows(&sizes);
-    let (mut db_ih, mut db_hh) = db.split_at_mut(db.len() / 2);
-    tape.outer.resize_with(sizes.len(), OuterMemory::default);
-    let values = Seq::new(&tape.values, shape)?;
-    let h0 = tape.initial.rows(layer, rows).0;
-    let mut first = 0;
-    let mut tasks = Vec::with_capacity(sizes.len());
-    for ((dw_ih, dw_hh), memory) in dw_ih.into_iter().zip(dw_hh).zip(&mut tape.outer) {
-        let count = dw_ih.count();
-        let db;
-        (db, db_ih, db_hh) = if layer.bias {
-            let (ih, ih_rest) = db_ih.split_at_mut(count);
-            let (hh, hh_rest) = db_hh.split_at_mut(count);
-            (Some((ih, hh)), ih_rest, hh_rest)
-        } else {
-            (None, db_ih, db_hh)
-        };
-        let range = first..first + count;
-        tasks.push(WeightGradients {
-            layer,
-            range,
-            dgates: values,
-            x,
-            h0,
-            y,
-            dw_ih,
-            dw_hh,
-            db,
-            memory,
-        });
-        first += count;
+    let parts = if together { parallel::num_threads()? } else { 1 };
+    let mut tasks = Vec::new();
+    for Pass { layer, x, y, tape, recording, gradients, .. } in passes {
+        if let Some(grads) = gradients.params {
+            let tape = &mut *tape;
+            let rows = x.shape().rows;
+            let sums = Sums {
+                layer,
+                da: recording.values(&tape.values, x)?,
+                dh: x.like(&tape.dh, layer.proj_size)?,
+                x,
+                y,
+                h0: tape.initial.rows(layer, rows).0,
+            };
+            weights::split(sums, grads, parts, &mut tape.outer, &mut tasks);
+        }
     }
     parallel::run(tasks, |task| level.run(task))
 }
 
-/// Packs W_hh and, if dx is wanted, W_ih, for products with dgates.
+/// Packs W_hh, W_hr and, if dx is wanted, W_ih, for going back.
 struct Pack<'a, C, E: Element> {
     layer: &'a Recurrent<C>,
-    weights: &'a Weights<'a, E>,
+    weights: Weights<'a, E>,
     hidden: &'a mut Panels<E>,
     input: Option<&'a mut Panels<E>>,
+    projection: &'a mut Panels<E>,
 }
 
 impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
@@ -132,10 +132,13 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
         let Recurrent { input_size, hidden_size, .. } = *self.layer;
-        let gates = C::GATES * hidden_size;
-        self.hidden.pack_matrix(s, Rows::new(self.weights.weight_hh, gates, hidden_size))?;
+        let (gates, outputs) = (C::GATES * hidden_size, self.layer.output_size());
+        self.hidden.pack_matrix(s, Rows::new(self.weights.weight_hh, gates, outputs))?;
         if let Some(input) = self.input {
             input.pack_matrix(s, Rows::new(self.weights.weight_ih, gates, input_size))?;
+        }
+        if let Some(weight_hr) = self.weights.weight_hr {
+            self.projection.pack_matrix(s, Rows::new(weight_hr, outputs, hidden_size))?;
         }
         Ok(())
     }
@@ -146,14 +149,21 @@ pub(crate) struct Backward<'a, C, E: Element> {
     pub layer: &'a Recurrent<C>,
     pub hidden_weights: &'a Panels<E>,
     pub input_weights: &'a Panels<E>,
+    pub projection: &'a Panels<E>,
+    pub h0: Rows<'a, E>,
     pub c0: Rows<'a, E>,
-    /// (T, B, TAPE * padded H)
+    pub y: Seq<'a, E>,
+    /// (T, B, record)
     pub tape: SeqMut<'a, E>,
     pub dy: Seq<'a, E>,
     /// The gradient of the final state, and in the end that of the initial one.
     pub dh: RowsMut<'a, E>,
     pub dc: RowsMut<'a, E>,
     pub dx: Option<SeqMut<'a, E>>,
+    /// With a projection, (T, B, P): receives dh of every step.
+    pub dh_steps: SeqMut<'a, E>,
+    /// And (B, H): what comes out of it.
+    pub dm: RowsMut<'a, E>,
 }
 
 impl<C: Cell, E: Element> Task<E> for Backward<'_, C, E> {
@@ -161,111 +171,133 @@ impl<C: Cell, E: Element> Task<E> for Backward<'_, C, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(mut self, s: S) {
-        let hidden_size = self.layer.hidden_size;
-        let padded = self.layer.padded(S::LANES);
-        let Shape { steps, rows, .. } = self.dy.shape();
-        for t in (0..if rows > 0 { steps } else { 0 }).rev() {
-            self.cells(s, t);
-            let values = self.tape.as_ref().step(t);
-            // Padding is left out of the product: there, infinities of the inputs have become NaN.
-            let mut gates = [values.columns(0, hidden_size); MAX_GATES];
-            for (g, gate) in gates.iter_mut().enumerate().take(C::GATES) {
-                *gate = values.columns(g * padded, hidden_size);
+        let steps = self.dy.shape().steps;
+        for k in (0..steps).rev() {
+            let t = self.layer.nth_step(k, steps);
+            let rows = self.dy.count(t);
+            if rows == 0 {
+                continue;
             }
-            let contiguous = [values.columns(0, (C::GATES * padded).min(values.features()))];
-            let gates = if padded == hidden_size { &contiguous } else { &gates[..C::GATES] };
-            product(s, gates, self.hidden_weights, &mut self.dh);
+            if self.layer.proj_size > 0 {
+                self.project_back(s, t, rows);
+            }
+            let before = k.checked_sub(1).map(|k| self.layer.nth_step(k, steps));
+            self.cells(s, t, before);
+            let values = self.tape.as_ref().step(t);
+            // Padding is left out of the products: there, infinities of the inputs have become NaN.
+            let mut slots = [values.columns(0, 0); MAX_SLOTS];
+            let slots = gates::<C, E>(values, self.layer, S::LANES, |block| block.h, &mut slots);
+            let mut dh = self.dh.rows_mut(0, rows);
+            if C::USES_H {
+                product(s, slots, self.hidden_weights, &mut AddTo { c: &mut dh, row: 0 });
+            } else {
+                product(s, slots, self.hidden_weights, &mut dh);
+            }
             if let Some(dx) = &mut self.dx {
-                product(s, gates, self.input_weights, &mut dx.step_mut(t));
+                let mut slots = [values.columns(0, 0); MAX_SLOTS];
+                let slots =
+                    gates::<C, E>(values, self.layer, S::LANES, |block| block.x, &mut slots);
+                product(s, slots, self.input_weights, &mut dx.step_mut(t));
             }
         }
     }
 }
 
+/// The slots of the gates in which x, or h, has a part, in the order of the weights.
+#[inline(always)]
+fn gates<'s, 'v, C: Cell, E: Element>(
+    values: Rows<'v, E>,
+    layer: &Recurrent<C>,
+    lanes: usize,
+    part: impl Fn(&crate::cell::Block) -> Option<usize>,
+    slots: &'s mut [Rows<'v, E>; MAX_SLOTS],
+) -> &'s [Rows<'v, E>] {
+    let padded = layer.padded(lanes);
+    if padded == layer.hidden_size && C::BLOCKS.len() == 1 {
+        slots[0] = values.columns(0, C::GATES * padded);
+        return &slots[..1];
+    }
+    let mut count = 0;
+    for block in C::BLOCKS.iter().filter(|block| part(block).is_some()) {
+        for slot in block.slot..block.slot + block.gates {
+            slots[count] = values.columns(slot * padded, layer.hidden_size);
+            count += 1;
+        }
+    }
+    &slots[..count]
+}
+
 impl<C: Cell, E: Element> Backward<'_, C, E> {
-    /// The cells of step `t`: the tape's values become dgates, dc that of the step before.
+    /// The cells of step `t`: the tape's values become da, dc and dh those of the step before.
     #[inline(always)]
-    fn cells<S: Simd<E>>(&mut self, s: S, t: usize) {
-        let Recurrent { cell, hidden_size, .. } = *self.layer;
+    fn cells<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>) {
+        let Recurrent { cell, hidden_size, proj_size, .. } = *self.layer;
         let padded = self.layer.padded(S::LANES);
         let dy = self.dy.step(t);
-        let (before, mut now) = self.tape.step_after(t);
+        let h_before = before.map(|before| self.y.step(before));
+        let (tape_before, mut now) = self.tape.step_beside(t, before);
         for b in 0..dy.count() {
             let record = now.row_mut(b);
             // c is the last value on the tape.
-            let c_before = match &before {
+            let c_before = match &tape_before {
                 _ if !C::HAS_C => &[],
-                Some(before) => &before.row(b)[(C::TAPE - 1) * padded..],
-                None => self.c0.row(b),
+                Some(before) if b < before.count() => &before.row(b)[(C::TAPE - 1) * padded..],
+                _ => self.c0.row(b),
             };
-            let (dy, dh) = (dy.row(b), self.dh.as_ref().row(b));
+            let h_before = match &h_before {
+                _ if !C::USES_H => &[],
+                Some(before) if b < before.count() => before.row(b),
+                _ => self.h0.row(b),
+            };
             for unit in (0..hidden_size).step_by(S::LANES) {
                 let mut values = [s.splat(E::ZERO); MAX_TAPE];
                 let values = &mut values[..C::TAPE];
                 for (slot, value) in values.iter_mut().enumerate() {
                     *value = s.load(&record[slot * padded + unit..]);
                 }
-                let dh = s.add(s.load(&dh[unit..]), s.load(&dy[unit..]));
-                let (mut c, mut dc) = (s.splat(E::ZERO), s.splat(E::ZERO));
+                let dh = match proj_size {
+                    0 => s.add(s.load(&self.dh.as_ref().row(b)[unit..]), s.load(&dy.row(b)[unit..])),
+                    _ => s.load(&self.dm.as_ref().row(b)[unit..]),
+                };
+                let zero = s.splat(E::ZERO);
+                let (mut h, mut c, mut dc) = (zero, zero, zero);
+                if C::USES_H {
+                    h = s.load(&h_before[unit..]);
+                }
                 if C::HAS_C {
                     c = s.load(&c_before[unit..]);
                     dc = s.load(&self.dc.as_ref().row(b)[unit..]);
                 }
-                cell.backward(s, values, c, dh, &mut dc);
+                let through = cell.backward(s, values, (h, c), dh, &mut dc);
+                if C::USES_H {
+                    s.store(&mut self.dh.row_mut(b)[unit..], through);
+                }
                 if C::HAS_C {
                     s.store(&mut self.dc.row_mut(b)[unit..], dc);
                 }
-                for (slot, &value) in values[..C::GATES].iter().enumerate() {
+                for (slot, &value) in values.iter().enumerate().take(slots_of::<C>()) {
                     s.store(&mut record[slot * padded + unit..], value);
                 }
             }
         }
     }
-}
 
-/// The gradients of some rows of the weights, over all steps.
-struct WeightGradients<'a, C, E: Element> {
-    layer: &'a Recurrent<C>,
-    /// Which rows of the weights.
-    range: std::ops::Range<usize>,
-    /// (T, B, TAPE * padded H), dgates in front.
-    dgates: Seq<'a, E>,
-    x: Seq<'a, E>,
-    h0: Rows<'a, E>,
-    y: Seq<'a, E>,
-    dw_ih: RowsMut<'a, E>,
-    dw_hh: RowsMut<'a, E>,
-    db: Option<(&'a mut [E], &'a mut [E])>,
-    memory: &'a mut OuterMemory<E>,
-}
-
-impl<C: Cell, E: Element> Task<E> for WeightGradients<'_, C, E> {
-    type Output = Result<()>;
-
+    /// dh + dy, kept for dW_hr, and back through the projection.
     #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) -> Result<()> {
-        let Self { layer, dgates, x, h0, y, .. } = self;
-        let Shape { steps, rows, .. } = x.shape();
-        let h_before = |t: usize, b| if t == 0 { h0.row(b) } else { y.step(t - 1).row(b) };
-        let mut sums = vec![E::ZERO; if self.db.is_some() { self.dw_ih.count() } else { 0 }];
-        let products = OuterProducts {
-            steps_and_rows: (steps, rows),
-            width: layer.hidden_size,
-            stride: layer.padded(S::LANES),
-            columns: self.range,
-            c: [self.dw_ih, self.dw_hh],
-            sums: &mut sums,
-            memory: self.memory,
-        };
-        let dgates = |t, b| dgates.step(t).row(b);
-        products.add(s, dgates, [&|t, b| x.step(t).row(b), &h_before])?;
-        if let Some((ih, hh)) = self.db {
-            for db in [ih, hh] {
-                for (db, &sum) in db.iter_mut().zip(&sums) {
-                    *db = *db + sum;
-                }
+    fn project_back<S: Simd<E>>(&mut self, s: S, t: usize, rows: usize) {
+        let (dy, mut dh_now) = (self.dy.step(t), self.dh_steps.step_mut(t));
+        for b in 0..rows {
+            let (dh, dy, to) = (self.dh.as_ref().row(b), dy.row(b), dh_now.row_mut(b));
+            for p in (0..to.len()).step_by(S::LANES) {
+                s.store(&mut to[p..], s.add(s.load(&dh[p..]), s.load(&dy[p..])));
             }
         }
-        Ok(())
+        product(s, &[dh_now.as_ref()], self.projection, &mut self.dm.rows_mut(0, rows));
     }
+}
+
+/// How many of a cell's values are arguments.
+const fn slots_of<C: Cell>() -> usize {
+    let last = C::BLOCKS[C::BLOCKS.len() - 1];
+    last.slot + last.gates
 }

@@ -1,71 +1,119 @@
 //! The forward pass.
 //!
 //! ```text
-//! per step t, panel of units and tile of rows:
-//!     gates = bias + x_t W_ih' + h_{t-1} W_hh'     one loop over K = I + H, in registers
-//!     h_t, c_t = cell(gates, c_{t-1})              while the tile is in L1
+//! per step t, rows of a task at once:
+//!     arguments = bias + x_t W_ih' + h_{t-1} W_hh'     into the tape, or into a scratch row
+//!     h_t, c_t = cell(arguments, h_{t-1}, c_{t-1})     the cell's values over the arguments
+//!     y_t = h_t, or W_hr h_t in a layer with a projection, whose next step reads that
 //! ```
 //!
-//! h_t goes into the output, where the next step reads it; c lives in the state; in training, the
-//! cell's values go onto the tape. Rows of the batch are independent, so each task takes some rows
-//! through all steps and no thread waits for another.
+//! y is where the next step reads; c lives in the state. Rows of the batch are independent, so each task
+//! takes some rows through all steps and no thread waits for another.
 
 use super::{Recurrent, State, Tape, Weights};
-use crate::cell::{Cell, MAX_GATES, MAX_TAPE};
+use crate::cell::{Cell, MAX_TAPE};
 use crate::error::Result;
 use crate::panel::{Columns, Panels};
 use crate::parallel;
-use crate::product::{Consume, product};
+use crate::product::product;
 use crate::simd::{Element, Level, Simd, Task};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
-pub(super) fn run<C: Cell, E: Element>(
-    layer: &Recurrent<C>,
-    weights: &Weights<'_, E>,
-    x: Seq<'_, E>,
-    state: &mut State<E>,
-    y: SeqMut<'_, E>,
-    tape: &mut Tape<E>,
-) -> Result<()> {
+/// One direction of a layer over a batch.
+pub(super) struct Pass<'a, C, E: Element> {
+    pub layer: &'a Recurrent<C>,
+    pub weights: Weights<'a, E>,
+    pub x: Seq<'a, E>,
+    pub state: &'a mut State<E>,
+    pub y: SeqMut<'a, E>,
+    pub tape: &'a mut Tape<E>,
+}
+
+/// Runs passes that do not depend on each other.
+pub(super) fn run<C: Cell, E: Element>(passes: Vec<Pass<'_, C, E>>) -> Result<()> {
     let level = Level::current()?;
-    let rows = x.shape().rows;
-    let sizes = parallel::split_rows(rows, layer.flops(x.shape()))?;
-
-    tape.recorded = None;
-    level.run(Pack { layer, weights, panels: &mut tape.weights })?;
-    let recording = layer.recording::<E>(x.shape(), level);
-    let mut recorders = Vec::new();
-    if tape.records {
-        tape.initial.copy_from(state)?;
-        tape.values.resize(recording.len())?;
-        recorders = SeqMut::new(&mut tape.values, recording.shape())?.split_rows(&sizes);
-    }
-
-    let panels = &tape.weights;
-    let mut recorders = recorders.into_iter();
-    let (h, c) = state.rows_mut(layer, rows);
-    let (h, c) = (h.split_rows(&sizes), c.split_rows(&sizes));
-    let mut first = 0;
-    let mut tasks = Vec::with_capacity(sizes.len());
-    for ((h, c), y) in h.into_iter().zip(c).zip(y.split_rows(&sizes)) {
-        let count = h.count();
-        let (x, tape) = (x.rows(first, count), recorders.next());
-        tasks.push(Forward { layer, weights: panels, x, h, c, y, tape });
-        first += count;
+    let flops = passes.iter().map(|pass| pass.layer.flops(pass.x)).sum();
+    let count = passes.len();
+    let mut tasks = Vec::new();
+    for Pass { layer, weights, x, state, y, tape } in passes {
+        let rows = x.shape().rows;
+        let recording = layer.recording::<E>(x, level);
+        let Tape { records, recorded, sizes, values, initial, scratch, .. } = tape;
+        *recorded = None;
+        level.run(Pack {
+            layer,
+            weights,
+            panels: &mut tape.weights,
+            projection: &mut tape.projection,
+        })?;
+        let split = split_rows(x, flops, count)?;
+        let numbers = if *records { &mut *values } else { &mut *scratch };
+        let values = if *records {
+            initial.copy_from(state)?;
+            sizes.clone_from(&x.sizes().cloned());
+            numbers.resize(recording.len(x))?;
+            recording.values_mut(numbers, x)?
+        } else {
+            let shape = Shape::time_major(1, rows, recording.record());
+            numbers.resize(rows.saturating_mul(recording.record()))?;
+            SeqMut::new(numbers, shape)?
+        };
+        let (h, c) = state.rows_mut(layer, rows);
+        let (h, c, y) = (h.split_rows(&split), c.split_rows(&split), y.split_rows(&split));
+        let mut first = 0;
+        for (((h, c), y), values) in h.into_iter().zip(c).zip(y).zip(values.split_rows(&split)) {
+            let rows = h.count();
+            tasks.push(Forward {
+                layer,
+                weights: &tape.weights,
+                projection: &tape.projection,
+                x: x.rows(first, rows),
+                h,
+                c,
+                y,
+                values,
+                records: *records,
+            });
+            first += rows;
+        }
+        *recorded = records.then_some(recording);
     }
     parallel::run(tasks, |task| {
         level.run(task);
         Ok(())
-    })?;
-    tape.recorded = tape.records.then_some(recording);
-    Ok(())
+    })
 }
 
-/// Packs [W_ih | W_hh] and the biases, all gates of a vector of units side by side.
+/// How many rows each task takes of a batch that is one of `passes`, `flops` together: about the same
+/// number of steps.
+pub(super) fn split_rows<E>(x: Seq<'_, E>, flops: usize, passes: usize) -> Result<Vec<usize>> {
+    let rows = x.shape().rows;
+    let tasks = parallel::tasks(rows * passes, flops)?.div_ceil(passes);
+    let Some(sizes) = x.sizes().filter(|_| tasks > 1) else {
+        return Ok(parallel::split(rows, tasks));
+    };
+    let mut split = vec![0];
+    let (mut done, mut steps) = (0, sizes.steps());
+    for row in 0..rows {
+        // Rows are sorted: the next one is no longer.
+        while steps > 0 && sizes.count(steps - 1) <= row {
+            steps -= 1;
+        }
+        if done * tasks >= sizes.total() * split.len() {
+            split.push(0);
+        }
+        *split.last_mut().expect("never empty") += 1;
+        done += steps;
+    }
+    Ok(split)
+}
+
+/// Packs a matrix for every block of gates, and the projection.
 struct Pack<'a, C, E: Element> {
     layer: &'a Recurrent<C>,
-    weights: &'a Weights<'a, E>,
-    panels: &'a mut Panels<E>,
+    weights: Weights<'a, E>,
+    panels: &'a mut Vec<Panels<E>>,
+    projection: &'a mut Panels<E>,
 }
 
 impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
@@ -74,17 +122,42 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
         let Recurrent { input_size, hidden_size, .. } = *self.layer;
-        let columns = Columns { gates: C::GATES, width: hidden_size, units: C::UNITS };
-        self.panels.reshape(s, input_size + hidden_size, columns)?;
-        match self.weights.biases {
-            Some((ih, hh)) => self.panels.pack_bias(s, &[ih, hh]),
-            None => self.panels.pack_bias(s, &[]),
+        let (outputs, weights) = (self.layer.output_size(), &self.weights);
+        self.panels.resize_with(C::BLOCKS.len(), Panels::default);
+        for (block, panels) in C::BLOCKS.iter().zip(self.panels) {
+            let rows = block.gates * hidden_size;
+            let columns = Columns { gates: block.gates, width: hidden_size };
+            let parts = [
+                (block.x, weights.weight_ih, input_size),
+                (block.h, weights.weight_hh, outputs),
+            ];
+            let k = parts.iter().filter(|part| part.0.is_some()).map(|part| part.2).sum();
+            panels.reshape(s, k, columns)?;
+            match (weights.biases, block.x, block.h) {
+                (Some((ih, hh)), Some(x), Some(h)) => panels
+                    .pack_bias(s, &[&ih[x * hidden_size..][..rows], &hh[h * hidden_size..][..rows]]),
+                (Some((ih, _)), Some(x), None) => {
+                    panels.pack_bias(s, &[&ih[x * hidden_size..][..rows]]);
+                }
+                (Some((_, hh)), None, Some(h)) => {
+                    panels.pack_bias(s, &[&hh[h * hidden_size..][..rows]]);
+                }
+                _ => panels.pack_bias(s, &[]),
+            }
+            let mut k = 0;
+            for (gate, weight, width) in parts {
+                if let Some(gate) = gate {
+                    let weight = &weight[gate * hidden_size * width..];
+                    panels.pack_transposed(s, k, Rows::new(weight, rows, width));
+                    k += width;
+                }
+            }
         }
-        let rows = C::GATES * hidden_size;
-        let weight_ih = Rows::new(self.weights.weight_ih, rows, input_size);
-        let weight_hh = Rows::new(self.weights.weight_hh, rows, hidden_size);
-        self.panels.pack_transposed(s, 0, weight_ih);
-        self.panels.pack_transposed(s, input_size, weight_hh);
+        if let Some(weight_hr) = weights.weight_hr {
+            self.projection.reshape(s, hidden_size, Columns::plain(outputs))?;
+            self.projection.pack_bias(s, &[]);
+            self.projection.pack_transposed(s, 0, Rows::new(weight_hr, outputs, hidden_size));
+        }
         Ok(())
     }
 }
@@ -92,15 +165,16 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
 /// Some rows through all steps.
 struct Forward<'a, C, E: Element> {
     layer: &'a Recurrent<C>,
-    /// [W_ih | W_hh] with the biases.
-    weights: &'a Panels<E>,
+    weights: &'a [Panels<E>],
+    projection: &'a Panels<E>,
     x: Seq<'a, E>,
     /// The initial state, and in the end the final one.
     h: RowsMut<'a, E>,
     c: RowsMut<'a, E>,
     y: SeqMut<'a, E>,
-    /// (T, B, TAPE * padded H)
-    tape: Option<SeqMut<'a, E>>,
+    /// The tape (T, B, record), or one step of it.
+    values: SeqMut<'a, E>,
+    records: bool,
 }
 
 impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
@@ -108,64 +182,111 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(mut self, s: S) {
-        let Shape { steps, rows, .. } = self.x.shape();
-        for t in 0..if rows > 0 { steps } else { 0 } {
-            let (before, h_now) = self.y.step_after(t);
-            let h_before = before.unwrap_or(self.h.as_ref());
-            let mut step = Step {
-                layer: self.layer,
-                c: &mut self.c,
-                h: h_now,
-                tape: self.tape.as_mut().map(|tape| tape.step_mut(t)),
-            };
-            product(s, &[self.x.step(t), h_before], self.weights, &mut step);
-        }
-        if steps > 0 {
-            for b in 0..self.h.count() {
-                self.h.row_mut(b).copy_from_slice(self.y.as_ref().step(steps - 1).row(b));
+        let Recurrent { hidden_size, .. } = *self.layer;
+        let padded = self.layer.padded(S::LANES);
+        let steps = self.x.shape().steps;
+        for k in 0..steps {
+            let t = self.layer.nth_step(k, steps);
+            let rows = self.x.count(t);
+            if rows == 0 {
+                continue;
+            }
+            let before = k.checked_sub(1).map(|k| self.layer.nth_step(k, steps));
+            let x = self.x.step(t);
+            let (h_before, mut y) = self.y.step_beside(t, before);
+            // Rows that were there at the step before go on from it; the others begin.
+            let going = h_before.map_or(0, |h| h.count().min(rows));
+            for (first, count) in [(0, going), (going, rows - going)] {
+                if count == 0 {
+                    continue;
+                }
+                let h = match (first, h_before) {
+                    (0, Some(h)) if going > 0 => h.slice(0, count),
+                    _ => self.h.as_ref().slice(first, count),
+                };
+                let x = x.slice(first, count);
+                let mut values = self.values.step_mut(if self.records { t } else { 0 });
+                let mut values = values.rows_mut(first, count);
+                let mut y = y.rows_mut(first, count);
+                arguments::<C, E, S>(s, padded, self.weights, x, h, &mut values);
+                let mut c = self.c.rows_mut(first, count);
+                if self.layer.proj_size == 0 {
+                    cells(s, self.layer, h, &mut c, Some(&mut y), &mut values);
+                } else {
+                    cells(s, self.layer, h, &mut c, None, &mut values);
+                    let m = values.as_ref().columns(C::TAPE * padded, hidden_size);
+                    product(s, &[m], self.projection, &mut y);
+                }
+            }
+            // Rows that end here have their final state.
+            let next = (k + 1 < steps).then(|| self.layer.nth_step(k + 1, steps));
+            for b in next.map_or(0, |next| self.x.count(next))..rows {
+                self.h.row_mut(b).copy_from_slice(y.as_ref().row(b));
             }
         }
     }
 }
 
-/// The cells of one step, which take the sums of its product.
-pub(crate) struct Step<'a, 'b, C, E: Element> {
-    pub layer: &'a Recurrent<C>,
-    pub c: &'a mut RowsMut<'b, E>,
-    pub h: RowsMut<'a, E>,
-    /// (B, TAPE * padded H)
-    pub tape: Option<RowsMut<'a, E>>,
+/// The arguments of the gates, from x and h: one product for every block.
+#[inline(always)]
+fn arguments<C: Cell, E: Element, S: Simd<E>>(
+    s: S,
+    padded: usize,
+    weights: &[Panels<E>],
+    x: Rows<'_, E>,
+    h: Rows<'_, E>,
+    values: &mut RowsMut<'_, E>,
+) {
+    for (block, weights) in C::BLOCKS.iter().zip(weights) {
+        let rows = x.count();
+        let mut to = values
+            .part(0, rows, block.slot * padded, block.gates * padded)
+            .expect("a record has all slots");
+        match (block.x, block.h) {
+            (Some(_), Some(_)) => product(s, &[x, h], weights, &mut to),
+            (Some(_), None) => product(s, &[x], weights, &mut to),
+            _ => product(s, &[h], weights, &mut to),
+        }
+    }
 }
 
-impl<C: Cell, E: Element> Consume<E> for Step<'_, '_, C, E> {
-    #[inline(always)]
-    fn take<S: Simd<E>>(&mut self, s: S, b: usize, group: usize, sums: &[E]) {
-        let Recurrent { cell, hidden_size, .. } = *self.layer;
-        let padded = self.layer.padded(S::LANES);
-        for u in 0..C::UNITS {
-            let unit = (group * C::UNITS + u) * S::LANES;
-            if unit >= hidden_size {
-                break;
-            }
-            let mut gates = [s.splat(E::ZERO); MAX_GATES];
-            for (g, gate) in gates[..C::GATES].iter_mut().enumerate() {
-                *gate = s.load(&sums[(g * C::UNITS + u) * S::LANES..]);
-            }
+/// The cells of one step: from the arguments in `values` to the new c and h. h goes to `y`, or if there
+/// is none behind the values of the record.
+#[inline(always)]
+pub(crate) fn cells<C: Cell, E: Element, S: Simd<E>>(
+    s: S,
+    layer: &Recurrent<C>,
+    h_before: Rows<'_, E>,
+    c: &mut RowsMut<'_, E>,
+    mut y: Option<&mut RowsMut<'_, E>>,
+    values: &mut RowsMut<'_, E>,
+) {
+    let padded = layer.padded(S::LANES);
+    for b in 0..values.as_ref().count() {
+        let record = values.row_mut(b);
+        for unit in (0..layer.hidden_size).step_by(S::LANES) {
             let mut values = [s.splat(E::ZERO); MAX_TAPE];
             let values = &mut values[..C::TAPE];
-            let mut c = s.splat(E::ZERO);
-            if C::HAS_C {
-                c = s.load(&self.c.as_ref().row(b)[unit..]);
+            for (slot, value) in values.iter_mut().enumerate() {
+                *value = s.load(&record[slot * padded + unit..]);
             }
-            let h = cell.forward(s, &gates[..C::GATES], &mut c, values);
-            if C::HAS_C {
-                s.store(&mut self.c.row_mut(b)[unit..], c);
+            let (mut h, mut c_now) = (s.splat(E::ZERO), s.splat(E::ZERO));
+            if C::USES_H {
+                h = s.load(&h_before.row(b)[unit..]);
             }
-            s.store(&mut self.h.row_mut(b)[unit..], h);
-            if let Some(tape) = &mut self.tape {
-                for (slot, &value) in values.iter().enumerate() {
-                    s.store(&mut tape.row_mut(b)[slot * padded + unit..], value);
-                }
+            if C::HAS_C {
+                c_now = s.load(&c.as_ref().row(b)[unit..]);
+            }
+            let h = layer.cell.forward(s, values, h, &mut c_now);
+            if C::HAS_C {
+                s.store(&mut c.row_mut(b)[unit..], c_now);
+            }
+            for (slot, &value) in values.iter().enumerate() {
+                s.store(&mut record[slot * padded + unit..], value);
+            }
+            match &mut y {
+                Some(y) => s.store(&mut y.row_mut(b)[unit..], h),
+                None => s.store(&mut record[C::TAPE * padded + unit..], h),
             }
         }
     }

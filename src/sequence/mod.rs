@@ -4,28 +4,33 @@
 mod backward;
 mod forward;
 mod tape;
+mod weights;
 
 pub(crate) use backward::Backward;
-pub(crate) use forward::Step;
+pub(crate) use forward::cells;
 pub use tape::{State, Tape};
 
 use std::any::TypeId;
 
-use crate::cell::{Cell, Lstm, Nonlinearity, Rnn};
+use crate::cell::{Cell, Gru, Lstm, Nonlinearity, Rnn};
 use crate::error::{Result, ensure};
 use crate::simd::{Element, Level};
-use crate::view::{Seq, SeqMut, Shape};
+use crate::view::{Seq, SeqMut};
 use tape::Recording;
 
 /// A recurrent layer: a cell and its sizes. Callers own the parameters ([`Params`]): `weight_ih_l0`
-/// (GATES H, I), `weight_hh_l0` (GATES H, H) and, unless the layer has no bias, `bias_ih_l0` and
-/// `bias_hh_l0` (GATES H,), in torch's layout and gate order.
+/// (GATES H, I), `weight_hh_l0` (GATES H, H), unless the layer has no bias `bias_ih_l0` and
+/// `bias_hh_l0` (GATES H,), and with a projection `weight_hr_l0` (P, H), in torch's layout and gate order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recurrent<C> {
     cell: C,
     input_size: usize,
     hidden_size: usize,
     bias: bool,
+    /// P; 0 without a projection.
+    proj_size: usize,
+    /// Whether it goes from the last step to the first.
+    reverse: bool,
 }
 
 /// Long short-term memory: `c_t = f c_{t-1} + i g`, `h_t = o tanh c_t`; see [`Lstm`].
@@ -52,6 +57,19 @@ pub type LSTM = Recurrent<Lstm>;
 
 /// The vanilla recurrent network: `h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)`, or relu.
 pub type RNN = Recurrent<Rnn>;
+
+/// Gated recurrent unit: `h_t = (1 - z) n + z h_{t-1}`; see [`Gru`].
+pub type GRU = Recurrent<Gru>;
+
+impl Recurrent<Gru> {
+    /// A GRU layer from `input_size` to `hidden_size` features.
+    ///
+    /// # Errors
+    /// If a size is zero.
+    pub fn new(input_size: usize, hidden_size: usize, bias: bool) -> Result<Self> {
+        Self::with_cell(Gru, input_size, hidden_size, bias)
+    }
+}
 
 impl Recurrent<Lstm> {
     /// An LSTM layer from `input_size` to `hidden_size` features.
@@ -100,10 +118,12 @@ impl<'a, E> From<&'a Vec<E>> for Params<'a, E> {
 }
 
 /// A layer's parameters by name.
+#[derive(Clone, Copy)]
 struct Weights<'a, E> {
     weight_ih: &'a [E],
     weight_hh: &'a [E],
     biases: Option<(&'a [E], &'a [E])>,
+    weight_hr: Option<&'a [E]>,
 }
 
 impl<C: Cell> Recurrent<C> {
@@ -119,7 +139,39 @@ impl<C: Cell> Recurrent<C> {
             .and_then(|k| k.checked_mul(hidden_size))
             .is_some_and(|n| n < isize::MAX as usize / 64);
         ensure!(fits, "a layer of {input_size} x {hidden_size} does not fit in memory");
-        Ok(Self { cell, input_size, hidden_size, bias })
+        Ok(Self { cell, input_size, hidden_size, bias, proj_size: 0, reverse: false })
+    }
+
+    /// The layer with h projected to `proj_size` features, `h_t = W_hr (o tanh c_t)` (Sak, Senior and
+    /// Beaufays 2014); 0 for none.
+    ///
+    /// # Errors
+    /// If it is not below the hidden size, or the cell has no c.
+    pub fn with_projection(self, proj_size: usize) -> Result<Self> {
+        let hidden = self.hidden_size;
+        ensure!(
+            proj_size < hidden,
+            "proj_size must be below hidden_size, which is {hidden}, got {proj_size}"
+        );
+        ensure!(proj_size == 0 || C::HAS_C, "only an LSTM can have a projection");
+        Ok(Self { proj_size, ..self })
+    }
+
+    /// The layer that goes from the last step to the first.
+    pub fn reversed(self) -> Self {
+        Self { reverse: true, ..self }
+    }
+
+    /// The step that comes as number `k` of `steps`.
+    #[inline(always)]
+    fn nth_step(&self, k: usize, steps: usize) -> usize {
+        if self.reverse { steps - 1 - k } else { k }
+    }
+
+    /// The step computed before step `t`.
+    #[inline(always)]
+    fn step_before(&self, t: usize, steps: usize) -> Option<usize> {
+        if self.reverse { Some(t + 1).filter(|&t| t < steps) } else { t.checked_sub(1) }
     }
 
     /// I
@@ -132,15 +184,23 @@ impl<C: Cell> Recurrent<C> {
         self.hidden_size
     }
 
-    /// Names and shapes of the parameters in their order, the names torch's.
+    /// Features of an output: H, or P with a projection.
+    pub fn output_size(&self) -> usize {
+        if self.proj_size > 0 { self.proj_size } else { self.hidden_size }
+    }
+
+    /// Names and shapes of the parameters in their order, the names torch's without the layer.
     pub fn parameters(&self) -> Vec<(&'static str, Vec<usize>)> {
         let gates = C::GATES * self.hidden_size;
         let mut parameters = vec![
-            ("weight_ih_l0", vec![gates, self.input_size]),
-            ("weight_hh_l0", vec![gates, self.hidden_size]),
+            ("weight_ih", vec![gates, self.input_size]),
+            ("weight_hh", vec![gates, self.output_size()]),
         ];
         if self.bias {
-            parameters.extend([("bias_ih_l0", vec![gates]), ("bias_hh_l0", vec![gates])]);
+            parameters.extend([("bias_ih", vec![gates]), ("bias_hh", vec![gates])]);
+        }
+        if self.proj_size > 0 {
+            parameters.push(("weight_hr", vec![self.proj_size, self.hidden_size]));
         }
         parameters
     }
@@ -148,35 +208,43 @@ impl<C: Cell> Recurrent<C> {
     /// How many numbers the parameters are.
     pub fn parameter_len(&self) -> usize {
         let biases = if self.bias { 2 } else { 0 };
-        C::GATES * self.hidden_size * (self.input_size + self.hidden_size + biases)
+        C::GATES * self.hidden_size * (self.input_size + self.output_size() + biases)
+            + self.proj_size * self.hidden_size
     }
 
     fn weights<'a, E>(&self, params: Params<'a, E>) -> Result<Weights<'a, E>> {
         let gates = C::GATES * self.hidden_size;
-        let sizes = [gates * self.input_size, gates * self.hidden_size, gates, gates];
-        let sizes = &sizes[..if self.bias { 4 } else { 2 }];
-        let mut parts = [&[][..]; 4];
+        let biases = if self.bias { gates } else { 0 };
+        let projection = self.proj_size * self.hidden_size;
+        let sizes =
+            [gates * self.input_size, gates * self.output_size(), biases, biases, projection];
+        let mut parts = [&[][..]; 5];
         match params {
             Params::Flat(mut flat) => {
                 self.check_len(flat.len())?;
-                for (part, &size) in parts.iter_mut().zip(sizes) {
+                for (part, &size) in parts.iter_mut().zip(&sizes) {
                     (*part, flat) = flat.split_at(size);
                 }
             }
             Params::Arrays(arrays) => {
-                let count = arrays.len();
-                ensure!(count == sizes.len(), "got {count} parameters, not {}", sizes.len());
-                for (n, ((part, &size), array)) in
-                    parts.iter_mut().zip(sizes).zip(arrays).enumerate()
-                {
-                    let given = array.len();
-                    ensure!(given == size, "parameter {n} has {given} numbers, not {size}");
+                let (count, want) = (arrays.len(), sizes.iter().filter(|&&size| size > 0).count());
+                ensure!(count == want, "got {count} parameters, not {want}");
+                let mut given = arrays.iter().enumerate();
+                for (part, &size) in parts.iter_mut().zip(&sizes).filter(|(_, size)| **size > 0) {
+                    let (n, array) = given.next().expect("counted");
+                    let len = array.len();
+                    ensure!(len == size, "parameter {n} has {len} numbers, not {size}");
                     *part = array;
                 }
             }
         }
-        let [weight_ih, weight_hh, bias_ih, bias_hh] = parts;
-        Ok(Weights { weight_ih, weight_hh, biases: self.bias.then_some((bias_ih, bias_hh)) })
+        let [weight_ih, weight_hh, bias_ih, bias_hh, weight_hr] = parts;
+        Ok(Weights {
+            weight_ih,
+            weight_hh,
+            biases: self.bias.then_some((bias_ih, bias_hh)),
+            weight_hr: (projection > 0).then_some(weight_hr),
+        })
     }
 
     fn check_len(&self, given: usize) -> Result<()> {
@@ -190,24 +258,28 @@ impl<C: Cell> Recurrent<C> {
         self.hidden_size.next_multiple_of(lanes)
     }
 
-    /// Operations of the products of a pass over this shape, forward.
-    fn flops(&self, shape: Shape) -> usize {
-        let step = 2 * C::GATES * self.hidden_size * (self.input_size + self.hidden_size);
-        shape.steps.saturating_mul(shape.rows).saturating_mul(step)
+    /// Operations of the products of a pass, forward.
+    fn flops<E>(&self, x: Seq<'_, E>) -> usize {
+        let outputs = self.output_size();
+        let step = C::GATES * self.hidden_size * (self.input_size + outputs)
+            + self.proj_size * self.hidden_size;
+        x.total().saturating_mul(2 * step)
     }
 
-    fn check_io(&self, x: Shape, y: Shape) -> Result<()> {
-        let (i, h) = (self.input_size, self.hidden_size);
-        ensure!(x.features == i, "x has {} features, the layer takes {i}", x.features);
-        let given = (y.steps, y.rows, y.features);
-        let want = (x.steps, x.rows, h);
+    /// `x` and a `y` of the same steps and rows fit the layer.
+    fn check_io<E>(&self, x: Seq<'_, E>, y: Seq<'_, E>) -> Result<()> {
+        let (i, h, x_shape, y_shape) = (self.input_size, self.output_size(), x.shape(), y.shape());
+        ensure!(x_shape.features == i, "x has {} features, the layer takes {i}", x_shape.features);
+        let given = (y_shape.steps, y_shape.rows, y_shape.features);
+        let want = (x_shape.steps, x_shape.rows, h);
         ensure!(given == want, "y is {given:?} (steps, rows, features), it must be {want:?}");
+        ensure!(x.sizes() == y.sizes(), "x and y must have the same batch sizes");
         Ok(())
     }
 
     fn check_state<E: Element>(&self, name: &str, state: &State<E>, rows: usize) -> Result<()> {
-        let h = rows.saturating_mul(self.hidden_size);
-        let c = if C::HAS_C { h } else { 0 };
+        let h = rows.saturating_mul(self.output_size());
+        let c = if C::HAS_C { rows.saturating_mul(self.hidden_size) } else { 0 };
         ensure!(
             (state.h.len(), state.c.len()) == (h, c),
             "{name} has {} and {} numbers in h and c; for {rows} rows of {} units it needs {h} and {c}",
@@ -243,10 +315,22 @@ impl<C: Cell> Recurrent<C> {
         y: SeqMut<'_, E>,
         tape: &mut Tape<E>,
     ) -> Result<()> {
-        let weights = self.weights(params.into())?;
-        self.check_io(x.shape(), y.shape())?;
+        forward::run(vec![self.forward_pass(params.into(), x, state, y, tape)?])
+    }
+
+    /// A forward pass that fits, to run beside others.
+    fn forward_pass<'a, E: Element>(
+        &'a self,
+        params: Params<'a, E>,
+        x: Seq<'a, E>,
+        state: &'a mut State<E>,
+        y: SeqMut<'a, E>,
+        tape: &'a mut Tape<E>,
+    ) -> Result<forward::Pass<'a, C, E>> {
+        let weights = self.weights(params)?;
+        self.check_io(x, y.as_ref())?;
         self.check_state("state", state, x.shape().rows)?;
-        forward::run(self, &weights, x, state, y, tape)
+        Ok(forward::Pass { layer: self, weights, x, state, y, tape })
     }
 
     /// Backpropagation through time, for the pass that `tape` recorded with this `x` and `y`.
@@ -268,41 +352,61 @@ impl<C: Cell> Recurrent<C> {
         dstate: &mut State<E>,
         gradients: Gradients<'_, E>,
     ) -> Result<()> {
-        let weights = self.weights(params.into())?;
+        let pass = self.backward_pass(params.into(), x, y, tape, dy, dstate, gradients)?;
+        pass.tape.recorded = None;
+        backward::run(vec![pass])
+    }
+
+    /// A backward pass that fits, to run beside others.
+    #[allow(clippy::too_many_arguments)]
+    fn backward_pass<'a, E: Element>(
+        &'a self,
+        params: Params<'a, E>,
+        x: Seq<'a, E>,
+        y: Seq<'a, E>,
+        tape: &'a mut Tape<E>,
+        dy: Seq<'a, E>,
+        dstate: &'a mut State<E>,
+        gradients: Gradients<'a, E>,
+    ) -> Result<backward::Pass<'a, C, E>> {
+        let weights = self.weights(params)?;
         if let Some(grads) = &gradients.params {
             self.check_len(grads.len())?;
         }
-        self.check_io(x.shape(), y.shape())?;
-        self.check_io(x.shape(), dy.shape())?;
+        self.check_io(x, y)?;
+        self.check_io(x, dy)?;
         self.check_state("dstate", dstate, x.shape().rows)?;
         if let Some(dx) = &gradients.x {
-            let extent = |shape: Shape| (shape.steps, shape.rows, shape.features);
+            let extent = |shape: crate::view::Shape| (shape.steps, shape.rows, shape.features);
             let (given, want) = (extent(dx.shape()), extent(x.shape()));
             ensure!(given == want, "dx is {given:?} (steps, rows, features), x is {want:?}");
+            ensure!(x.sizes() == dx.as_ref().sizes(), "x and dx must have the same batch sizes");
         }
         let recording = tape.recorded.ok_or_else(|| {
             crate::error::Error::new(
                 "the tape holds no recording: run forward first, and once for every backward",
             )
         })?;
-        let want = self.recording::<E>(x.shape(), recording.level);
+        let want = self.recording::<E>(x, recording.level);
         ensure!(
-            recording == want,
+            recording == want && x.sizes() == tape.sizes.as_ref(),
             "the tape holds another pass: it recorded {recording:?}, this is {want:?}"
         );
-        tape.recorded = None;
-        backward::run(self, &weights, x, y, tape, recording, dy, dstate, gradients)
+        Ok(backward::Pass { layer: self, weights, x, y, tape, recording, dy, dstate, gradients })
     }
 
-    fn recording<E: Element>(&self, x: Shape, level: Level) -> Recording {
+    fn recording<E: Element>(&self, x: Seq<'_, E>, level: Level) -> Recording {
+        let shape = x.shape();
         Recording {
             level,
-            steps: x.steps,
-            rows: x.rows,
+            steps: shape.steps,
+            rows: shape.rows,
             input_size: self.input_size,
             hidden_size: self.hidden_size,
+            proj_size: self.proj_size,
+            reverse: self.reverse,
             cell: (TypeId::of::<C>(), self.cell.variant()),
-            values: C::TAPE,
+            values: C::TAPE + usize::from(self.proj_size > 0),
             padded: self.padded(level.lanes::<E>()),
         }
     }

@@ -9,9 +9,10 @@ use crate::error::Result;
 use crate::outer::OuterMemory;
 use crate::panel::Panels;
 use crate::simd::{Element, Level};
-use crate::view::{Rows, RowsMut, Shape};
+use crate::view::{BatchSizes, Rows, RowsMut, Seq, SeqMut};
 
-/// The state of a layer, or its gradient: h and, for an LSTM, c, each (B, H); c is empty otherwise.
+/// The state of a layer, or its gradient: h (B, H), or (B, P) with a projection, and, for an LSTM, c (B, H);
+/// c is empty otherwise.
 #[derive(Default)]
 pub struct State<E: Element> {
     /// Hidden state (B, H).
@@ -36,9 +37,8 @@ impl<E: Element> State<E> {
     /// # Errors
     /// If there is not enough memory.
     pub fn reset<C: Cell>(&mut self, layer: &Recurrent<C>, rows: usize) -> Result<()> {
-        let len = rows.saturating_mul(layer.hidden_size);
-        self.h.resize(len)?;
-        self.c.resize(if C::HAS_C { len } else { 0 })?;
+        self.h.resize(rows.saturating_mul(layer.output_size()))?;
+        self.c.resize(if C::HAS_C { rows.saturating_mul(layer.hidden_size) } else { 0 })?;
         self.h.fill(E::ZERO);
         self.c.fill(E::ZERO);
         Ok(())
@@ -50,8 +50,8 @@ impl<E: Element> State<E> {
         layer: &Recurrent<C>,
         rows: usize,
     ) -> (Rows<'_, E>, Rows<'_, E>) {
-        let h = layer.hidden_size;
-        (Rows::new(&self.h, rows, h), Rows::new(&self.c, rows, if C::HAS_C { h } else { 0 }))
+        let c = if C::HAS_C { layer.hidden_size } else { 0 };
+        (Rows::new(&self.h, rows, layer.output_size()), Rows::new(&self.c, rows, c))
     }
 
     pub(super) fn rows_mut<C: Cell>(
@@ -59,9 +59,8 @@ impl<E: Element> State<E> {
         layer: &Recurrent<C>,
         rows: usize,
     ) -> (RowsMut<'_, E>, RowsMut<'_, E>) {
-        let h = layer.hidden_size;
-        let c = if C::HAS_C { h } else { 0 };
-        (RowsMut::new(&mut self.h, rows, h), RowsMut::new(&mut self.c, rows, c))
+        let c = if C::HAS_C { layer.hidden_size } else { 0 };
+        (RowsMut::new(&mut self.h, rows, layer.output_size()), RowsMut::new(&mut self.c, rows, c))
     }
 
     pub(super) fn copy_from(&mut self, other: &Self) -> Result<()> {
@@ -83,11 +82,18 @@ impl<E: Element> State<E> {
 pub struct Tape<E: Element> {
     pub(super) records: bool,
     pub(super) recorded: Option<Recording>,
-    /// (T, B, TAPE * padded H)
+    pub(super) sizes: Option<BatchSizes>,
+    /// (T, B, record), a record being the cell's values, padded, and with a projection what goes into it.
     pub(super) values: Buffer<E>,
     pub(super) initial: State<E>,
-    /// Packed for the level of the current call: [W_ih | W_hh] with the biases, K = I + H.
-    pub(super) weights: Panels<E>,
+    /// Without recording, one step of it; with a projection, what comes back out of it, (B, H).
+    pub(super) scratch: Buffer<E>,
+    /// With a projection, the gradient of every h, (T, B, P).
+    pub(super) dh: Buffer<E>,
+    /// Packed for the level of the current call: for every block of gates [W_ih | W_hh] with the biases.
+    pub(super) weights: Vec<Panels<E>>,
+    /// W_hr' or, going back, W_hr.
+    pub(super) projection: Panels<E>,
     /// W_hh for dh and W_ih for dx, K = GATES * H.
     pub(super) hidden_weights: Panels<E>,
     pub(super) input_weights: Panels<E>,
@@ -102,6 +108,8 @@ pub(super) struct Recording {
     pub(super) rows: usize,
     pub(super) input_size: usize,
     pub(super) hidden_size: usize,
+    pub(super) proj_size: usize,
+    pub(super) reverse: bool,
     pub(super) cell: (TypeId, u64),
     /// The cell's values, each filled up to so many numbers.
     pub(super) values: usize,
@@ -109,14 +117,26 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Of `values`: (T, B, TAPE * padded H).
-    pub(super) fn shape(&self) -> Shape {
-        Shape::time_major(self.steps, self.rows, self.values * self.padded)
+    /// The numbers of a record.
+    pub(super) fn record(&self) -> usize {
+        self.values * self.padded
     }
 
-    pub(super) fn len(&self) -> usize {
-        let Shape { steps, rows, features, .. } = self.shape();
-        steps.saturating_mul(rows).saturating_mul(features)
+    pub(super) fn len<E>(&self, x: Seq<'_, E>) -> usize {
+        x.total().saturating_mul(self.record())
+    }
+
+    /// The values of a tape for this `x`: (T, B, record).
+    pub(super) fn values<'a, E>(&self, values: &'a [E], x: Seq<'a, E>) -> Result<Seq<'a, E>> {
+        x.like(values, self.record())
+    }
+
+    pub(super) fn values_mut<'a, E>(
+        &self,
+        values: &'a mut [E],
+        x: Seq<'a, E>,
+    ) -> Result<SeqMut<'a, E>> {
+        x.like_mut(values, self.record())
     }
 }
 
