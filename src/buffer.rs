@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 
 use crate::error::{Error, Result};
 use crate::simd::Element;
+use crate::view::Rows;
 
 /// A cache line and an AVX-512 register; a vector load that crosses two lines costs two.
 const ALIGN: usize = 64;
@@ -54,6 +55,18 @@ impl<E: Element> Buffer<E> {
             *self = Self::zeros(len)?;
         }
         self.len = len;
+        Ok(())
+    }
+
+    /// Makes this the numbers of a matrix, without what lies between its rows.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub(crate) fn copy_rows(&mut self, rows: Rows<'_, E>) -> Result<()> {
+        self.resize(rows.count() * rows.features())?;
+        for b in 0..if rows.features() > 0 { rows.count() } else { 0 } {
+            self[b * rows.features()..][..rows.features()].copy_from_slice(rows.row(b));
+        }
         Ok(())
     }
 

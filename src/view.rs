@@ -8,6 +8,7 @@
 use std::marker::PhantomData;
 
 use crate::error::{Error, Result, ensure};
+use crate::simd::Element;
 
 /// The extent of a sequence batch and where its numbers lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -321,6 +322,11 @@ impl<'a, E> SeqMut<'a, E> {
         Seq { data, shape, sizes, first, borrow: PhantomData }
     }
 
+    /// The same view, borrowed from this one.
+    pub fn reborrow(&mut self) -> SeqMut<'_, E> {
+        SeqMut { ..*self }
+    }
+
     /// The rows at step `t`, to write.
     #[inline(always)]
     pub fn step_mut(&mut self, t: usize) -> RowsMut<'_, E> {
@@ -342,6 +348,21 @@ impl<'a, E> SeqMut<'a, E> {
         let Rows { data, rows, features, stride, .. } = self.as_ref().step(t);
         // Two steps share no number, by the checks in the constructors, and both borrow this view.
         (beside, RowsMut { data: data.cast_mut(), rows, features, stride, borrow: PhantomData })
+    }
+
+    /// Adds the numbers of a batch of the same shape.
+    pub fn add(&mut self, other: Seq<'_, E>)
+    where
+        E: Element,
+    {
+        for t in 0..self.shape.steps {
+            let (mut to, from) = (self.step_mut(t), other.step(t));
+            for b in 0..to.count() {
+                for (to, &from) in to.row_mut(b).iter_mut().zip(from.row(b)) {
+                    *to = *to + from;
+                }
+            }
+        }
     }
 
     /// Splits into views of `sizes[0]`, `sizes[1]`, ... rows; the sizes add up to all rows.

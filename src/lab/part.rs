@@ -10,7 +10,7 @@ use crate::cell::{Cell, Lstm, Nonlinearity, Rnn};
 use crate::error::Result;
 use crate::panel::{Columns, Panels};
 use crate::product::{product, product_by_columns};
-use crate::sequence::{Backward, Recurrent, cells};
+use crate::sequence::{Backward, Direction, cells};
 use crate::simd::{Simd, Task};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
@@ -78,8 +78,9 @@ impl Part {
         1 + self.hidden + self.vocab
     }
 
-    fn layer<C: Cell>(&self, cell: C) -> Recurrent<C> {
-        Recurrent::with_cell(cell, self.vocab, self.units.len(), true).expect("checked in new")
+    fn layer<C: Cell>(&self, cell: C) -> Direction<C> {
+        let (input_size, hidden_size) = (self.vocab, self.units.len());
+        Direction { cell, input_size, hidden_size, bias: true, proj_size: 0, reverse: false }
     }
 
     /// Makes room for `steps` steps.

@@ -13,71 +13,79 @@
 //! every number is computed in one order however many threads there are.
 
 use super::forward::split_rows;
-use super::tape::Recording;
+use super::tape::{Record, Recording};
 use super::weights::{self, Sums};
-use super::{Gradients, Recurrent, State, Tape, Weights};
+use super::direction::{Direction, Weights};
 use crate::cell::{Cell, MAX_SLOTS, MAX_TAPE};
 use crate::error::Result;
 use crate::panel::Panels;
 use crate::parallel;
 use crate::product::{AddTo, product};
-use crate::simd::{Element, Simd, Task};
+use crate::simd::{Element, Level, Simd, Task};
 use crate::view::{Rows, RowsMut, Seq, SeqMut};
 
 /// One direction of a layer back over a batch.
 pub(super) struct Pass<'a, C, E: Element> {
-    pub layer: &'a Recurrent<C>,
+    pub layer: &'a Direction<C>,
     pub weights: Weights<'a, E>,
     pub x: Seq<'a, E>,
     pub y: Seq<'a, E>,
-    pub tape: &'a mut Tape<E>,
+    pub record: &'a mut Record<E>,
     pub recording: Recording,
     pub dy: Seq<'a, E>,
-    pub dstate: &'a mut State<E>,
-    pub gradients: Gradients<'a, E>,
+    /// The gradient of the final state, and in the end that of the initial one.
+    pub dh: RowsMut<'a, E>,
+    pub dc: RowsMut<'a, E>,
+    /// Added to, if they are wanted.
+    pub dparams: Option<&'a mut [E]>,
+    /// Written, if it is wanted.
+    pub dx: Option<SeqMut<'a, E>>,
 }
 
 /// Runs passes that do not depend on each other.
-pub(super) fn run<C: Cell, E: Element>(mut passes: Vec<Pass<'_, C, E>>) -> Result<()> {
-    let Some(level) = passes.first().map(|pass| pass.recording.level) else { return Ok(()) };
+pub(super) fn run<C: Cell, E: Element>(
+    level: Level,
+    mut passes: Vec<Pass<'_, C, E>>,
+) -> Result<()> {
     let flops = passes.iter().map(|pass| pass.layer.flops(pass.x)).sum();
     let count = passes.len();
     let mut tasks = Vec::new();
     for pass in &mut passes {
-        let Pass { layer, weights, x, y, dy, recording, .. } = pass;
-        let (layer, rows) = (*layer, x.shape().rows);
-        let dx = pass.gradients.x.take();
-        let tape = &mut *pass.tape;
-        let input = dx.is_some().then_some(&mut tape.input_weights);
-        level.run(Pack {
-            layer,
-            weights: *weights,
-            hidden: &mut tape.hidden_weights,
-            input,
-            projection: &mut tape.projection,
-        })?;
-        let split = split_rows(*x, flops, count)?;
-        let values = recording.values_mut(&mut tape.values, *x)?.split_rows(&split);
+        let Pass { layer, weights, x, y, dy, recording, .. } = *pass;
+        let rows = x.shape().rows;
+        let Record {
+            hidden_weights,
+            input_weights,
+            projection,
+            values,
+            initial,
+            dh: dh_steps,
+            scratch,
+            ..
+        } = &mut *pass.record;
+        let input = pass.dx.is_some().then_some(&mut *input_weights);
+        level.run(Pack { layer, weights, hidden: hidden_weights, input, projection })?;
+        let split = split_rows(x, flops, count)?;
         // With a projection: dh of every step, for dW_hr, and what comes out of it.
-        let projected = if layer.proj_size > 0 { layer.proj_size } else { 0 };
         let hidden = if layer.proj_size > 0 { layer.hidden_size } else { 0 };
-        tape.dh.resize(x.total().saturating_mul(projected))?;
-        tape.scratch.resize(rows.saturating_mul(hidden))?;
-        let dh_steps = x.like_mut(&mut tape.dh, projected)?.split_rows(&split);
-        let dm = RowsMut::new(&mut tape.scratch, rows, hidden).split_rows(&split);
-        let (h0, c0) = tape.initial.rows(layer, rows);
-        let (dh, dc) = pass.dstate.rows_mut(layer, rows);
-        let (dh, dc) = (dh.split_rows(&split), dc.split_rows(&split));
-        let mut dx = dx.map(|dx| dx.split_rows(&split).into_iter());
+        dh_steps.resize(x.total().saturating_mul(layer.proj_size))?;
+        scratch.resize(rows.saturating_mul(hidden))?;
+        let values = recording.values_mut(values, x)?.split_rows(&split);
+        let dh_steps = x.like_mut(dh_steps, layer.proj_size)?.split_rows(&split);
+        let dm = RowsMut::new(scratch, rows, hidden).split_rows(&split);
+        let h0 = Rows::new(&initial[0], rows, layer.output_size());
+        let c0 = Rows::new(&initial[1], rows, pass.dc.as_ref().features());
+        let (dh, dc) = (pass.dh.rows_mut(0, rows), pass.dc.rows_mut(0, rows));
+        let mut dx = pass.dx.take().map(|dx| dx.split_rows(&split).into_iter());
         let mut first = 0;
-        let parts = dh.into_iter().zip(dc).zip(values).zip(dh_steps).zip(dm);
-        for ((((dh, dc), values), dh_steps), dm) in parts {
+        let parts = dh.split_rows(&split).into_iter().zip(dc.split_rows(&split));
+        for ((((dh, dc), values), dh_steps), dm) in parts.zip(values).zip(dh_steps).zip(dm) {
             let rows = dh.count();
             tasks.push(Backward {
                 layer,
-                hidden_weights: &tape.hidden_weights,
-                input_weights: &tape.input_weights,
-                projection: &tape.projection,
+                hidden_weights,
+                input_weights,
+                projection,
                 h0: h0.slice(first, rows),
                 c0: c0.slice(first, rows),
                 y: y.rows(first, rows),
@@ -92,26 +100,24 @@ pub(super) fn run<C: Cell, E: Element>(mut passes: Vec<Pass<'_, C, E>>) -> Resul
             first += rows;
         }
     }
-    let together = tasks.len() > 1;
+    let parts = if tasks.len() > count { parallel::num_threads()? } else { 1 };
     parallel::run(tasks, |task| {
         level.run(task);
         Ok(())
     })?;
-    let parts = if together { parallel::num_threads()? } else { 1 };
     let mut tasks = Vec::new();
-    for Pass { layer, x, y, tape, recording, gradients, .. } in passes {
-        if let Some(grads) = gradients.params {
-            let tape = &mut *tape;
+    for Pass { layer, x, y, record, recording, dparams, .. } in passes {
+        if let Some(grads) = dparams {
             let rows = x.shape().rows;
             let sums = Sums {
                 layer,
-                da: recording.values(&tape.values, x)?,
-                dh: x.like(&tape.dh, layer.proj_size)?,
+                da: recording.values(&record.values, x)?,
+                dh: x.like(&record.dh, layer.proj_size)?,
                 x,
                 y,
-                h0: tape.initial.rows(layer, rows).0,
+                h0: Rows::new(&record.initial[0], rows, layer.output_size()),
             };
-            weights::split(sums, grads, parts, &mut tape.outer, &mut tasks);
+            weights::split(sums, grads, parts, &mut record.outer, &mut tasks);
         }
     }
     parallel::run(tasks, |task| level.run(task))
@@ -119,7 +125,7 @@ pub(super) fn run<C: Cell, E: Element>(mut passes: Vec<Pass<'_, C, E>>) -> Resul
 
 /// Packs W_hh, W_hr and, if dx is wanted, W_ih, for going back.
 struct Pack<'a, C, E: Element> {
-    layer: &'a Recurrent<C>,
+    layer: &'a Direction<C>,
     weights: Weights<'a, E>,
     hidden: &'a mut Panels<E>,
     input: Option<&'a mut Panels<E>>,
@@ -131,7 +137,7 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
-        let Recurrent { input_size, hidden_size, .. } = *self.layer;
+        let Direction { input_size, hidden_size, .. } = *self.layer;
         let (gates, outputs) = (C::GATES * hidden_size, self.layer.output_size());
         self.hidden.pack_matrix(s, Rows::new(self.weights.weight_hh, gates, outputs))?;
         if let Some(input) = self.input {
@@ -146,7 +152,7 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
 
 /// Some rows back through all steps.
 pub(crate) struct Backward<'a, C, E: Element> {
-    pub layer: &'a Recurrent<C>,
+    pub layer: &'a Direction<C>,
     pub hidden_weights: &'a Panels<E>,
     pub input_weights: &'a Panels<E>,
     pub projection: &'a Panels<E>,
@@ -178,7 +184,7 @@ impl<C: Cell, E: Element> Task<E> for Backward<'_, C, E> {
             if rows == 0 {
                 continue;
             }
-            if self.layer.proj_size > 0 {
+            if C::HAS_C && self.layer.proj_size > 0 {
                 self.project_back(s, t, rows);
             }
             let before = k.checked_sub(1).map(|k| self.layer.nth_step(k, steps));
@@ -207,7 +213,7 @@ impl<C: Cell, E: Element> Task<E> for Backward<'_, C, E> {
 #[inline(always)]
 fn gates<'s, 'v, C: Cell, E: Element>(
     values: Rows<'v, E>,
-    layer: &Recurrent<C>,
+    layer: &Direction<C>,
     lanes: usize,
     part: impl Fn(&crate::cell::Block) -> Option<usize>,
     slots: &'s mut [Rows<'v, E>; MAX_SLOTS],
@@ -231,7 +237,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
     /// The cells of step `t`: the tape's values become da, dc and dh those of the step before.
     #[inline(always)]
     fn cells<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>) {
-        let Recurrent { cell, hidden_size, proj_size, .. } = *self.layer;
+        let Direction { cell, hidden_size, proj_size, .. } = *self.layer;
         let padded = self.layer.padded(S::LANES);
         let dy = self.dy.step(t);
         let h_before = before.map(|before| self.y.step(before));

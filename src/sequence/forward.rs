@@ -10,7 +10,8 @@
 //! y is where the next step reads; c lives in the state. Rows of the batch are independent, so each task
 //! takes some rows through all steps and no thread waits for another.
 
-use super::{Recurrent, State, Tape, Weights};
+use super::direction::{Direction, Weights};
+use super::tape::Record;
 use crate::cell::{Cell, MAX_TAPE};
 use crate::error::Result;
 use crate::panel::{Columns, Panels};
@@ -21,62 +22,59 @@ use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
 /// One direction of a layer over a batch.
 pub(super) struct Pass<'a, C, E: Element> {
-    pub layer: &'a Recurrent<C>,
+    pub layer: &'a Direction<C>,
     pub weights: Weights<'a, E>,
     pub x: Seq<'a, E>,
-    pub state: &'a mut State<E>,
+    /// The initial state, and in the end the final one.
+    pub h: RowsMut<'a, E>,
+    pub c: RowsMut<'a, E>,
     pub y: SeqMut<'a, E>,
-    pub tape: &'a mut Tape<E>,
+    pub record: &'a mut Record<E>,
 }
 
 /// Runs passes that do not depend on each other.
-pub(super) fn run<C: Cell, E: Element>(passes: Vec<Pass<'_, C, E>>) -> Result<()> {
-    let level = Level::current()?;
+pub(super) fn run<C: Cell, E: Element>(
+    level: Level,
+    passes: Vec<Pass<'_, C, E>>,
+    records: bool,
+) -> Result<()> {
     let flops = passes.iter().map(|pass| pass.layer.flops(pass.x)).sum();
     let count = passes.len();
     let mut tasks = Vec::new();
-    for Pass { layer, weights, x, state, y, tape } in passes {
+    for Pass { layer, weights, x, h, c, y, record } in passes {
         let rows = x.shape().rows;
-        let recording = layer.recording::<E>(x, level);
-        let Tape { records, recorded, sizes, values, initial, scratch, .. } = tape;
-        *recorded = None;
-        level.run(Pack {
-            layer,
-            weights,
-            panels: &mut tape.weights,
-            projection: &mut tape.projection,
-        })?;
+        let recording = layer.recording::<E>(x.shape(), level);
+        let Record { weights: panels, projection, values, scratch, initial, recorded, .. } = record;
+        level.run(Pack { layer, weights, panels, projection })?;
         let split = split_rows(x, flops, count)?;
-        let numbers = if *records { &mut *values } else { &mut *scratch };
-        let values = if *records {
-            initial.copy_from(state)?;
-            sizes.clone_from(&x.sizes().cloned());
-            numbers.resize(recording.len(x))?;
-            recording.values_mut(numbers, x)?
+        let values = if records {
+            initial[0].copy_rows(h.as_ref())?;
+            initial[1].copy_rows(c.as_ref())?;
+            values.resize(recording.len(x))?;
+            recording.values_mut(values, x)?
         } else {
             let shape = Shape::time_major(1, rows, recording.record());
-            numbers.resize(rows.saturating_mul(recording.record()))?;
-            SeqMut::new(numbers, shape)?
+            scratch.resize(rows.saturating_mul(recording.record()))?;
+            SeqMut::new(scratch, shape)?
         };
-        let (h, c) = state.rows_mut(layer, rows);
+        *recorded = records.then_some(recording);
         let (h, c, y) = (h.split_rows(&split), c.split_rows(&split), y.split_rows(&split));
         let mut first = 0;
         for (((h, c), y), values) in h.into_iter().zip(c).zip(y).zip(values.split_rows(&split)) {
             let rows = h.count();
             tasks.push(Forward {
                 layer,
-                weights: &tape.weights,
-                projection: &tape.projection,
+                weights: panels,
+                projection,
                 x: x.rows(first, rows),
                 h,
                 c,
                 y,
                 values,
-                records: *records,
+                records,
             });
             first += rows;
         }
-        *recorded = records.then_some(recording);
     }
     parallel::run(tasks, |task| {
         level.run(task);
@@ -110,7 +108,7 @@ pub(super) fn split_rows<E>(x: Seq<'_, E>, flops: usize, passes: usize) -> Resul
 
 /// Packs a matrix for every block of gates, and the projection.
 struct Pack<'a, C, E: Element> {
-    layer: &'a Recurrent<C>,
+    layer: &'a Direction<C>,
     weights: Weights<'a, E>,
     panels: &'a mut Vec<Panels<E>>,
     projection: &'a mut Panels<E>,
@@ -121,7 +119,7 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
-        let Recurrent { input_size, hidden_size, .. } = *self.layer;
+        let Direction { input_size, hidden_size, .. } = *self.layer;
         let (outputs, weights) = (self.layer.output_size(), &self.weights);
         self.panels.resize_with(C::BLOCKS.len(), Panels::default);
         for (block, panels) in C::BLOCKS.iter().zip(self.panels) {
@@ -164,7 +162,7 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
 
 /// Some rows through all steps.
 struct Forward<'a, C, E: Element> {
-    layer: &'a Recurrent<C>,
+    layer: &'a Direction<C>,
     weights: &'a [Panels<E>],
     projection: &'a Panels<E>,
     x: Seq<'a, E>,
@@ -182,7 +180,7 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(mut self, s: S) {
-        let Recurrent { hidden_size, .. } = *self.layer;
+        let Direction { hidden_size, .. } = *self.layer;
         let padded = self.layer.padded(S::LANES);
         let steps = self.x.shape().steps;
         for k in 0..steps {
@@ -210,10 +208,10 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
                 let mut y = y.rows_mut(first, count);
                 arguments::<C, E, S>(s, padded, self.weights, x, h, &mut values);
                 let mut c = self.c.rows_mut(first, count);
-                if self.layer.proj_size == 0 {
-                    cells(s, self.layer, h, &mut c, Some(&mut y), &mut values);
-                } else {
-                    cells(s, self.layer, h, &mut c, None, &mut values);
+                let projects = C::HAS_C && self.layer.proj_size > 0;
+                let to = if projects { None } else { Some(&mut y) };
+                cells(s, self.layer, h, &mut c, to, &mut values);
+                if projects {
                     let m = values.as_ref().columns(C::TAPE * padded, hidden_size);
                     product(s, &[m], self.projection, &mut y);
                 }
@@ -242,11 +240,13 @@ fn arguments<C: Cell, E: Element, S: Simd<E>>(
         let mut to = values
             .part(0, rows, block.slot * padded, block.gates * padded)
             .expect("a record has all slots");
-        match (block.x, block.h) {
-            (Some(_), Some(_)) => product(s, &[x, h], weights, &mut to),
-            (Some(_), None) => product(s, &[x], weights, &mut to),
-            _ => product(s, &[h], weights, &mut to),
-        }
+        let parts = [x, h];
+        let parts = match (block.x, block.h) {
+            (Some(_), Some(_)) => &parts[..],
+            (Some(_), None) => &parts[..1],
+            _ => &parts[1..],
+        };
+        product(s, parts, weights, &mut to);
     }
 }
 
@@ -255,7 +255,7 @@ fn arguments<C: Cell, E: Element, S: Simd<E>>(
 #[inline(always)]
 pub(crate) fn cells<C: Cell, E: Element, S: Simd<E>>(
     s: S,
-    layer: &Recurrent<C>,
+    layer: &Direction<C>,
     h_before: Rows<'_, E>,
     c: &mut RowsMut<'_, E>,
     mut y: Option<&mut RowsMut<'_, E>>,

@@ -9,15 +9,15 @@ use crate::error::Result;
 use crate::outer::OuterMemory;
 use crate::panel::Panels;
 use crate::simd::{Element, Level};
-use crate::view::{BatchSizes, Rows, RowsMut, Seq, SeqMut};
+use crate::view::{BatchSizes, RowsMut, Seq, SeqMut};
 
-/// The state of a layer, or its gradient: h (B, H), or (B, P) with a projection, and, for an LSTM, c (B, H);
-/// c is empty otherwise.
+/// The state of a layer, or its gradient: h (L D, B, H), with a projection (L D, B, P), and, for an
+/// LSTM, c (L D, B, H), for L layers and D directions; c is empty otherwise.
 #[derive(Default)]
 pub struct State<E: Element> {
-    /// Hidden state (B, H).
+    /// Hidden state.
     pub h: Buffer<E>,
-    /// Cell state (B, H).
+    /// Cell state.
     pub c: Buffer<E>,
 }
 
@@ -37,38 +37,28 @@ impl<E: Element> State<E> {
     /// # Errors
     /// If there is not enough memory.
     pub fn reset<C: Cell>(&mut self, layer: &Recurrent<C>, rows: usize) -> Result<()> {
-        self.h.resize(rows.saturating_mul(layer.output_size()))?;
-        self.c.resize(if C::HAS_C { rows.saturating_mul(layer.hidden_size) } else { 0 })?;
+        let (h, c) = layer.state_sizes();
+        let rows = rows.saturating_mul(layer.num_layers() * layer.directions());
+        self.h.resize(rows.saturating_mul(h))?;
+        self.c.resize(rows.saturating_mul(c))?;
         self.h.fill(E::ZERO);
         self.c.fill(E::ZERO);
         Ok(())
     }
 
-    /// h and c as matrices; c has no columns if the cell has none.
-    pub(super) fn rows<C: Cell>(
-        &self,
-        layer: &Recurrent<C>,
-        rows: usize,
-    ) -> (Rows<'_, E>, Rows<'_, E>) {
-        let c = if C::HAS_C { layer.hidden_size } else { 0 };
-        (Rows::new(&self.h, rows, layer.output_size()), Rows::new(&self.c, rows, c))
-    }
-
-    pub(super) fn rows_mut<C: Cell>(
+    /// h and c of every direction of some layers, `count` of both together, as matrices.
+    pub(super) fn parts<C: Cell>(
         &mut self,
         layer: &Recurrent<C>,
         rows: usize,
-    ) -> (RowsMut<'_, E>, RowsMut<'_, E>) {
-        let c = if C::HAS_C { layer.hidden_size } else { 0 };
-        (RowsMut::new(&mut self.h, rows, layer.output_size()), RowsMut::new(&mut self.c, rows, c))
-    }
-
-    pub(super) fn copy_from(&mut self, other: &Self) -> Result<()> {
-        self.h.resize(other.h.len())?;
-        self.c.resize(other.c.len())?;
-        self.h.copy_from_slice(&other.h);
-        self.c.copy_from_slice(&other.c);
-        Ok(())
+        first: usize,
+        count: usize,
+    ) -> impl Iterator<Item = (RowsMut<'_, E>, RowsMut<'_, E>)> {
+        let (h, c) = layer.state_sizes();
+        let h_parts = RowsMut::new(&mut self.h, rows * (first + count), h);
+        let c_parts = RowsMut::new(&mut self.c, rows * (first + count), c);
+        let split = vec![rows; first + count];
+        h_parts.split_rows(&split).into_iter().zip(c_parts.split_rows(&split)).skip(first)
     }
 }
 
@@ -81,26 +71,51 @@ impl<E: Element> State<E> {
 #[derive(Default)]
 pub struct Tape<E: Element> {
     pub(super) records: bool,
-    pub(super) recorded: Option<Recording>,
+    pub(super) recorded: bool,
     pub(super) sizes: Option<BatchSizes>,
-    /// (T, B, record), a record being the cell's values, padded, and with a projection what goes into it.
-    pub(super) values: Buffer<E>,
-    pub(super) initial: State<E>,
-    /// Without recording, one step of it; with a projection, what comes back out of it, (B, H).
-    pub(super) scratch: Buffer<E>,
-    /// With a projection, the gradient of every h, (T, B, P).
-    pub(super) dh: Buffer<E>,
-    /// Packed for the level of the current call: for every block of gates [W_ih | W_hh] with the biases.
-    pub(super) weights: Vec<Panels<E>>,
-    /// W_hr' or, going back, W_hr.
-    pub(super) projection: Panels<E>,
-    /// W_hh for dh and W_ih for dx, K = GATES * H.
-    pub(super) hidden_weights: Panels<E>,
-    pub(super) input_weights: Panels<E>,
-    pub(super) outer: Vec<OuterMemory<E>>,
+    /// Of every direction of every layer.
+    pub(super) directions: Vec<Record<E>>,
+    /// Between layers.
+    pub(super) between: Vec<Between<E>>,
+    /// The gradient of a layer's input from its second direction.
+    pub(super) second_dx: Buffer<E>,
+    /// What dropout draws from, next time and the last time.
+    pub(super) seed: u64,
+    pub(super) drawn: u64,
 }
 
-/// Which forward pass a tape holds.
+/// What lies between two layers, (T, B, D H) each.
+#[derive(Default)]
+pub(super) struct Between<E: Element> {
+    pub output: Buffer<E>,
+    /// The output after dropout, if there is any.
+    pub dropped: Buffer<E>,
+    pub gradient: Buffer<E>,
+}
+
+/// A direction's part of a tape.
+#[derive(Default)]
+pub(super) struct Record<E: Element> {
+    pub recorded: Option<Recording>,
+    /// (T, B, record), a record being the cell's values, padded, and with a projection what goes into it.
+    pub values: Buffer<E>,
+    /// h and c before the first step.
+    pub initial: [Buffer<E>; 2],
+    /// Without recording, one step of it; with a projection, what comes back out of it, (B, H).
+    pub scratch: Buffer<E>,
+    /// With a projection, the gradient of every h, (T, B, P).
+    pub dh: Buffer<E>,
+    /// Packed for the level of the current call: for every block of gates [W_ih | W_hh] with the biases.
+    pub weights: Vec<Panels<E>>,
+    /// W_hr' or, going back, W_hr.
+    pub projection: Panels<E>,
+    /// W_hh for dh and W_ih for dx, K = GATES * H.
+    pub hidden_weights: Panels<E>,
+    pub input_weights: Panels<E>,
+    pub outer: Vec<OuterMemory<E>>,
+}
+
+/// Which forward pass a record holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Recording {
     pub(super) level: Level,
@@ -156,8 +171,13 @@ impl<E: Element> Tape<E> {
         self.records = records;
     }
 
+    /// What the dropout of the next recorded pass draws from; every pass after it draws anew.
+    pub fn set_seed(&mut self, seed: u64) {
+        self.seed = seed;
+    }
+
     /// Whether it holds a forward pass that has not been used yet.
     pub fn is_recorded(&self) -> bool {
-        self.recorded.is_some()
+        self.recorded
     }
 }

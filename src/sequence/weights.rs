@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Recurrent;
+use super::direction::Direction;
 use crate::cell::Cell;
 use crate::error::Result;
 use crate::outer::{OuterMemory, OuterProducts};
@@ -12,7 +12,7 @@ use crate::view::{Rows, RowsMut, Seq};
 
 /// What the gradients are sums of.
 pub(super) struct Sums<'a, C, E: Element> {
-    pub layer: &'a Recurrent<C>,
+    pub layer: &'a Direction<C>,
     /// (T, B, record), the gradients of the gates' arguments in front.
     pub da: Seq<'a, E>,
     /// With a projection, the gradients of its outputs (T, B, P).
@@ -51,7 +51,7 @@ pub(super) fn split<'a, C: Cell, E: Element>(
     memory: &'a mut Vec<OuterMemory<E>>,
     tasks: &mut Vec<WeightGradients<'a, C, E>>,
 ) {
-    let Recurrent { input_size, hidden_size, proj_size, .. } = *sums.layer;
+    let Direction { input_size, hidden_size, proj_size, .. } = *sums.layer;
     let (gates, outputs) = (C::GATES * hidden_size, sums.layer.output_size());
     let (mut dw_ih, rest) = grads.split_at_mut(gates * input_size);
     let (mut dw_hh, rest) = rest.split_at_mut(gates * outputs);
