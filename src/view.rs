@@ -100,6 +100,27 @@ impl BatchSizes {
         Ok(Self { rows, counts, offsets })
     }
 
+    /// Of sequences of these lengths, and the order that makes them fall: `order[b]` is the sequence that
+    /// comes as row b.
+    ///
+    /// # Errors
+    /// If there are too many steps.
+    pub fn of_lengths(lengths: &[usize]) -> Result<(Self, Vec<usize>)> {
+        let mut order: Vec<_> = (0..lengths.len()).collect();
+        order.sort_by_key(|&n| std::cmp::Reverse(lengths[n])); // stable
+        let longest = order.first().map_or(0, |&n| lengths[n]);
+        let mut counts = Vec::new();
+        counts.try_reserve(longest).map_err(|_| Error::new("a sequence is too long"))?;
+        let mut rows = lengths.len();
+        for t in 0..longest {
+            while lengths[order[rows - 1]] <= t {
+                rows -= 1;
+            }
+            counts.push(rows);
+        }
+        Ok((Self::new(lengths.len(), counts)?, order))
+    }
+
     /// B, the sequences, empty ones included.
     pub fn rows(&self) -> usize {
         self.rows

@@ -19,9 +19,10 @@ from bptt.history import DivergedError, History
 from bptt.layers import Linear, OneHot
 from bptt.model import Sequential
 from bptt.optimizers import SGD, Adam
-from bptt.recurrent import LSTM, RNN
+from bptt.recurrent import GRU, LSTM, RNN
 
 __all__ = [
+    "GRU",
     "LSTM",
     "RNN",
     "SGD",

@@ -7,6 +7,7 @@ __all__ = [
     "Dataset",
     "LabTraining",
     "Layer",
+    "Lengths",
     "Tape",
     "Trainer",
     "__version__",
@@ -61,13 +62,30 @@ class LabTraining:
 class Tape: ...
 
 @final
+class Lengths:
+    def __new__(cls, lengths: list[int]) -> Lengths: ...
+    @staticmethod
+    def packed(counts: list[int]) -> Lengths: ...
+    @property
+    def order(self) -> list[int]: ...
+    def pack(self, x: NDArray[Any], batch_first: bool) -> NDArray[Any]: ...
+    def unpack(self, packed: NDArray[Any], steps: int, batch_first: bool) -> NDArray[Any]: ...
+
+@final
 class Layer:
     @staticmethod
     def one_hot(classes: int) -> Layer: ...
     @staticmethod
-    def rnn(input_size: int, hidden_size: int, relu: bool, bias: bool) -> Layer: ...
-    @staticmethod
-    def lstm(input_size: int, hidden_size: int, bias: bool) -> Layer: ...
+    def recurrent(
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bias: bool,
+        dropout: float,
+        bidirectional: bool,
+        proj_size: int,
+    ) -> Layer: ...
     @staticmethod
     def linear(in_features: int, out_features: int, bias: bool) -> Layer: ...
     @property
@@ -82,7 +100,8 @@ class Layer:
         x: NDArray[Any],
         state: list[NDArray[Any]],
         batch_first: bool,
-        record: bool,
+        lengths: Lengths | None,
+        record: int | None,
     ) -> tuple[NDArray[Any], list[NDArray[Any]], Tape | None]: ...
     def backward(
         self,
@@ -93,6 +112,7 @@ class Layer:
         dy: NDArray[Any],
         dstate: list[NDArray[Any]],
         batch_first: bool,
+        lengths: Lengths | None,
         want_dx: bool,
         want_grads: bool,
     ) -> tuple[NDArray[Any] | None, list[NDArray[Any]], NDArray[Any] | None]: ...
@@ -113,6 +133,7 @@ class Trainer:
         loss: str,
         optimizer: tuple[str, list[float]],
         clip_norm: float | None,
+        seed: int,
     ) -> Trainer: ...
     def write_params(self, params: list[NDArray[Any]]) -> bool: ...
     def train(

@@ -84,6 +84,10 @@ class Layer:
     def _make_core(self) -> CoreLayer:
         raise NotImplementedError
 
+    def _seed(self) -> int:
+        """Return what dropout draws from in a pass or a training run; 0 where there is none."""
+        return 0
+
 
 def load_arrays(parameters: Mapping[str, Array], given: Mapping[str, ArrayLike]) -> None:
     """Copy arrays to those of the same names, all or none."""

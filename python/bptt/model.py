@@ -26,7 +26,7 @@ class Sequential:
 
     Parameters
     ----------
-    *layers : RNN, LSTM, Linear or OneHot
+    *layers : RNN, LSTM, GRU, Linear or OneHot
         OneHot only as the first, for data that are tokens. All of one dtype.
 
     Attributes
@@ -158,8 +158,8 @@ class Sequential:
             if not isinstance(validation, (tuple, list)) or len(validation) != 2:
                 raise ValueError("validation must be a tuple (x, y)")
             checked = self._dataset(*validation, loss, "validation ")
-        _check_batches(sequences.lengths, batch_size, shuffle)
-        trainer = self._trainer(loss, optimizer, clip_norm)
+        seed = sum(layer._seed() for layer in self.layers) % 2**64
+        trainer = self._trainer(loss, optimizer, clip_norm, seed)
         if not all(layer._flat.flags.writeable for layer in self._trained):
             raise ValueError("a layer's parameters are read-only; copy the model to train it")
 
@@ -250,7 +250,9 @@ class Sequential:
         data, sequences = self._dataset(x, y, loss)
         return _evaluate(self._trainer(loss, SGD(0.0), None), data, len(sequences))
 
-    def _trainer(self, loss: str, optimizer: SGD | Adam, clip_norm: float | None) -> _core.Trainer:
+    def _trainer(
+        self, loss: str, optimizer: SGD | Adam, clip_norm: float | None, seed: int = 0
+    ) -> _core.Trainer:
         if not isinstance(optimizer, (SGD, Adam)):
             raise TypeError(f"optimizer must be bptt.SGD or bptt.Adam, got {optimizer!r}")
         clip = None if clip_norm is None else _check.real("clip_norm", clip_norm)
@@ -261,6 +263,7 @@ class Sequential:
             _check_loss(loss),
             optimizer._core(),
             clip,
+            seed,
         )
 
     def _inputs(self, name: str, x: Data) -> Sequences:
@@ -302,18 +305,6 @@ def _check_loss(loss: object) -> str:
     if loss not in ("cross_entropy", "mse"):
         raise ValueError(f'loss must be "cross_entropy" or "mse", got {loss!r}')
     return str(loss)
-
-
-def _check_batches(lengths: list[int], batch_size: int, shuffle: bool) -> None:
-    """Refuse batches of unequal lengths before anything is trained."""
-    if batch_size == 1 or len(set(lengths)) == 1:
-        return
-    starts = range(0, len(lengths), batch_size)
-    if shuffle or any(len(set(lengths[n : n + batch_size])) > 1 for n in starts):
-        raise ValueError(
-            "the sequences of a batch must be equally long, these are not: use batch_size=1"
-            + (", or shuffle=False with batches of equal lengths" if shuffle else "")
-        )
 
 
 def _evaluate(trainer: _core.Trainer, data: _core.Dataset, count: int) -> float:

@@ -22,35 +22,127 @@ class Tape:
     """
 
     def __init__(
-        self, core: _core.Tape, layer: _Recurrent, x: Array, y: Array, shape: tuple[int, ...]
+        self, core: _core.Tape, layer: _Recurrent, x: Array, y: Array, batch: _Batch
     ) -> None:
         self._core, self._layer, self._used = core, layer, False
-        self._x, self._y = x.view(), y  # views of our own: the user may reshape theirs
-        self._shape = shape  # of y, without a batch if there was none
+        self._x, self._y = x.view(), y.view()  # views of our own: the user may reshape theirs
+        self._batch = batch
+
+
+class _Batch:
+    """How the sequences of a call lie in its arrays."""
+
+    def __init__(self, layer: _Recurrent, x: Array, lengths: ArrayLike | None) -> None:
+        self.batch_first, self.batched = layer.batch_first, x.ndim == 3
+        self.rows, self.steps = 1, x.shape[0]
+        if self.batched:
+            self.rows, self.steps = x.shape[:2] if self.batch_first else x.shape[1::-1]
+        self.y_shape = (*x.shape[:-1], layer._outputs)
+        self.lengths: _core.Lengths | None = None
+        if lengths is not None:
+            self.lengths = _core.Lengths(_check_lengths(lengths, self.rows, self.steps))
+            self.order = np.array(self.lengths.order, dtype=np.intp)
+
+    def to_core(self, array: Array) -> Array:
+        """Give an array of the call's layout the core's: three dimensions, or no padding."""
+        if not self.batched:
+            array = array[None] if self.batch_first else array[:, None]
+        if self.lengths is None:
+            return array
+        return self.lengths.pack(array, self.batch_first)
+
+    def from_core(self, array: Array) -> Array:
+        if self.lengths is not None:
+            array = self.lengths.unpack(array, self.steps, self.batch_first)
+        if not self.batched:
+            array = array[0] if self.batch_first else array[:, 0]
+        return array
+
+    def states_to_core(self, states: list[Array]) -> list[Array]:
+        if self.lengths is None:
+            return states
+        return [state[:, self.order] for state in states]
+
+    def states_from_core(self, states: list[Array]) -> State:
+        if self.lengths is not None:
+            sorted_states, states = states, [np.empty_like(state) for state in states]
+            for to, state in zip(states, sorted_states):
+                to[:, self.order] = state
+        return tuple(state if self.batched else state[:, 0] for state in states)
+
+
+def _check_lengths(lengths: ArrayLike, rows: int, steps: int) -> list[int]:
+    array = np.asarray(lengths)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"lengths must be whole numbers, got dtype {array.dtype}")
+    if array.shape != (rows,):
+        raise ValueError(
+            f"lengths must have shape {(rows,)}, one for each sequence, got {array.shape}"
+        )
+    if array.size and (array.min() < 0 or array.max() > steps):
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise ValueError(f"lengths must be from 0 to {steps}, the steps of x, got {wrong}")
+    return [int(length) for length in array]
 
 
 class _Recurrent(Layer):
     _states: int
+    _cell: str
     _options: str = ""
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
+        num_layers: int,
         bias: bool,
         batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        proj_size: int,
         dtype: object,
         rng: object,
     ) -> None:
         self.input_size = _check.size("input_size", input_size)
         self.hidden_size = _check.size("hidden_size", hidden_size)
+        self.num_layers = _check.size("num_layers", num_layers)
         self.bias = _check.flag("bias", bias)
         self.batch_first = _check.flag("batch_first", batch_first)
-        self._init(self._make_core(), dtype, self.hidden_size**-0.5, rng)
+        self.dropout = _check.real("dropout", dropout)
+        self.bidirectional = _check.flag("bidirectional", bidirectional)
+        self.proj_size = _check.size("proj_size", proj_size, least=0)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        self._rng = _check.generator(rng)
+        self._init(self._make_core(), dtype, self.hidden_size**-0.5, self._rng)
+
+    @property
+    def _outputs(self) -> int:
+        """Features of the output."""
+        return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
+
+    def _make_core(self) -> _core.Layer:
+        return _core.Layer.recurrent(
+            self._cell,
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.bias,
+            self.dropout,
+            self.bidirectional,
+            self.proj_size,
+        )
 
     def __repr__(self) -> str:
-        options = self._options
-        for name, default in (("bias", True), ("batch_first", False)):
+        options = "" if self.num_layers == 1 else f", num_layers={self.num_layers}"
+        options += self._options
+        for name, default in (
+            ("bias", True),
+            ("batch_first", False),
+            ("dropout", 0.0),
+            ("bidirectional", False),
+            ("proj_size", 0),
+        ):
             if getattr(self, name) != default:
                 options += f", {name}={getattr(self, name)}"
         if self.dtype != np.float32:
@@ -58,41 +150,55 @@ class _Recurrent(Layer):
         return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{options})"
 
     def __call__(
-        self, x: ArrayLike, state: Sequence[ArrayLike] | None = None
+        self,
+        x: ArrayLike,
+        state: Sequence[ArrayLike] | None = None,
+        lengths: ArrayLike | None = None,
     ) -> tuple[Array, State]:
-        """Run the layer; nothing is kept for a backward pass.
+        """Run the layer; nothing is kept for a backward pass, and there is no dropout.
 
         Parameters
         ----------
         x : array_like
             (T, B, I), or (B, T, I) with ``batch_first``, or (T, I) without a batch.
         state : tuple of array_like, optional
-            The initial state, ``(h,)`` for an RNN and ``(h, c)`` for an LSTM, each (1, B, H), or
-            (1, H) without a batch. Zeros by default.
+            The initial state, ``(h,)``, for an LSTM ``(h, c)``, each (L D, B, H), or (L D, H) without
+            a batch, for L layers and D directions; with a projection h has P for H. Zeros by default.
+        lengths : array_like of int, optional
+            (B,): how many steps of each sequence count, from 0 to T. The others are not computed, and
+            zero in the output. All by default.
 
         Returns
         -------
         y : ndarray
-            Every h_t: x's shape with H for I.
+            Every h_t of the last layer: x's shape with D H for I.
         state : tuple of ndarray
-            The final state, in the shapes of the initial one.
+            The final state, in the shapes of the initial one: that after each sequence's own last step.
         """
-        y, final, _ = self._run(x, state, record=False)
+        y, final, _ = self._run(x, state, lengths, record=False)
         return y, final
 
     def forward(
-        self, x: ArrayLike, state: Sequence[ArrayLike] | None = None
+        self,
+        x: ArrayLike,
+        state: Sequence[ArrayLike] | None = None,
+        lengths: ArrayLike | None = None,
     ) -> tuple[Array, State, Tape]:
-        """Run the layer and record what `backward` needs.
+        """Run the layer, with dropout, and record what `backward` needs.
 
         Parameters and the first two results are those of calling the layer; the third is the tape.
         """
-        y, final, tape = self._run(x, state, record=True)
+        y, final, tape = self._run(x, state, lengths, record=True)
         assert tape is not None
         return y, final, tape
 
     def _run(
-        self, x: ArrayLike, state: Sequence[ArrayLike] | None, *, record: bool
+        self,
+        x: ArrayLike,
+        state: Sequence[ArrayLike] | None,
+        lengths: ArrayLike | None,
+        *,
+        record: bool,
     ) -> tuple[Array, State, Tape | None]:
         array = _check.floats("x", x, self.dtype)
         if array.ndim not in (2, 3):
@@ -103,19 +209,23 @@ class _Recurrent(Layer):
                 f"x must have {self.input_size} features in its last dimension (input_size), "
                 f"got shape {array.shape}"
             )
-        batched = array.ndim == 3
-        if not batched:
-            array = array[None] if self.batch_first else array[:, None]
-        rows = array.shape[0] if self.batch_first else array.shape[1]
-        states = self._to_core("state", state, rows, batched)
+        batch = _Batch(self, array, lengths)
+        states = self._states_to_core("state", state, batch)
+        core_x = batch.to_core(array)
         core_y, final, core_tape = self._core.forward(
-            list(self.parameters.values()), array, states, self.batch_first, record
+            list(self.parameters.values()),
+            core_x,
+            states,
+            self.batch_first,
+            batch.lengths,
+            self._seed() if record else None,
         )
-        y = core_y
-        if not batched:
-            y = y[0] if self.batch_first else y[:, 0]
-        tape = None if core_tape is None else Tape(core_tape, self, array, core_y.view(), y.shape)
-        return y, self._from_core(final, batched), tape
+        tape = None if core_tape is None else Tape(core_tape, self, core_x, core_y, batch)
+        return batch.from_core(core_y), batch.states_from_core(final), tape
+
+    def _seed(self) -> int:
+        """What the dropout of a pass draws from."""
+        return int(self._rng.integers(2**63)) if self.dropout and self.num_layers > 1 else 0
 
     def backward(
         self, tape: Tape, dy: ArrayLike | None, dstate: Sequence[ArrayLike] | None = None
@@ -127,7 +237,8 @@ class _Recurrent(Layer):
         tape : Tape
             From `forward` of this layer, not used before; the parameters must be as they were then.
         dy : array_like or None
-            Gradient of the loss with respect to y, in y's shape; None for zeros.
+            Gradient of the loss with respect to y, in y's shape; None for zeros. Where `lengths` left
+            steps out, it is not looked at.
         dstate : tuple of array_like, optional
             Gradient with respect to the final state, in its shapes. Zeros by default.
 
@@ -146,39 +257,34 @@ class _Recurrent(Layer):
             raise ValueError("the tape was recorded by another layer")
         if tape._used:
             raise ValueError("the tape is used up: run forward again for another backward")
+        batch = tape._batch
         if dy is None:
-            array = np.zeros(tape._shape, self.dtype)
+            array = np.zeros(batch.y_shape, self.dtype)
         else:
             array = _check.floats("dy", dy, self.dtype)
-        if array.shape != tape._shape:
-            raise ValueError(f"dy must have the shape of y, {tape._shape}, got {array.shape}")
-        batched = array.ndim == 3
-        if not batched:
-            array = array[None] if self.batch_first else array[:, None]
-        rows = array.shape[0] if self.batch_first else array.shape[1]
-        states = self._to_core("dstate", dstate, rows, batched)
+        if array.shape != batch.y_shape:
+            raise ValueError(f"dy must have the shape of y, {batch.y_shape}, got {array.shape}")
+        states = self._states_to_core("dstate", dstate, batch)
         dx, initial, flat = self._core.backward(
             list(self.parameters.values()),
             tape._x,
             tape._y,
             tape._core,
-            array,
+            batch.to_core(array),
             states,
             self.batch_first,
+            batch.lengths,
             True,
             True,
         )
         assert dx is not None and flat is not None  # both were asked for
         tape._used = True
-        if not batched:
-            dx = dx[0] if self.batch_first else dx[:, 0]
-        return dx, self._from_core(initial, batched), self._views(flat)
+        return batch.from_core(dx), batch.states_from_core(initial), self._views(flat)
 
-    def _to_core(
-        self, name: str, state: Sequence[ArrayLike] | None, rows: int, batched: bool
+    def _states_to_core(
+        self, name: str, state: Sequence[ArrayLike] | None, batch: _Batch
     ) -> list[Array]:
-        """(1, B, H) or (1, H) arrays as (B, H); none for zeros."""
-        shape = (1, rows, self.hidden_size) if batched else (1, self.hidden_size)
+        """States as (L D, B, H) arrays; none for zeros."""
         if state is None:
             return []  # zeros
         names = ("h", "c")[: self._states]
@@ -188,20 +294,20 @@ class _Recurrent(Layer):
                 f"{len(state)} items" if isinstance(state, (tuple, list)) else type(state).__name__
             )
             raise ValueError(f"{name} must be a tuple {want}, got {got}")
+        layers = self.num_layers * (2 if self.bidirectional else 1)
         arrays = []
         for part, value in zip(names, state):
+            size = self.proj_size if part == "h" and self.proj_size else self.hidden_size
+            shape = (layers, batch.rows, size) if batch.batched else (layers, size)
             array = _check.floats(f"{name} {part}", value, self.dtype)
             if array.shape != shape:
                 raise ValueError(f"{name} {part} must have shape {shape}, got {array.shape}")
-            arrays.append(array.reshape(rows, self.hidden_size))
-        return arrays
-
-    def _from_core(self, state: list[Array], batched: bool) -> State:
-        return tuple(array[None] if batched else array for array in state)
+            arrays.append(array.reshape(layers, batch.rows, size))
+        return batch.states_to_core(arrays)
 
 
 class LSTM(_Recurrent):
-    """Long short-term memory, as torch.nn.LSTM with one layer and one direction.
+    """Long short-term memory, as torch.nn.LSTM.
 
     ``i, f, o = sigmoid(...)``, ``g = tanh(...)`` of ``W_ih x_t + b_ih + W_hh h_{t-1} + b_hh``;
     ``c_t = f * c_{t-1} + i * g``, ``h_t = o * tanh(c_t)`` (Hochreiter and Schmidhuber 1997; Gers,
@@ -211,19 +317,31 @@ class LSTM(_Recurrent):
     ----------
     input_size, hidden_size : int
         Features of the input (I) and hidden units (H).
+    num_layers : int, default 1
+        Layers on top of each other (L), each reading the outputs of the one below.
     bias : bool, default True
         Whether there are biases.
     batch_first : bool, default False
         Whether batches are (B, T, I) rather than (T, B, I). States do not depend on it.
+    dropout : float, default 0.0
+        Probability, in [0, 1), that an output of a layer is zeroed for the layer above; the others
+        are divided by 1 - p. In `forward` and `fit` only.
+    bidirectional : bool, default False
+        Whether there is a second direction (D = 2), from the last step to the first; its outputs
+        come behind those of the first.
+    proj_size : int, default 0
+        Features that h is projected to (P), ``h_t = W_hr (o * tanh(c_t))``, below H (Sak, Senior and
+        Beaufays 2014); 0 for none.
     dtype : {"float32", "float64"}, default "float32"
         Of the parameters and all results.
     rng : None, int or numpy.random.Generator
-        Where the initial parameters are drawn from, uniformly in [-1/sqrt(H), 1/sqrt(H)].
+        Where the initial parameters are drawn from, uniformly in [-1/sqrt(H), 1/sqrt(H)], and dropout.
 
     Notes
     -----
-    Parameters: ``weight_ih_l0`` (4 H, I), ``weight_hh_l0`` (4 H, H), ``bias_ih_l0`` and
-    ``bias_hh_l0`` (4 H,); gates in the order i, f, g, o.
+    Parameters of the first layer: ``weight_ih_l0`` (4 H, I), ``weight_hh_l0`` (4 H, H), ``bias_ih_l0``
+    and ``bias_hh_l0`` (4 H,), with a projection ``weight_hr_l0`` (P, H); gates in the order i, f, g, o.
+    Those of its second direction end in ``_l0_reverse``, those of the layers above in ``_l1``, ...
 
     Examples
     --------
@@ -233,32 +351,119 @@ class LSTM(_Recurrent):
     >>> y, (h, c) = lstm(x)
     >>> y.shape, h.shape, c.shape
     ((7, 2, 5), (1, 2, 5), (1, 2, 5))
-    >>> y, state, tape = lstm.forward(x)
+    >>> y, state, tape = lstm.forward(x, lengths=[7, 4])
     >>> dx, dstate, grads = lstm.backward(tape, np.ones_like(y))
     >>> dx.shape, grads["weight_ih_l0"].shape
     ((7, 2, 3), (20, 3))
+    >>> bptt.LSTM(3, 5, num_layers=2, bidirectional=True)(x)[0].shape
+    (7, 2, 10)
     """
 
     _states = 2
+    _cell = "lstm"
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
-        *,
+        num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
         dtype: object = "float32",
         rng: object = None,
     ) -> None:
-        super().__init__(input_size, hidden_size, bias, batch_first, dtype, rng)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            dtype,
+            rng,
+        )
 
-    def _make_core(self) -> _core.Layer:
-        return _core.Layer.lstm(self.input_size, self.hidden_size, self.bias)
+
+class GRU(_Recurrent):
+    """Gated recurrent units, as torch.nn.GRU (Cho et al. 2014).
+
+    ``r, z = sigmoid(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)``,
+    ``n = tanh(W_in x_t + b_in + r * (W_hn h_{t-1} + b_hn))``, ``h_t = (1 - z) * n + z * h_{t-1}``.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of the input (I) and hidden units (H).
+    num_layers : int, default 1
+        Layers on top of each other (L), each reading the outputs of the one below.
+    bias : bool, default True
+        Whether there are biases.
+    batch_first : bool, default False
+        Whether batches are (B, T, I) rather than (T, B, I). States do not depend on it.
+    dropout : float, default 0.0
+        Probability, in [0, 1), that an output of a layer is zeroed for the layer above; the others
+        are divided by 1 - p. In `forward` and `fit` only.
+    bidirectional : bool, default False
+        Whether there is a second direction (D = 2), from the last step to the first; its outputs
+        come behind those of the first.
+    dtype : {"float32", "float64"}, default "float32"
+        Of the parameters and all results.
+    rng : None, int or numpy.random.Generator
+        Where the initial parameters are drawn from, uniformly in [-1/sqrt(H), 1/sqrt(H)], and dropout.
+
+    Notes
+    -----
+    Parameters of the first layer: ``weight_ih_l0`` (3 H, I), ``weight_hh_l0`` (3 H, H), ``bias_ih_l0``
+    and ``bias_hh_l0`` (3 H,); gates in the order r, z, n. Those of its second direction end in
+    ``_l0_reverse``, those of the layers above in ``_l1``, ... The state is the tuple ``(h,)``.
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> gru = bptt.GRU(3, 5, bidirectional=True, rng=0)
+    >>> y, (h,) = gru(np.ones((7, 2, 3)))
+    >>> y.shape, h.shape
+    ((7, 2, 10), (2, 2, 5))
+    """
+
+    _states = 1
+    _cell = "gru"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: object = "float32",
+        rng: object = None,
+    ) -> None:
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            0,
+            dtype,
+            rng,
+        )
 
 
 class RNN(_Recurrent):
-    """The vanilla recurrent network, as torch.nn.RNN with one layer and one direction.
+    """The vanilla recurrent network, as torch.nn.RNN.
 
     ``h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)``, or relu (Elman 1990).
 
@@ -266,21 +471,30 @@ class RNN(_Recurrent):
     ----------
     input_size, hidden_size : int
         Features of the input (I) and hidden units (H).
+    num_layers : int, default 1
+        Layers on top of each other (L), each reading the outputs of the one below.
     nonlinearity : {"tanh", "relu"}, default "tanh"
         What is applied to the sum.
     bias : bool, default True
         Whether there are biases.
     batch_first : bool, default False
         Whether batches are (B, T, I) rather than (T, B, I). States do not depend on it.
+    dropout : float, default 0.0
+        Probability, in [0, 1), that an output of a layer is zeroed for the layer above; the others
+        are divided by 1 - p. In `forward` and `fit` only.
+    bidirectional : bool, default False
+        Whether there is a second direction (D = 2), from the last step to the first; its outputs
+        come behind those of the first.
     dtype : {"float32", "float64"}, default "float32"
         Of the parameters and all results.
     rng : None, int or numpy.random.Generator
-        Where the initial parameters are drawn from, uniformly in [-1/sqrt(H), 1/sqrt(H)].
+        Where the initial parameters are drawn from, uniformly in [-1/sqrt(H), 1/sqrt(H)], and dropout.
 
     Notes
     -----
-    Parameters: ``weight_ih_l0`` (H, I), ``weight_hh_l0`` (H, H), ``bias_ih_l0`` and ``bias_hh_l0``
-    (H,). The state is the tuple ``(h,)``.
+    Parameters of the first layer: ``weight_ih_l0`` (H, I), ``weight_hh_l0`` (H, H), ``bias_ih_l0`` and
+    ``bias_hh_l0`` (H,). Those of its second direction end in ``_l0_reverse``, those of the layers above
+    in ``_l1``, ... The state is the tuple ``(h,)``.
 
     Examples
     --------
@@ -297,19 +511,29 @@ class RNN(_Recurrent):
         self,
         input_size: int,
         hidden_size: int,
-        *,
+        num_layers: int = 1,
         nonlinearity: str = "tanh",
         bias: bool = True,
         batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
         dtype: object = "float32",
         rng: object = None,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f'nonlinearity must be "tanh" or "relu", got {nonlinearity!r}')
-        self.nonlinearity = nonlinearity
+        self.nonlinearity = self._cell = nonlinearity
         self._options = "" if nonlinearity == "tanh" else f", nonlinearity={nonlinearity!r}"
-        super().__init__(input_size, hidden_size, bias, batch_first, dtype, rng)
-
-    def _make_core(self) -> _core.Layer:
-        relu = self.nonlinearity == "relu"
-        return _core.Layer.rnn(self.input_size, self.hidden_size, relu, self.bias)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            0,
+            dtype,
+            rng,
+        )

@@ -53,10 +53,10 @@ impl Linear {
     }
 
     /// Names and shapes of the parameters in their order, the names torch's.
-    pub fn parameters(&self) -> Vec<(&'static str, Vec<usize>)> {
-        let mut parameters = vec![("weight", vec![self.out_features, self.in_features])];
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let mut parameters = vec![("weight".into(), vec![self.out_features, self.in_features])];
         if self.bias {
-            parameters.push(("bias", vec![self.out_features]));
+            parameters.push(("bias".into(), vec![self.out_features]));
         }
         parameters
     }

@@ -7,4 +7,5 @@ mod sequential;
 
 pub use linear::{Linear, LinearMemory};
 pub use loss::{Loss, Targets};
+pub(crate) use sequential::recurrent;
 pub use sequential::{Input, Layer, Sequential};

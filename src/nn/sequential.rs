@@ -4,9 +4,9 @@
 use super::linear::{Linear, LinearMemory};
 use crate::buffer::{Buffer, zeros};
 use crate::error::{Error, Result, ensure};
-use crate::sequence::{Gradients, LSTM, RNN, State, Tape};
+use crate::sequence::{GRU, Gradients, LSTM, RNN, State, Tape};
 use crate::simd::Element;
-use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
+use crate::view::{BatchSizes, Rows, RowsMut, Seq, SeqMut};
 
 /// One layer of a model.
 #[derive(Debug, Clone, Copy)]
@@ -17,69 +17,83 @@ pub enum Layer {
     RNN(RNN),
     /// A long short-term memory layer.
     LSTM(LSTM),
+    /// A layer of gated recurrent units.
+    GRU(GRU),
     /// A linear layer, on every step.
     Linear(Linear),
 }
 
-/// A batch of sequences of one length.
+/// A batch of sequences without padding, as its [`BatchSizes`] say.
 #[derive(Debug, Clone, Copy)]
 pub enum Input<'a, E> {
-    /// Numbers (T, B, F), contiguous.
+    /// Numbers (sum of T, F); (T, B, F) where all sequences have one length.
     Features(&'a [E]),
-    /// Tokens (T, B), for a model that starts with [`Layer::OneHot`].
+    /// Tokens (sum of T,), for a model that starts with [`Layer::OneHot`].
     Tokens(&'a [u32]),
 }
+
+/// Runs `$body` with the recurrent layer, of whichever cell, or `$other`.
+macro_rules! recurrent {
+    ($layer:expr, $inner:ident => $body:expr, $($other:pat => $result:expr),+) => {
+        match $layer {
+            Layer::RNN($inner) => $body,
+            Layer::LSTM($inner) => $body,
+            Layer::GRU($inner) => $body,
+            $($other => $result),+
+        }
+    };
+}
+pub(crate) use recurrent;
 
 impl Layer {
     /// Features that the layer takes; none for tokens.
     pub fn in_features(&self) -> Option<usize> {
-        match self {
+        recurrent!(self, layer => Some(layer.input_size()),
             Layer::OneHot(_) => None,
-            Layer::RNN(rnn) => Some(rnn.input_size()),
-            Layer::LSTM(lstm) => Some(lstm.input_size()),
-            Layer::Linear(linear) => Some(linear.in_features()),
-        }
+            Layer::Linear(linear) => Some(linear.in_features()))
     }
 
     /// Features that the layer gives.
     pub fn out_features(&self) -> usize {
-        match self {
+        recurrent!(self, layer => layer.output_size(),
             Layer::OneHot(classes) => *classes,
-            Layer::RNN(rnn) => rnn.hidden_size(),
-            Layer::LSTM(lstm) => lstm.hidden_size(),
-            Layer::Linear(linear) => linear.out_features(),
-        }
+            Layer::Linear(linear) => linear.out_features())
+    }
+
+    /// Names and shapes of the parameters in their order, the names torch's.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        recurrent!(self, layer => layer.parameters(),
+            Layer::OneHot(_) => Vec::new(),
+            Layer::Linear(linear) => linear.parameters())
     }
 
     /// How many numbers its parameters are.
     pub fn parameter_len(&self) -> usize {
-        match self {
+        recurrent!(self, layer => layer.parameter_len(),
             Layer::OneHot(_) => 0,
-            Layer::RNN(rnn) => rnn.parameter_len(),
-            Layer::LSTM(lstm) => lstm.parameter_len(),
-            Layer::Linear(linear) => linear.parameter_len(),
-        }
+            Layer::Linear(linear) => linear.parameter_len())
     }
 }
 
 /// Layers one after the other.
 ///
 /// ```
-/// use bptt::{Input, LSTM, Layer, Linear, Sequential};
+/// use bptt::{BatchSizes, Input, LSTM, Layer, Linear, Sequential};
 ///
 /// let layers = vec![Layer::LSTM(LSTM::new(1, 8, true)?), Layer::Linear(Linear::new(8, 1, true)?)];
 /// let mut model = Sequential::<f32>::new(layers)?;
 /// model.params.fill(0.05);
-/// let y = model.forward(Input::Features(&[1.0; 6]), 3, 2, false)?; // (T, B, F) = (3, 2, 1)
-/// assert_eq!(y.len(), 6);
+/// let (sizes, _) = BatchSizes::of_lengths(&[3, 2])?;
+/// let y = model.forward(Input::Features(&[1.0; 5]), &sizes, false)?; // (sum of T, F) = (5, 1)
+/// assert_eq!(y.len(), 5);
 /// # Ok::<(), bptt::Error>(())
 /// ```
 pub struct Sequential<E: Element> {
     /// The parameters of all layers, one after the other; zeros in a new model.
     pub params: Vec<E>,
     stages: Vec<Stage<E>>,
-    /// T and B of the pass that can be gone back through.
-    recorded: Option<(usize, usize)>,
+    /// The sizes of the pass that can be gone back through.
+    recorded: Option<BatchSizes>,
 }
 
 /// A layer and the memory it works in.
@@ -90,7 +104,7 @@ struct Stage<E: Element> {
     tape: Tape<E>,
     state: State<E>,
     linear: LinearMemory<E>,
-    /// (T, B, F)
+    /// (sum of T, F)
     output: Buffer<E>,
     gradient: Buffer<E>,
 }
@@ -134,6 +148,14 @@ impl<E: Element> Sequential<E> {
         Ok(Self { params: zeros(end)?, stages, recorded: None })
     }
 
+    /// What dropout in the layers draws from, from the next recorded pass on.
+    pub fn set_seed(&mut self, seed: u64) {
+        for (n, stage) in self.stages.iter_mut().enumerate() {
+            // Far apart: every pass takes the next number.
+            stage.tape.set_seed(seed.wrapping_add((n as u64) << 40));
+        }
+    }
+
     /// Features of the input; none if it is tokens.
     pub fn in_features(&self) -> Option<usize> {
         self.stages[0].layer.in_features()
@@ -150,10 +172,10 @@ impl<E: Element> Sequential<E> {
         Ok(())
     }
 
-    fn check_input(&self, input: Input<'_, E>, steps: usize, rows: usize) -> Result<()> {
+    fn check_input(&self, input: Input<'_, E>, sizes: &BatchSizes) -> Result<()> {
         match (input, &self.stages[0].layer) {
             (Input::Tokens(tokens), Layer::OneHot(classes)) => {
-                let want = steps.saturating_mul(rows);
+                let want = sizes.total();
                 ensure!(tokens.len() == want, "there are {} tokens, not {want}", tokens.len());
                 match tokens.iter().find(|&&token| token as usize >= *classes) {
                     Some(token) => Err(Error::new(format!(
@@ -170,14 +192,14 @@ impl<E: Element> Sequential<E> {
             }
             (Input::Features(x), layer) => {
                 let features = layer.in_features().expect("takes features");
-                let want = steps.saturating_mul(rows).saturating_mul(features);
+                let want = sizes.total().saturating_mul(features);
                 ensure!(x.len() == want, "there are {} input numbers, not {want}", x.len());
                 Ok(())
             }
         }
     }
 
-    /// Runs the model on a batch; gives the last layer's output (T, B, F). With `record`, the pass is
+    /// Runs the model on a batch; gives the last layer's output (sum of T, F). With `record`, the pass is
     /// kept for [`Sequential::backward`].
     ///
     /// # Errors
@@ -185,11 +207,10 @@ impl<E: Element> Sequential<E> {
     pub fn forward(
         &mut self,
         input: Input<'_, E>,
-        steps: usize,
-        rows: usize,
+        sizes: &BatchSizes,
         record: bool,
     ) -> Result<&[E]> {
-        self.check_input(input, steps, rows)?;
+        self.check_input(input, sizes)?;
         self.check_params(self.params.len(), "params")?;
         self.recorded = None;
         // An old gradient is not that of this pass.
@@ -198,7 +219,7 @@ impl<E: Element> Sequential<E> {
             let (before, rest) = self.stages.split_at_mut(index);
             let stage = &mut rest[0];
             let features = stage.layer.out_features();
-            stage.output.resize(steps.saturating_mul(rows).saturating_mul(features))?;
+            stage.output.resize(sizes.total().saturating_mul(features))?;
             let x = match (input, before.last()) {
                 (_, Some(before)) => &before.output[..],
                 (Input::Features(x), None) => x,
@@ -210,13 +231,14 @@ impl<E: Element> Sequential<E> {
                     continue;
                 }
             };
-            stage.forward(&self.params, x, steps, rows, record)?;
+            stage.forward(&self.params, x, sizes, record)?;
         }
-        self.recorded = record.then_some((steps, rows));
+        self.recorded = record.then(|| sizes.clone());
         Ok(&self.stages.last().expect("not empty").output)
     }
 
-    /// The output of the last forward pass (N, F) and the place for its gradient, N = T B.
+    /// The output of the last forward pass (N, F) and the place for its gradient, N being the steps of all
+    /// sequences together.
     ///
     /// # Errors
     /// If there is not enough memory.
@@ -237,17 +259,16 @@ impl<E: Element> Sequential<E> {
     pub fn backward(
         &mut self,
         input: Input<'_, E>,
-        steps: usize,
-        rows: usize,
+        sizes: &BatchSizes,
         grads: &mut [E],
     ) -> Result<()> {
-        self.check_input(input, steps, rows)?;
+        self.check_input(input, sizes)?;
         self.check_params(grads.len(), "grads")?;
         let last = self.stages.last().expect("not empty");
         ensure!(
-            self.recorded == Some((steps, rows)) && last.gradient.len() == last.output.len(),
-            "no pass of {steps} steps and {rows} rows is recorded: run forward with record, then write \
-             the gradient, once for every backward"
+            self.recorded.as_ref() == Some(sizes) && last.gradient.len() == last.output.len(),
+            "no pass of these sizes is recorded: run forward with record, then write the gradient, once \
+             for every backward"
         );
         self.recorded = None;
         for index in (0..self.stages.len()).rev() {
@@ -262,7 +283,7 @@ impl<E: Element> Sequential<E> {
                 (None, Input::Features(x)) => (x, None),
                 (None, Input::Tokens(_)) => break,
             };
-            rest[0].backward(&self.params, x, dx, steps, rows, grads)?;
+            rest[0].backward(&self.params, x, dx, sizes, grads)?;
         }
         Ok(())
     }
@@ -273,34 +294,24 @@ impl<E: Element> Stage<E> {
         &mut self,
         params: &[E],
         x: &[E],
-        steps: usize,
-        rows: usize,
+        sizes: &BatchSizes,
         record: bool,
     ) -> Result<()> {
         let params = &params[self.range.clone()];
-        let features = self.layer.out_features();
-        let x_shape = Shape::time_major(steps, rows, self.layer.in_features().unwrap_or(0));
-        let y_shape = Shape::time_major(steps, rows, features);
-        let Self { tape, state, output, .. } = self;
+        let Self { layer, tape, state, output, linear, .. } = self;
+        let features = (layer.in_features().unwrap_or(0), layer.out_features());
         tape.set_recording(record);
-        match &self.layer {
+        recurrent!(layer, layer => {
+                state.reset(layer, sizes.rows())?;
+                let x = Seq::packed(x, sizes, features.0)?;
+                layer.forward(params, x, state, SeqMut::packed(output, sizes, features.1)?, tape)
+            },
             Layer::OneHot(_) => unreachable!("written by the model"),
-            Layer::RNN(rnn) => {
-                state.reset(rnn, rows)?;
-                let y = SeqMut::new(output, y_shape)?;
-                rnn.forward(params, Seq::new(x, x_shape)?, state, y, tape)
-            }
-            Layer::LSTM(lstm) => {
-                state.reset(lstm, rows)?;
-                let y = SeqMut::new(output, y_shape)?;
-                lstm.forward(params, Seq::new(x, x_shape)?, state, y, tape)
-            }
-            Layer::Linear(linear) => {
-                let n = steps * rows;
-                let x = Rows::new(x, n, linear.in_features());
-                linear.forward(params, x, RowsMut::new(output, n, features), &mut self.linear)
-            }
-        }
+            Layer::Linear(layer) => {
+                let n = sizes.total();
+                let x = Rows::new(x, n, features.0);
+                layer.forward(params, x, RowsMut::new(output, n, features.1), linear)
+            })
     }
 
     fn backward(
@@ -308,37 +319,29 @@ impl<E: Element> Stage<E> {
         params: &[E],
         x: &[E],
         dx: Option<&mut [E]>,
-        steps: usize,
-        rows: usize,
+        sizes: &BatchSizes,
         grads: &mut [E],
     ) -> Result<()> {
         let params = &params[self.range.clone()];
         let grads = &mut grads[self.range.clone()];
-        let features = self.layer.out_features();
-        let x_shape = Shape::time_major(steps, rows, self.layer.in_features().unwrap_or(0));
-        let y_shape = Shape::time_major(steps, rows, features);
-        let Self { tape, state, output, gradient, .. } = self;
-        if let Layer::Linear(linear) = &self.layer {
-            let n = steps * rows;
-            let x = Rows::new(x, n, linear.in_features());
-            let dy = Rows::new(gradient, n, features);
-            let dx = dx.map(|dx| RowsMut::new(dx, n, linear.in_features()));
-            return linear.backward(params, x, dy, dx, grads, &mut self.linear);
-        }
-        let x = Seq::new(x, x_shape)?;
-        let (y, dy) = (Seq::new(output, y_shape)?, Seq::new(gradient, y_shape)?);
-        let dx = dx.map(|dx| SeqMut::new(dx, x_shape)).transpose()?;
-        let gradients = Gradients { params: Some(grads), x: dx };
-        match &self.layer {
-            Layer::RNN(rnn) => {
-                state.reset(rnn, rows)?;
-                rnn.backward(params, x, y, tape, dy, state, gradients)
-            }
-            Layer::LSTM(lstm) => {
-                state.reset(lstm, rows)?;
-                lstm.backward(params, x, y, tape, dy, state, gradients)
-            }
-            Layer::OneHot(_) | Layer::Linear(_) => unreachable!("handled before"),
-        }
+        let Self { layer, tape, state, output, gradient, linear, .. } = self;
+        let features = (layer.in_features().unwrap_or(0), layer.out_features());
+        recurrent!(layer, layer => {
+                state.reset(layer, sizes.rows())?;
+                let x = Seq::packed(x, sizes, features.0)?;
+                let y = Seq::packed(output, sizes, features.1)?;
+                let dy = Seq::packed(gradient, sizes, features.1)?;
+                let dx = dx.map(|dx| SeqMut::packed(dx, sizes, features.0)).transpose()?;
+                let gradients = Gradients { params: Some(grads), x: dx };
+                layer.backward(params, x, y, tape, dy, state, gradients)
+            },
+            Layer::OneHot(_) => unreachable!("it has no gradient"),
+            Layer::Linear(layer) => {
+                let n = sizes.total();
+                let x = Rows::new(x, n, features.0);
+                let dy = Rows::new(gradient, n, features.1);
+                let dx = dx.map(|dx| RowsMut::new(dx, n, features.0));
+                layer.backward(params, x, dy, dx, grads, linear)
+            })
     }
 }

@@ -4,6 +4,7 @@
 
 mod lab;
 mod layer;
+mod lengths;
 mod trainer;
 
 use numpy::{PyArray, PyArrayMethods, PyReadonlyArray, PyReadwriteArray, PyUntypedArrayMethods};
@@ -110,6 +111,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<lab::PyLabTraining>()?;
     module.add_class::<layer::PyLayer>()?;
     module.add_class::<layer::PyTape>()?;
+    module.add_class::<lengths::PyLengths>()?;
     module.add_class::<trainer::PyDataset>()?;
     module.add_class::<trainer::PyTrainer>()?;
     Ok(())

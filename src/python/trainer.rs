@@ -101,8 +101,9 @@ pub fn until(seconds: f64) -> Instant {
 #[pymethods]
 impl PyTrainer {
     /// A trainer of the layers with their flat parameters; `optimizer` is ("sgd", lr, momentum) or
-    /// ("adam", lr, beta1, beta2, eps).
+    /// ("adam", lr, beta1, beta2, eps), `seed` what dropout draws from.
     #[new]
+    #[allow(clippy::too_many_arguments)]
     fn new(
         layers: Vec<PyRef<'_, PyLayer>>,
         params: Vec<Bound<'_, PyAny>>,
@@ -110,6 +111,7 @@ impl PyTrainer {
         loss: &str,
         optimizer: (String, Vec<f64>),
         clip_norm: Option<f64>,
+        seed: u64,
     ) -> PyResult<Self> {
         let loss = match loss {
             "cross_entropy" => Loss::CrossEntropy,
@@ -128,10 +130,12 @@ impl PyTrainer {
             }
         };
         let layers = layers.iter().map(|layer| layer.0).collect();
-        Ok(Self(match double {
+        let mut new = Self(match double {
             true => AnyTrainer::F64(trainer(layers, &params, loss, optimizer, clip_norm)?),
             false => AnyTrainer::F32(trainer(layers, &params, loss, optimizer, clip_norm)?),
-        }))
+        });
+        each!(&mut new.0, trainer => trainer.model.set_seed(seed));
+        Ok(new)
     }
 
     /// Copies the parameters into the layers' flat arrays, if they all are finite; tells whether.

@@ -3,6 +3,7 @@
 use crate::error::{Result, ensure};
 use crate::nn::{Input, Targets};
 use crate::simd::Element;
+use crate::view::BatchSizes;
 
 /// The inputs of all sequences, one after the other.
 #[derive(Debug, Clone, Copy)]
@@ -115,11 +116,10 @@ impl<'a, E: Element> Dataset<'a, E> {
     }
 }
 
-/// Some sequences of one length, side by side: (T, B, F), contiguous.
+/// Some sequences side by side, the longest first, without padding: (sum of T, F).
 #[derive(Default)]
 pub(super) struct Batch<E> {
-    steps: usize,
-    rows: usize,
+    sizes: Option<BatchSizes>,
     tokens: Option<Vec<u32>>,
     features: Vec<E>,
     classes: Option<Vec<u32>>,
@@ -133,17 +133,10 @@ impl<E: Element> Batch<E> {
         if let Some(n) = sequences.iter().find(|&&n| n >= data.len()) {
             ensure!(false, "there is no sequence {n}: the data set has {}", data.len());
         }
-        let steps = data.range(sequences[0]).len();
-        if let Some(&n) = sequences.iter().find(|&&n| data.range(n).len() != steps) {
-            ensure!(
-                false,
-                "a batch needs sequences of one length, but sequence {} has {steps} steps and \
-                 sequence {n} has {}; use batch_size=1 for sequences of different lengths",
-                sequences[0],
-                data.range(n).len()
-            );
-        }
-        (self.steps, self.rows) = (steps, sequences.len());
+        let lengths: Vec<_> = sequences.iter().map(|&n| data.range(n).len()).collect();
+        let (sizes, order) = BatchSizes::of_lengths(&lengths)?;
+        let sorted: Vec<_> = order.iter().map(|&b| sequences[b]).collect();
+        let sequences = (&sorted[..], &sizes);
         let total = data.steps();
         match data.inputs {
             Inputs::Features(x) => {
@@ -164,12 +157,13 @@ impl<E: Element> Batch<E> {
             }
             None => {}
         }
+        self.sizes = Some(sizes);
         Ok(())
     }
 
-    /// (T, B)
-    pub fn size(&self) -> (usize, usize) {
-        (self.steps, self.rows)
+    /// How many rows each step has.
+    pub fn sizes(&self) -> &BatchSizes {
+        self.sizes.as_ref().expect("gathered")
     }
 
     pub fn input(&self) -> Input<'_, E> {
@@ -187,19 +181,19 @@ impl<E: Element> Batch<E> {
     }
 }
 
-/// Copies sequences (T, width) side by side: (T, B, width).
+/// Copies sequences (T, width) side by side: (sum of T, width).
 fn interleave<X: Copy, E: Element>(
     from: &[X],
     width: usize,
     data: &Dataset<'_, E>,
-    sequences: &[usize],
+    (sequences, sizes): (&[usize], &BatchSizes),
     to: &mut Vec<X>,
 ) {
     to.clear();
-    for t in 0..data.range(sequences[0]).len() {
-        for &n in sequences {
-            let step = data.range(n).start + t;
-            to.extend_from_slice(&from[step * width..][..width]);
+    for t in 0..sizes.steps() {
+        for &n in &sequences[..sizes.count(t)] {
+            let start = (data.range(n).start + t) * width;
+            to.extend_from_slice(&from[start..start + width]);
         }
     }
 }

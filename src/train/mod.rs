@@ -89,17 +89,16 @@ impl<E: Element> Trainer<E> {
         })
     }
 
-    /// One step on some sequences of the data, all of one length; gives their mean loss before it.
+    /// One step on some sequences of the data; gives the mean loss of their steps before it.
     /// If that is not finite, the model stays as it is.
     ///
     /// # Errors
-    /// If the lengths differ, or the data do not fit the model or the loss.
+    /// If the data do not fit the model or the loss.
     pub fn step(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<f64> {
         let loss = self.forward(data, sequences, true)?;
         if loss.is_finite() {
-            let (steps, rows) = self.batch.size();
             self.grads.fill(E::ZERO);
-            self.model.backward(self.batch.input(), steps, rows, &mut self.grads)?;
+            self.model.backward(self.batch.input(), self.batch.sizes(), &mut self.grads)?;
             if let Some(norm) = self.clip_norm {
                 clip_by_global_norm(&mut self.grads, norm);
             }
@@ -174,8 +173,7 @@ impl<E: Element> Trainer<E> {
     fn forward(&mut self, data: &Dataset<'_, E>, sequences: &[usize], record: bool) -> Result<f64> {
         ensure!(data.has_targets(), "the data set has no targets to train on or compare with");
         self.batch.gather(data, sequences)?;
-        let (steps, rows) = self.batch.size();
-        self.model.forward(self.batch.input(), steps, rows, record)?;
+        self.model.forward(self.batch.input(), self.batch.sizes(), record)?;
         let (outputs, gradient) = self.model.output_and_gradient()?;
         self.loss.of(outputs, self.batch.targets(), gradient)
     }
@@ -195,8 +193,8 @@ impl<E: Element> Sequential<E> {
             let sequences = data.run_from(done, EVALUATION_ROWS);
             done += sequences.len();
             batch.gather(data, &sequences)?;
-            let (steps, rows) = batch.size();
-            let y = self.forward(batch.input(), steps, rows, false)?;
+            let (steps, rows) = (batch.sizes().steps(), batch.sizes().rows());
+            let y = self.forward(batch.input(), batch.sizes(), false)?;
             for (b, &sequence) in sequences.iter().enumerate() {
                 let to = &mut outputs[data.range(sequence).start * features..][..steps * features];
                 for (t, to) in to.chunks_exact_mut(features).enumerate() {
