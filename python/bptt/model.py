@@ -158,7 +158,7 @@ class Sequential:
             if not isinstance(validation, (tuple, list)) or len(validation) != 2:
                 raise ValueError("validation must be a tuple (x, y)")
             checked = self._dataset(*validation, loss, "validation ")
-        seed = sum(layer._seed() for layer in self.layers) % 2**64
+        seed = sum(layer._seed() for layer in self._trained) % 2**64
         trainer = self._trainer(loss, optimizer, clip_norm, seed)
         if not all(layer._flat.flags.writeable for layer in self._trained):
             raise ValueError("a layer's parameters are read-only; copy the model to train it")

@@ -61,7 +61,7 @@ class _Batch:
     def states_to_core(self, states: list[Array]) -> list[Array]:
         if self.lengths is None:
             return states
-        return [state[:, self.order] for state in states]
+        return [np.take(state, self.order, axis=1) for state in states]
 
     def states_from_core(self, states: list[Array]) -> State:
         if self.lengths is not None:

@@ -132,11 +132,6 @@ FITS = {
     "item rank": (lambda: fit(model(), [X[0], X[1, 0]], Y[:2]), ValueError, r"x\[1\] of shape"),
     "complex": (lambda: fit(model(), X.astype(complex)), TypeError, "complex128"),
     "strings": (lambda: fit(model(), X.astype(str)), TypeError, "x must hold real numbers"),
-    "lengths": (
-        lambda: fit(model(), [X[0], X[1, :3]], [Y[0], Y[1, :3]]),
-        ValueError,
-        "equally long.*batch_size=1",
-    ),
     "loss": (lambda: fit(model(), loss="x"), ValueError, '"cross_entropy" or "mse", got \'x\''),
     "optimizer": (lambda: fit(model(), optimizer="adam"), TypeError, "bptt.SGD or bptt.Adam"),
     "nan lr": (lambda: fit(model(), optimizer=bptt.SGD(NAN)), ValueError, "lr must be .* got NaN"),

@@ -91,12 +91,14 @@ def test_sequences_of_different_lengths_one_at_a_time():
     np.testing.assert_array_equal(m.predict(x[:1])[0, :1], predictions[0])
 
 
-def test_unshuffled_batches_of_equal_lengths_within_a_ragged_set():
-    x, y = regression(rows=4)
-    xs, ys = [x[0], x[1], x[2][:3], x[3][:3]], [y[0], y[1], y[2][:3], y[3][:3]]
-    fit(model(), xs, ys, batch_size=2, shuffle=False)
-    with pytest.raises(ValueError, match="equally long"):
-        fit(model(), xs, ys, batch_size=2)
+def test_a_ragged_batch_is_the_mean_over_its_tokens():
+    x, y = regression(rows=3)
+    xs, ys = [x[0][:1], x[1], x[2][:3]], [y[0][:1], y[1], y[2][:3]]
+    lengths = [len(part) for part in xs]
+    m = model()
+    each = [m.evaluate(a[None], b[None], loss="mse") for a, b in zip(xs, ys)]
+    history = fit(m, xs, ys, batch_size=3, optimizer=bptt.SGD(0.0))
+    assert np.isclose(history.loss[0], np.average(each, weights=lengths), rtol=1e-6)
 
 
 def test_the_last_batch_may_be_smaller():

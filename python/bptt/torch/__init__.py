@@ -2,9 +2,9 @@
 
 Three ways to use it, from the most explicit to the most sweeping:
 
-- `LSTM` and `RNN` in place of ``torch.nn.LSTM`` and ``torch.nn.RNN``, of which they are subclasses;
+- `LSTM`, `GRU` and `RNN` in place of those in ``torch.nn``, of which they are subclasses;
 - `accelerate` (model) to turn the layers inside a model into those, in place;
-- `install` (), after which ``torch.nn.LSTM`` and ``torch.nn.RNN`` themselves compute on the core.
+- `install` (), after which those in ``torch.nn`` themselves compute on the core.
 
 What the core does not support goes to torch's own path, with a warning the first time for each
 reason; `explain` (layer, x) tells which path a call takes. Tensors are shared with the kernels, not
@@ -51,7 +51,7 @@ from bptt.torch._path import (
     warn_once,
 )
 
-__all__ = ["LSTM", "RNN", "Path", "accelerate", "explain", "install", "uninstall"]
+__all__ = ["GRU", "LSTM", "RNN", "Path", "accelerate", "explain", "install", "uninstall"]
 
 
 def _forward(self: Any, input: Any, hx: Any = None) -> Any:
@@ -69,8 +69,8 @@ def _forward(self: Any, input: Any, hx: Any = None) -> Any:
 class LSTM(torch.nn.LSTM):
     """``torch.nn.LSTM``, computed by the core on the CPU in float32 and float64.
 
-    Arguments, parameters, shapes, state_dict and autograd are those of ``torch.nn.LSTM``.
-    More than one layer, two directions, ``proj_size`` and packed sequences are left to torch.
+    Arguments, parameters, shapes, state_dict and autograd are those of ``torch.nn.LSTM``, packed
+    sequences included. Dropout draws its seed from torch's generator, but not torch's mask.
     Tools that go by a module's exact type (``torch.jit.script``, ``torch.fx``, dynamic
     quantisation) do not know this one: give them torch's.
 
@@ -83,6 +83,23 @@ class LSTM(torch.nn.LSTM):
     >>> y, (h, c) = lstm(torch.zeros(7, 2, 3))
     >>> y.shape, h.shape
     (torch.Size([7, 2, 5]), torch.Size([1, 2, 5]))
+    """
+
+    forward = _forward
+
+
+class GRU(torch.nn.GRU):
+    """``torch.nn.GRU``, computed by the core on the CPU in float32 and float64.
+
+    Arguments, parameters, shapes, state_dict and autograd are those of ``torch.nn.GRU``. What is
+    said of `LSTM` holds here, too.
+
+    Examples
+    --------
+    >>> import torch, bptt.torch
+    >>> y, h = bptt.torch.GRU(3, 5, num_layers=2, bidirectional=True)(torch.zeros(7, 2, 3))
+    >>> y.shape, h.shape
+    (torch.Size([7, 2, 10]), torch.Size([4, 2, 5]))
     """
 
     forward = _forward
@@ -105,11 +122,11 @@ class RNN(torch.nn.RNN):
     forward = _forward
 
 
-_OURS: dict[Any, Any] = {torch.nn.LSTM: LSTM, torch.nn.RNN: RNN}
+_OURS: dict[Any, Any] = {torch.nn.LSTM: LSTM, torch.nn.GRU: GRU, torch.nn.RNN: RNN}
 
 
 def accelerate(module: torch.nn.Module) -> torch.nn.Module:
-    """Turn every ``torch.nn.LSTM`` and ``torch.nn.RNN`` that the core supports into ours, in place.
+    """Turn every ``torch.nn.LSTM``, ``GRU`` and ``RNN`` that the core supports into ours, in place.
 
     The layers stay the same objects with the same parameters, so optimisers, hooks and other
     references keep working; tools that go by a module's exact type do not (see `LSTM`). Subclasses,
@@ -163,7 +180,7 @@ class _Installation:
 
 
 def install() -> _Installation:
-    """Let ``torch.nn.LSTM`` and ``torch.nn.RNN`` compute on the core, in this process, from now on.
+    """Let ``torch.nn.LSTM``, ``GRU`` and ``RNN`` compute on the core, in this process, from now on.
 
     Layers made before and after, and subclasses that call ``super().forward``, are all affected.
     Doing it twice does no harm. ``torch.jit.script`` cannot compile the layers meanwhile:

@@ -2,106 +2,185 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from bptt import _core
-from bptt.torch._path import states_of, warn_once
+from bptt.torch._path import core_of, states_of, warn_once
 
 
 def run(module: Any, x: Any, hx: Any) -> Any:
     """Run a layer on the core, with or without a tape."""
-    batched = x.dim() == 3
+    packed = x if isinstance(x, PackedSequence) else None
     states = states_of(hx)
-    if not batched:
+    batched = packed is not None or x.dim() == 3
+    lengths = None
+    if packed is not None:
+        x = packed.data
+        lengths = _core.Lengths.packed(packed.batch_sizes.tolist())
+        if packed.sorted_indices is not None:
+            states = tuple(state.index_select(1, packed.sorted_indices) for state in states)
+    elif not batched:
         x = x.unsqueeze(0 if module.batch_first else 1)
         states = tuple(state.unsqueeze(1) for state in states)
-    sizes = (module.input_size, module.hidden_size)
-    call = _call(module.mode, *sizes, module.bias, module.batch_first)
+    call = _Call(core_of(module), _Sizes.of(module), lengths, _seed(module))
     h, c = (*states, None, None)[:2]
     weights = tuple(module._flat_weights)
     tensors = (x, *states, *weights)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         y, *final = _Pass.apply(call, x, h, c, *weights)
     else:
-        y, final, _ = call.forward(x, (h, c), weights, record=False)
-    if not batched:
+        # Dropout is only in passes that are recorded.
+        y, final, _ = call.forward(x, (h, c), weights, record=call.seed > 0)
+    if packed is not None:
+        y = PackedSequence(y, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+        if packed.unsorted_indices is not None:
+            final = [state.index_select(1, packed.unsorted_indices) for state in final]
+    elif not batched:
         y = y.squeeze(0 if module.batch_first else 1)
         final = [state.squeeze(1) for state in final]
     return y, (tuple(final) if len(final) == 2 else final[0])
 
 
-@dataclass(frozen=True)
-class _Call:
-    """What a layer is, but for its tensors."""
+def _seed(module: Any) -> int:
+    """What the dropout of a pass draws from: a number of torch's generator, above 0; 0 without."""
+    if module.training and module.dropout > 0 and module.num_layers > 1:
+        return int(torch.randint(1, 2**62, ()))
+    return 0
 
-    core: _core.Layer
+
+@dataclass(frozen=True)
+class _Sizes:
+    """The options of a layer that its states and torch's own passes need."""
+
     mode: str
+    input_size: int
     hidden_size: int
+    num_layers: int
+    bias: bool
     batch_first: bool
+    bidirectional: bool
+    proj_size: int
+
+    @classmethod
+    def of(cls, module: Any) -> _Sizes:
+        return cls(**{name: getattr(module, name) for name in cls.__dataclass_fields__})
 
     @property
-    def states(self) -> int:
-        return 2 if self.mode == "LSTM" else 1
+    def states(self) -> tuple[tuple[int, int], ...]:
+        """The layers and features of h and, for an LSTM, c."""
+        layers = self.num_layers * (2 if self.bidirectional else 1)
+        sizes = (self.proj_size or self.hidden_size, self.hidden_size)
+        return tuple((layers, size) for size in sizes[: 2 if self.mode == "LSTM" else 1])
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What a call is, but for its tensors."""
+
+    core: _core.Layer
+    sizes: _Sizes
+    lengths: _core.Lengths | None
+    seed: int
 
     def forward(
         self, x: Any, states: tuple[Any, ...], weights: tuple[Any, ...], record: bool
     ) -> tuple[Any, list[Any], _core.Tape | None]:
-        """Return y, the final states (1, B, H) and the tape."""
+        """Return y, the final states (L D, B, H) and the tape."""
         array = _array(x)
         given = self.state_arrays(array, states)
         params = [_array(weight) for weight in weights]
-        y, final, tape = self.core.forward(params, array, given, self.batch_first, record)
-        return torch.from_numpy(y), [torch.from_numpy(state[None]) for state in final], tape
+        y, final, tape = self.core.forward(
+            params,
+            array,
+            given,
+            self.sizes.batch_first,
+            self.lengths,
+            self.seed if record else None,
+        )
+        return torch.from_numpy(y), [torch.from_numpy(state) for state in final], tape
 
     def state_arrays(self, x: Any, states: tuple[Any, ...]) -> list[Any]:
-        """Return states or their gradients as (B, H) arrays: none for zeros."""
-        states = states[: self.states]
+        """Return states or their gradients as (L D, B, H) arrays: none for zeros."""
+        shapes = self.sizes.states
+        states = states[: len(shapes)]
         if all(state is None for state in states):
             return []
-        shape = (x.shape[0 if self.batch_first else 1], self.hidden_size)
-        return [np.zeros(shape, x.dtype) if s is None else _array(s)[0] for s in states]
+        if self.lengths is not None:
+            rows = len(self.lengths.order)
+        else:
+            rows = x.shape[0 if self.sizes.batch_first else 1]
+        return [
+            np.zeros((layers, rows, size), x.dtype) if s is None else _array(s, contiguous=True)
+            for s, (layers, size) in zip(states, shapes)
+        ]
 
     def torch_forward(self, x: Any, states: tuple[Any, ...], weights: tuple[Any, ...]) -> Any:
         """Compute the same with torch's operations, which know all kinds of derivatives."""
-        if self.batch_first:
+        if self.lengths is not None or self.seed:
+            what = "packed sequences" if self.lengths is not None else "dropout"
+            raise NotImplementedError(
+                f"bptt has no second derivatives through {what}: use torch's own layer"
+            )
+        sizes = self.sizes
+        if sizes.batch_first:
             x = x.transpose(0, 1)
-        h, c = (x.new_zeros(x.shape[1], self.hidden_size) if s is None else s[0] for s in states)
-        w_ih, w_hh, b_ih, b_hh = (*weights, None, None)[:4]
+        given = [
+            x.new_zeros(layers, x.shape[1], size) if state is None else state
+            for state, (layers, size) in zip(states, sizes.states)
+        ]
+        count = (2 + 2 * sizes.bias + bool(sizes.proj_size)) if weights else 0
+        finals, n = [], 0
+        for _ in range(sizes.num_layers):
+            outputs = []
+            for reverse in (False, True)[: 2 if sizes.bidirectional else 1]:
+                state = tuple(s[n] for s in given)
+                own = weights[n * count : (n + 1) * count]
+                y, final = self._torch_direction(x.flip(0) if reverse else x, state, own)
+                outputs.append(y.flip(0) if reverse else y)
+                finals.append(final)
+                n += 1
+            x = torch.cat(outputs, -1)
+        final = [torch.stack(parts) for parts in zip(*finals)]
+        return x.transpose(0, 1) if sizes.batch_first else x, *final
+
+    def _torch_direction(self, x: Any, state: Any, weights: Any) -> Any:
+        """One direction of one layer: y and the final state."""
+        w_ih, w_hh, *rest = weights
+        b_ih, b_hh = rest[:2] if self.sizes.bias else (None, None)
         linear, outputs = torch.nn.functional.linear, []
+        h, c = (*state, None)[:2]
         for x_t in x.unbind(0):
-            gates = linear(x_t, w_ih, b_ih) + linear(h, w_hh, b_hh)
-            if self.mode == "LSTM":
-                i, f, g, o = gates.chunk(4, -1)
+            from_x, from_h = linear(x_t, w_ih, b_ih), linear(h, w_hh, b_hh)
+            if self.sizes.mode == "LSTM":
+                i, f, g, o = (from_x + from_h).chunk(4, -1)
                 c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
                 h = torch.sigmoid(o) * torch.tanh(c)
+                if self.sizes.proj_size:
+                    h = linear(h, rest[-1])
+            elif self.sizes.mode == "GRU":
+                (r_x, z_x, n_x), (r_h, z_h, n_h) = from_x.chunk(3, -1), from_h.chunk(3, -1)
+                z = torch.sigmoid(z_x + z_h)
+                n = torch.tanh(n_x + torch.sigmoid(r_x + r_h) * n_h)
+                h = (1 - z) * n + z * h
             else:
-                h = torch.relu(gates) if self.mode == "RNN_RELU" else torch.tanh(gates)
+                gates = from_x + from_h
+                h = torch.relu(gates) if self.sizes.mode == "RNN_RELU" else torch.tanh(gates)
             outputs.append(h)
-        final = [h[None], c[None]][: self.states]
-        return torch.stack(outputs, 1 if self.batch_first else 0), *final
+        return torch.stack(outputs), (h,) if c is None else (h, c)
 
 
-@functools.lru_cache(maxsize=256)
-def _call(mode: str, inputs: int, hidden: int, bias: bool, batch_first: bool) -> _Call:
-    if mode == "LSTM":
-        core = _core.Layer.lstm(inputs, hidden, bias)
-    else:
-        core = _core.Layer.rnn(inputs, hidden, mode == "RNN_RELU", bias)
-    return _Call(core, mode, hidden, batch_first)
-
-
-def _array(tensor: Any) -> Any:
+def _array(tensor: Any, contiguous: bool = False) -> Any:
     """Return the tensor's memory as an array; a copy if the kernels cannot read it."""
     tensor = tensor.detach()
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
     if not tensor.is_contiguous() and not (
-        tensor.dim() == 3 and tensor.transpose(0, 1).is_contiguous()
+        tensor.dim() == 3 and tensor.transpose(0, 1).is_contiguous() and not contiguous
     ):
         tensor = tensor.contiguous()
     if tensor.data_ptr() % tensor.element_size():
@@ -151,7 +230,8 @@ class _Pass(torch.autograd.Function):
             tape,
             _array(torch.zeros_like(y) if dy is None else dy),
             call.state_arrays(x_array, tuple(dstate)),
-            call.batch_first,
+            call.sizes.batch_first,
+            call.lengths,
             needs_x,
             any(needs_weights),
         )
@@ -162,7 +242,7 @@ class _Pass(torch.autograd.Function):
             if needs_weights[n]:
                 dweights[n] = torch.from_numpy(flat[start:end].reshape(weight.shape))
             start = end
-        dh, dc = (torch.from_numpy(d[None]) for d in (*initial, *initial)[:2])
+        dh, dc = (torch.from_numpy(d) for d in (*initial, *initial)[:2])
         return (
             None,
             None if dx is None else torch.from_numpy(dx),

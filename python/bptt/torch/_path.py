@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-KINDS: tuple[Any, ...] = (torch.nn.LSTM, torch.nn.RNN)
+from bptt import _core
+
+KINDS: tuple[Any, ...] = (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN)
 TORCH_FORWARD = {kind: kind.forward for kind in KINDS}
 _DTYPES = (torch.float32, torch.float64)
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -42,7 +45,7 @@ def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> Path:
 
     Parameters
     ----------
-    module : torch.nn.LSTM or torch.nn.RNN
+    module : torch.nn.LSTM, torch.nn.GRU or torch.nn.RNN
         A layer: ours, or torch's.
     x : torch.Tensor or PackedSequence
         The input.
@@ -59,8 +62,8 @@ def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> Path:
     >>> import torch, bptt.torch
     >>> print(bptt.torch.explain(bptt.torch.LSTM(3, 5), torch.ones(7, 2, 3)))
     core
-    >>> print(bptt.torch.explain(bptt.torch.LSTM(3, 5, num_layers=2), torch.ones(7, 2, 3)))
-    torch: num_layers=2 is not supported by bptt, only 1
+    >>> print(bptt.torch.explain(torch.nn.LSTM(3, 5), torch.ones(7, 2, 3)))
+    torch: LSTM is torch's own; use bptt.torch.accelerate or install
     """
     if not isinstance(module, KINDS):
         found = [
@@ -70,7 +73,7 @@ def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> Path:
         ]
         where = f"; inside it there are {found}" if found else ""
         raise TypeError(
-            f"module must be a torch.nn.LSTM or RNN layer, got {type(module).__name__}{where}"
+            f"module must be a torch.nn.LSTM, GRU or RNN layer, got {type(module).__name__}{where}"
         )
     name, forward = type(module).__name__, type(module).forward
     if forward is TORCH_FORWARD[kind_of(module)]:
@@ -81,16 +84,12 @@ def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> Path:
 
 
 def kind_of(module: Any) -> Any:
-    return torch.nn.LSTM if isinstance(module, torch.nn.LSTM) else torch.nn.RNN
+    return next(kind for kind in KINDS if isinstance(module, kind))
 
 
 def unsupported_option(module: Any) -> str | None:
-    if module.num_layers != 1:
-        return f"num_layers={module.num_layers} is not supported by bptt, only 1"
-    if module.bidirectional:
-        return "bidirectional=True is not supported by bptt"
-    if module.proj_size:
-        return f"proj_size={module.proj_size} is not supported by bptt"
+    if module.dropout >= 1:
+        return f"dropout={module.dropout} is not supported by bptt, only below 1"
     return None
 
 
@@ -99,12 +98,11 @@ def path_of(module: Any, x: Any, hx: Any) -> Path:
     option = unsupported_option(module)
     if option is not None:
         return Path(False, option)
-    if isinstance(x, PackedSequence):
-        return Path(False, "a PackedSequence is not supported by bptt")
     states = states_of(hx)
     module._update_flat_weights()
-    dtype = getattr(x, "dtype", None)
-    for tensor in (x, *states, *module._flat_weights):
+    data = x.data if isinstance(x, PackedSequence) else x
+    dtype = getattr(data, "dtype", None)
+    for tensor in (data, *states, *module._flat_weights):
         plain = type(tensor) in _PLAIN and tensor.is_cpu and tensor.layout is torch.strided
         if not (plain and tensor.dtype is dtype and dtype in _DTYPES):
             return _unsupported_tensor(tensor, dtype)
@@ -149,27 +147,45 @@ def _torch_is_doing() -> str | None:
 
 
 def _check_shapes(module: Any, x: Any, hx: Any, states: tuple[Any, ...]) -> Path:
-    batched = x.dim() == 3
-    if x.dim() not in (2, 3) or x.shape[-1] != module.input_size:
-        return Path(False, f"x has shape {tuple(x.shape)}", True)
-    if 0 in x.shape:
-        return Path(False, f"x has shape {tuple(x.shape)}, which is empty")
-    rows = x.shape[0 if module.batch_first else 1] if batched else 1
-    state = (1, rows, module.hidden_size) if batched else (1, module.hidden_size)
+    packed = isinstance(x, PackedSequence)
+    data = x.data if packed else x
+    batched = packed or data.dim() == 3
+    if data.dim() not in ((2,) if packed else (2, 3)) or data.shape[-1] != module.input_size:
+        return Path(False, f"x has shape {tuple(data.shape)}", True)
+    if 0 in data.shape:
+        return Path(False, f"x has shape {tuple(data.shape)}, which is empty")
+    if packed:
+        rows = int(x.batch_sizes[0])
+    else:
+        rows = x.shape[0 if module.batch_first else 1] if batched else 1
     is_lstm = kind_of(module) is torch.nn.LSTM
     if hx is not None and (is_lstm != isinstance(hx, (tuple, list)) or len(states) != 1 + is_lstm):
-        return Path(False, "hx is not a tensor (RNN), or not a tuple of two (LSTM)", True)
-    for tensor in states:
+        return Path(False, "hx is not a tensor, or not a tuple of two (LSTM)", True)
+    layers = module.num_layers * (2 if module.bidirectional else 1)
+    for tensor, size in zip(states, (module.proj_size or module.hidden_size, module.hidden_size)):
+        state = (layers, rows, size) if batched else (layers, size)
         if tensor.shape != state:
             return Path(False, f"hx has shape {tuple(tensor.shape)}, not {state}", True)
-    gates = (4 if is_lstm else 1) * module.hidden_size
-    shapes = ((gates, module.input_size), (gates, module.hidden_size), (gates,), (gates,))
     weights = module._flat_weights
-    if len(weights) != (4 if module.bias else 2) or any(
-        weight.shape != shape for weight, shape in zip(weights, shapes)
+    shapes = core_of(module).parameters()
+    if len(weights) != len(shapes) or any(
+        list(weight.shape) != shape for weight, (_, shape) in zip(weights, shapes)
     ):
         return Path(False, "the weights do not have the layer's shapes", True)
     return _CORE
+
+
+def core_of(module: Any) -> _core.Layer:
+    """Return the core's layer with the options of a module."""
+    mode = {"RNN_TANH": "tanh", "RNN_RELU": "relu"}.get(module.mode, module.mode.lower())
+    sizes = (module.input_size, module.hidden_size, module.num_layers)
+    dropout = float(module.dropout) if module.training else 0.0
+    return _core_layer(mode, *sizes, module.bias, dropout, module.bidirectional, module.proj_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _core_layer(*options: Any) -> _core.Layer:
+    return _core.Layer.recurrent(*options)
 
 
 _CORE = Path(True)

@@ -18,7 +18,7 @@ TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5}
 
 CONFIGURATIONS = list(
     itertools.product(
-        ("LSTM", "RNN tanh", "RNN relu"),
+        ("LSTM", "GRU", "RNN tanh", "RNN relu"),
         (torch.float32, torch.float64),
         (True, False),  # bias
         ("time", "batch", "one", "swapped"),  # swapped: a (T, B, I) view of a (B, T, I) tensor
@@ -68,7 +68,7 @@ def test_parity(seed, strict):
         assert_close(ours.detach(), theirs.detach(), TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "RNN"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_without_gradients(kind, mode, strict):
     ours, theirs = pair(kind, 3, 17)
@@ -91,16 +91,77 @@ def functional(layer, count):
     return run
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "RNN"])
+DEEP = {"num_layers": 2, "bidirectional": True}
+OPTIONS = {
+    "LSTM": ("LSTM", {}, (1, 5), (1, 5)),
+    "GRU": ("GRU", {}, (1, 5)),
+    "RNN": ("RNN", {}, (1, 5)),
+    "deep LSTM": ("LSTM", {**DEEP, "proj_size": 2}, (4, 2), (4, 5)),
+    "deep GRU": ("GRU", DEEP, (4, 5)),
+    "deep RNN": ("RNN", {**DEEP, "bias": False}, (4, 5)),
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.filterwarnings("ignore:torch's own path is taken. a double backward")
-def test_gradcheck(kind):
-    layer = PAIRS[kind][0](3, 5, batch_first=True, dtype=torch.float64)
-    count = 2 if kind == "LSTM" else 1
+def test_gradcheck(options):
+    kind, given, *states = OPTIONS[options]
+    layer = PAIRS[kind][0](3, 5, batch_first=True, dtype=torch.float64, **given)
+    count = len(states)
     x = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
-    state = [torch.randn(1, 2, 5, dtype=torch.float64, requires_grad=True) for _ in range(count)]
+    state = [
+        torch.randn(layers, 2, size, dtype=torch.float64, requires_grad=True)
+        for layers, size in states
+    ]
     inputs = (x, *state, *layer.parameters())
     assert torch.autograd.gradcheck(functional(layer, count), inputs)
     assert torch.autograd.gradgradcheck(functional(layer, count), inputs)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_packed_sequences_and_layers(seed, strict):
+    rng = np.random.default_rng(seed)
+    kind = ("LSTM", "GRU", "RNN")[seed % 3]
+    T, B, I, H = (int(rng.integers(2, top)) for top in (9, 8, 12, 40))  # noqa: E741
+    options = {"num_layers": int(rng.integers(1, 4)), "bidirectional": bool(rng.random() < 0.5)}
+    if kind == "LSTM" and rng.random() < 0.3:
+        options["proj_size"] = int(rng.integers(1, H))
+    layers = pair(kind, I, H, dtype=torch.float64, **options)
+    lengths = torch.from_numpy(rng.integers(1, T + 1, B))
+    is_sorted = bool(rng.random() < 0.5)
+    if is_sorted:
+        lengths = lengths.sort(descending=True).values
+    values = torch.randn(T, B, I, dtype=torch.float64)
+    results, seeds = [], None
+    for layer in layers:
+        x = values.clone().requires_grad_()
+        packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=is_sorted)
+        _, state = layer(packed)
+        given = tuple(s.detach().requires_grad_() for s in flat((None, state))[1:])
+        y, state = layer(packed, given if kind == "LSTM" else given[0])
+        assert isinstance(y, torch.nn.utils.rnn.PackedSequence)
+        outputs = [y.data, *flat((None, state))[1:]]
+        seeds = seeds or [torch.randn_like(out) for out in outputs]
+        grads = torch.autograd.grad(outputs, [x, *given, *layer.parameters()], seeds)
+        results.append((*outputs, *grads))
+    for ours, theirs in zip(*results, strict=True):
+        assert_close(ours.detach(), theirs.detach(), 1e-11)
+
+
+def test_dropout_is_off_in_eval_and_random_in_training(strict):
+    layer = bptt.torch.GRU(6, 64, num_layers=2, dropout=0.5)
+    x = torch.randn(20, 4, 6)
+    assert torch.equal(layer.eval()(x)[0], layer(x)[0])
+    layer.train()
+    torch.manual_seed(3)
+    first, second = layer(x)[0], layer(x)[0]
+    assert not torch.equal(first, second)
+    torch.manual_seed(3)
+    assert torch.equal(layer(x)[0], first)
+    with torch.no_grad():
+        assert not torch.equal(layer(x)[0], layer(x)[0])
+    first.sum().backward()
+    assert layer.weight_ih_l0.grad.abs().max() > 0
 
 
 def test_double_backward_warns_once():

@@ -4,7 +4,11 @@ import torch
 
 import bptt.torch
 
-PAIRS = {"LSTM": (bptt.torch.LSTM, torch.nn.LSTM), "RNN": (bptt.torch.RNN, torch.nn.RNN)}
+PAIRS = {
+    "LSTM": (bptt.torch.LSTM, torch.nn.LSTM),
+    "GRU": (bptt.torch.GRU, torch.nn.GRU),
+    "RNN": (bptt.torch.RNN, torch.nn.RNN),
+}
 
 
 def pair(kind, *args, **kwargs):
