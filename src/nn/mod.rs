@@ -7,5 +7,6 @@ mod sequential;
 
 pub use linear::{Linear, LinearMemory};
 pub use loss::{Loss, Targets};
+#[cfg(feature = "python")]
 pub(crate) use sequential::recurrent;
 pub use sequential::{Input, Layer, Sequential};

@@ -290,28 +290,22 @@ impl<E: Element> Sequential<E> {
 }
 
 impl<E: Element> Stage<E> {
-    fn forward(
-        &mut self,
-        params: &[E],
-        x: &[E],
-        sizes: &BatchSizes,
-        record: bool,
-    ) -> Result<()> {
+    fn forward(&mut self, params: &[E], x: &[E], sizes: &BatchSizes, record: bool) -> Result<()> {
         let params = &params[self.range.clone()];
         let Self { layer, tape, state, output, linear, .. } = self;
         let features = (layer.in_features().unwrap_or(0), layer.out_features());
         tape.set_recording(record);
         recurrent!(layer, layer => {
-                state.reset(layer, sizes.rows())?;
-                let x = Seq::packed(x, sizes, features.0)?;
-                layer.forward(params, x, state, SeqMut::packed(output, sizes, features.1)?, tape)
-            },
-            Layer::OneHot(_) => unreachable!("written by the model"),
-            Layer::Linear(layer) => {
-                let n = sizes.total();
-                let x = Rows::new(x, n, features.0);
-                layer.forward(params, x, RowsMut::new(output, n, features.1), linear)
-            })
+            state.reset(layer, sizes.rows())?;
+            let x = Seq::packed(x, sizes, features.0)?;
+            layer.forward(params, x, state, SeqMut::packed(output, sizes, features.1)?, tape)
+        },
+        Layer::OneHot(_) => unreachable!("written by the model"),
+        Layer::Linear(layer) => {
+            let n = sizes.total();
+            let x = Rows::new(x, n, features.0);
+            layer.forward(params, x, RowsMut::new(output, n, features.1), linear)
+        })
     }
 
     fn backward(
@@ -327,21 +321,21 @@ impl<E: Element> Stage<E> {
         let Self { layer, tape, state, output, gradient, linear, .. } = self;
         let features = (layer.in_features().unwrap_or(0), layer.out_features());
         recurrent!(layer, layer => {
-                state.reset(layer, sizes.rows())?;
-                let x = Seq::packed(x, sizes, features.0)?;
-                let y = Seq::packed(output, sizes, features.1)?;
-                let dy = Seq::packed(gradient, sizes, features.1)?;
-                let dx = dx.map(|dx| SeqMut::packed(dx, sizes, features.0)).transpose()?;
-                let gradients = Gradients { params: Some(grads), x: dx };
-                layer.backward(params, x, y, tape, dy, state, gradients)
-            },
-            Layer::OneHot(_) => unreachable!("it has no gradient"),
-            Layer::Linear(layer) => {
-                let n = sizes.total();
-                let x = Rows::new(x, n, features.0);
-                let dy = Rows::new(gradient, n, features.1);
-                let dx = dx.map(|dx| RowsMut::new(dx, n, features.0));
-                layer.backward(params, x, dy, dx, grads, linear)
-            })
+            state.reset(layer, sizes.rows())?;
+            let x = Seq::packed(x, sizes, features.0)?;
+            let y = Seq::packed(output, sizes, features.1)?;
+            let dy = Seq::packed(gradient, sizes, features.1)?;
+            let dx = dx.map(|dx| SeqMut::packed(dx, sizes, features.0)).transpose()?;
+            let gradients = Gradients { params: Some(grads), x: dx };
+            layer.backward(params, x, y, tape, dy, state, gradients)
+        },
+        Layer::OneHot(_) => unreachable!("it has no gradient"),
+        Layer::Linear(layer) => {
+            let n = sizes.total();
+            let x = Rows::new(x, n, features.0);
+            let dy = Rows::new(gradient, n, features.1);
+            let dx = dx.map(|dx| RowsMut::new(dx, n, features.0));
+            layer.backward(params, x, dy, dx, grads, linear)
+        })
     }
 }

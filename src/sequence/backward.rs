@@ -12,10 +12,10 @@
 //! The loop is split by rows of the batch, the sums after it by rows of the weights (weights.rs), so that
 //! every number is computed in one order however many threads there are.
 
+use super::direction::{Direction, Weights};
 use super::forward::split_rows;
 use super::tape::{Record, Recording};
 use super::weights::{self, Sums};
-use super::direction::{Direction, Weights};
 use crate::cell::{Cell, MAX_SLOTS, MAX_TAPE};
 use crate::error::Result;
 use crate::panel::Panels;
@@ -262,7 +262,9 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                     *value = s.load(&record[slot * padded + unit..]);
                 }
                 let dh = match proj_size {
-                    0 => s.add(s.load(&self.dh.as_ref().row(b)[unit..]), s.load(&dy.row(b)[unit..])),
+                    0 => {
+                        s.add(s.load(&self.dh.as_ref().row(b)[unit..]), s.load(&dy.row(b)[unit..]))
+                    }
                     _ => s.load(&self.dm.as_ref().row(b)[unit..]),
                 };
                 let zero = s.splat(E::ZERO);

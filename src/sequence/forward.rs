@@ -125,15 +125,15 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
         for (block, panels) in C::BLOCKS.iter().zip(self.panels) {
             let rows = block.gates * hidden_size;
             let columns = Columns { gates: block.gates, width: hidden_size };
-            let parts = [
-                (block.x, weights.weight_ih, input_size),
-                (block.h, weights.weight_hh, outputs),
-            ];
+            let parts =
+                [(block.x, weights.weight_ih, input_size), (block.h, weights.weight_hh, outputs)];
             let k = parts.iter().filter(|part| part.0.is_some()).map(|part| part.2).sum();
             panels.reshape(s, k, columns)?;
             match (weights.biases, block.x, block.h) {
-                (Some((ih, hh)), Some(x), Some(h)) => panels
-                    .pack_bias(s, &[&ih[x * hidden_size..][..rows], &hh[h * hidden_size..][..rows]]),
+                (Some((ih, hh)), Some(x), Some(h)) => panels.pack_bias(
+                    s,
+                    &[&ih[x * hidden_size..][..rows], &hh[h * hidden_size..][..rows]],
+                ),
                 (Some((ih, _)), Some(x), None) => {
                     panels.pack_bias(s, &[&ih[x * hidden_size..][..rows]]);
                 }

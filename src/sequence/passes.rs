@@ -56,7 +56,8 @@ impl<C: Cell> Recurrent<C> {
                 (0..directions).map(|d| self.direction(l * directions + d)).collect();
             let mut passes = Vec::with_capacity(directions);
             let states = state.parts(self, rows, l * directions, directions);
-            let parts = layers.iter().zip(all).zip(states).zip(y.split_columns(&vec![h; directions]));
+            let parts =
+                layers.iter().zip(all).zip(states).zip(y.split_columns(&vec![h; directions]));
             for (d, (((layer, record), (h, c)), y)) in parts.enumerate() {
                 let weights = weights[l * directions + d];
                 passes.push(forward::Pass { layer, weights, x, h, c, y, record });

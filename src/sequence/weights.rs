@@ -113,9 +113,8 @@ impl<'a, C: Cell, E: Element> Task<E> for WeightGradients<'a, C, E> {
             Some(before) if b < y.count(before) => y.step(before).row(b),
             _ => h0.row(b),
         };
-        let m_row = |t: usize, b: usize| {
-            &da.step(t).row(b)[C::TAPE * padded..][..layer.hidden_size]
-        };
+        let m_row =
+            |t: usize, b: usize| &da.step(t).row(b)[C::TAPE * padded..][..layer.hidden_size];
         let left = |t: usize, b: usize| match self.slot {
             Some(slot) => &da.step(t).row(b)[slot * padded..],
             None => dh.step(t).row(b),

@@ -1,0 +1,262 @@
+//! Layers, directions, projections, dropout and sequences of different lengths, for every cell.
+
+mod common;
+
+use bptt::cell::{Cell, Gru, Lstm, Nonlinearity, Rnn};
+use bptt::simd::Level;
+use bptt::{BatchSizes, Gradients, Recurrent, Seq, SeqMut, State, Tape, set_num_threads};
+use common::Rng;
+
+/// A layer with numbers for everything that goes into it.
+struct Problem<C> {
+    layer: Recurrent<C>,
+    sizes: BatchSizes,
+    params: Vec<f64>,
+    x: Vec<f64>,
+    state: (Vec<f64>, Vec<f64>),
+    /// The loss is the sum of outputs and final states, each times one of these.
+    dy: Vec<f64>,
+    dstate: (Vec<f64>, Vec<f64>),
+    seed: u64,
+}
+
+/// What comes out of a pass and back: y, final state, dparams, dx, gradient of the initial state.
+type Results = [Vec<f64>; 7];
+
+impl<C: Cell> Problem<C> {
+    fn new(layer: Recurrent<C>, lengths: &[usize], seed: u64) -> Self {
+        let (sizes, _) = BatchSizes::of_lengths(lengths).unwrap();
+        let mut rng = Rng(seed);
+        let rows = sizes.rows() * layer.num_layers() * layer.directions();
+        let (h, c) = layer.state_sizes();
+        let mut states = || (rng.vec(rows * h, 1.0), rng.vec(rows * c, 1.0));
+        let (state, dstate) = (states(), states());
+        Self {
+            params: rng.vec(layer.parameter_len(), 0.5),
+            x: rng.vec(sizes.total() * layer.input_size(), 1.0),
+            dy: rng.vec(sizes.total() * layer.output_size(), 1.0),
+            state,
+            dstate,
+            layer,
+            sizes,
+            seed,
+        }
+    }
+
+    fn state(&self, (h, c): &(Vec<f64>, Vec<f64>)) -> State<f64> {
+        let mut state = State::zeros(&self.layer, self.sizes.rows()).unwrap();
+        state.h.copy_from_slice(h);
+        state.c.copy_from_slice(c);
+        state
+    }
+
+    fn run(&self) -> Results {
+        let (layer, sizes) = (&self.layer, &self.sizes);
+        let mut tape = Tape::new();
+        tape.set_seed(self.seed);
+        let (mut state, mut dstate) = (self.state(&self.state), self.state(&self.dstate));
+        let x = Seq::packed(&self.x, sizes, layer.input_size()).unwrap();
+        let mut y = vec![0.0; sizes.total() * layer.output_size()];
+        let out = SeqMut::packed(&mut y, sizes, layer.output_size()).unwrap();
+        layer.forward(&self.params, x, &mut state, out, &mut tape).unwrap();
+        let (mut dparams, mut dx) = (vec![0.0; self.params.len()], vec![0.0; self.x.len()]);
+        let gradients = Gradients {
+            params: Some(&mut dparams),
+            x: Some(SeqMut::packed(&mut dx, sizes, layer.input_size()).unwrap()),
+        };
+        let out = Seq::packed(&y, sizes, layer.output_size()).unwrap();
+        let dy = Seq::packed(&self.dy, sizes, layer.output_size()).unwrap();
+        layer.backward(&self.params, x, out, &mut tape, dy, &mut dstate, gradients).unwrap();
+        let vec = |numbers: &[f64]| numbers.to_vec();
+        [y, vec(&state.h), vec(&state.c), dparams, dx, vec(&dstate.h), vec(&dstate.c)]
+    }
+
+    fn loss(&self) -> f64 {
+        let [y, h, c, ..] = self.run();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        dot(&y, &self.dy) + dot(&h, &self.dstate.0) + dot(&c, &self.dstate.1)
+    }
+
+    /// Some numbers of everything that goes in, changed a little, against the gradients.
+    fn check_gradients(&mut self, what: &str) {
+        let [.., dparams, dx, dh, dc] = self.run();
+        let mut rng = Rng(7);
+        for (which, gradient) in [dparams, dx, dh, dc].iter().enumerate() {
+            for _ in 0..gradient.len().min(12) {
+                let n = ((rng.uniform() + 1.0) / 2.0 * gradient.len() as f64) as usize;
+                let mut shifted = |by: f64| {
+                    let numbers =
+                        [&mut self.params, &mut self.x, &mut self.state.0, &mut self.state.1];
+                    let number = &mut numbers.into_iter().nth(which).unwrap()[n];
+                    let kept = std::mem::replace(number, *number + by);
+                    let loss = self.loss();
+                    let numbers =
+                        [&mut self.params, &mut self.x, &mut self.state.0, &mut self.state.1];
+                    numbers.into_iter().nth(which).unwrap()[n] = kept;
+                    loss
+                };
+                let slope = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
+                let error = (slope - gradient[n]).abs() / (1.0 + slope.abs());
+                assert!(error < 1e-7, "{what}: input {which}, number {n}: {slope} {}", gradient[n]);
+            }
+        }
+    }
+}
+
+const LENGTHS: [&[usize]; 4] = [&[5, 5, 5], &[6, 4, 4, 1, 0], &[3], &[]];
+
+/// Calls `check` with a layer of every combination of options.
+fn every_option<C: Cell>(cell: C, mut check: impl FnMut(Recurrent<C>, &[usize], String)) {
+    let hidden = 9;
+    for layers in [1, 2, 3] {
+        for bidirectional in [false, true] {
+            for projection in [0, 4] {
+                for dropout in [0.0, 0.4] {
+                    let Ok(layer) = Recurrent::with_cell(cell, 5, hidden, layers != 2)
+                        .and_then(|layer| layer.with_layers(layers))
+                        .and_then(|layer| layer.with_dropout(dropout))
+                        .and_then(|layer| layer.with_projection(projection))
+                    else {
+                        assert!(!C::HAS_C && projection > 0);
+                        continue;
+                    };
+                    let layer = if bidirectional { layer.bidirectional() } else { layer };
+                    for lengths in LENGTHS {
+                        check(layer, lengths, format!("{:?} {lengths:?}", layer.parameters()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn gradients<C: Cell>(cell: C) {
+    every_option(cell, |layer, lengths, what| {
+        Problem::new(layer, lengths, 11).check_gradients(&what);
+    });
+}
+
+#[test]
+fn gradients_of_lstm() {
+    gradients(Lstm);
+}
+
+#[test]
+fn gradients_of_gru() {
+    gradients(Gru);
+}
+
+#[test]
+fn gradients_of_rnn() {
+    gradients(Rnn { nonlinearity: Nonlinearity::Tanh });
+}
+
+#[test]
+fn levels_agree() {
+    every_option(Gru, |layer, lengths, what| {
+        let problem = Problem::new(layer, lengths, 5);
+        let want = Level::PORTABLE.scope(|| problem.run());
+        for level in Level::available() {
+            let found = level.scope(|| problem.run());
+            for (a, b) in found.iter().zip(&want) {
+                assert!(common::distance(a, b) < 1e-12, "{level:?} {what}");
+            }
+        }
+    });
+}
+
+/// Bits of everything, for problems large enough that threads share them.
+#[test]
+fn threads_do_not_show() {
+    let layer = Recurrent::with_cell(Lstm, 24, 40, true).unwrap().bidirectional();
+    let layer = layer.with_layers(2).unwrap().with_dropout(0.3).unwrap();
+    let lengths: Vec<_> = (0..50).rev().map(|n| n / 2).collect();
+    let problem = Problem::new(layer, &lengths, 3);
+    let bits = |threads| {
+        set_num_threads(threads).unwrap();
+        problem.run().map(|numbers| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+    };
+    let one = bits(1);
+    for threads in 2..=8 {
+        assert!(bits(threads) == one, "{threads} threads");
+    }
+}
+
+/// A row in a ragged batch has the bits that it has alone.
+#[test]
+fn a_row_of_a_ragged_batch_is_as_if_alone() {
+    every_option(Lstm, |layer, lengths, what| {
+        if layer.with_dropout(0.0).unwrap() != layer {
+            return; // dropout goes by the place in the batch
+        }
+        let problem = Problem::new(layer, lengths, 2);
+        let [y, h, c, ..] = problem.run();
+        let rows = lengths.len();
+        let directions = layer.num_layers() * layer.directions();
+        let (h_size, c_size) = layer.state_sizes();
+        for (b, &length) in lengths.iter().enumerate() {
+            let of_row = |numbers: &[f64], size: usize| -> Vec<f64> {
+                (0..directions)
+                    .flat_map(|d| numbers[(d * rows + b) * size..][..size].to_vec())
+                    .collect()
+            };
+            let of_steps = |numbers: &[f64], size: usize| -> Vec<f64> {
+                let start = |t| (problem.sizes.offset(t) + b) * size;
+                (0..length).flat_map(|t| numbers[start(t)..][..size].to_vec()).collect()
+            };
+            let mut alone = Problem::new(layer, &[length], 2);
+            alone.params.clone_from(&problem.params);
+            alone.x = of_steps(&problem.x, layer.input_size());
+            alone.state = (of_row(&problem.state.0, h_size), of_row(&problem.state.1, c_size));
+            let [y_alone, h_alone, c_alone, ..] = alone.run();
+            assert_eq!(y_alone, of_steps(&y, layer.output_size()), "{what} row {b}");
+            assert_eq!(h_alone, of_row(&h, h_size), "{what} row {b}");
+            assert_eq!(c_alone, of_row(&c, c_size), "{what} row {b}");
+        }
+    });
+}
+
+#[test]
+fn dropout_zeroes_its_share_and_only_when_recorded() {
+    let layer = Recurrent::with_cell(Rnn { nonlinearity: Nonlinearity::Relu }, 3, 64, false);
+    let layer = layer.unwrap().with_layers(2).unwrap();
+    let outputs = |dropout: f64, seed: u64| {
+        let layer = layer.with_dropout(dropout).unwrap();
+        let mut problem = Problem::new(layer, &[30; 20], 1);
+        problem.seed = seed;
+        problem.run()[0].clone()
+    };
+    assert_eq!(outputs(0.5, 1), outputs(0.5, 1));
+    assert_ne!(outputs(0.5, 1), outputs(0.5, 2));
+    // Passes of one tape draw anew.
+    let problem = Problem::new(layer.with_dropout(0.5).unwrap(), &[4], 1);
+    let mut tape = Tape::new();
+    let mut pass = |records: bool| {
+        tape.set_recording(records);
+        let x = Seq::packed(&problem.x, &problem.sizes, 3).unwrap();
+        let mut y = vec![0.0; 4 * 64];
+        let out = SeqMut::packed(&mut y, &problem.sizes, 64).unwrap();
+        let mut state = problem.state(&problem.state);
+        problem.layer.forward(&problem.params, x, &mut state, out, &mut tape).unwrap();
+        y
+    };
+    assert_ne!(pass(true), pass(true));
+    assert_eq!(pass(false), pass(false));
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let lstm = Recurrent::with_cell(Lstm, 3, 5, true).unwrap();
+    assert!(lstm.with_layers(0).is_err());
+    assert!(lstm.with_projection(5).is_err());
+    for bad in [1.0, -0.1, f64::NAN] {
+        assert!(lstm.with_dropout(bad).is_err());
+    }
+    assert!(Recurrent::with_cell(Gru, 3, 5, true).unwrap().with_projection(2).is_err());
+    assert!(BatchSizes::new(3, vec![2, 3]).is_err());
+    assert!(BatchSizes::new(3, vec![4]).is_err());
+    assert!(BatchSizes::new(3, vec![2, 0]).is_err());
+    let (sizes, order) = BatchSizes::of_lengths(&[1, 3, 0, 3]).unwrap();
+    assert_eq!((order, sizes.total(), sizes.steps()), (vec![1, 3, 0, 2], 7, 3));
+    assert!(Seq::packed(&[0.0; 20], &sizes, 3).is_err());
+}
