@@ -20,6 +20,7 @@ from bptt.layers import Linear, OneHot
 from bptt.model import Sequential
 from bptt.optimizers import SGD, Adam
 from bptt.recurrent import GRU, LSTM, RNN
+from bptt.stepper import Stepper
 
 __all__ = [
     "GRU",
@@ -32,6 +33,7 @@ __all__ = [
     "Linear",
     "OneHot",
     "Sequential",
+    "Stepper",
     "__version__",
     "get_num_threads",
     "set_num_threads",

@@ -8,6 +8,7 @@ __all__ = [
     "LabTraining",
     "Layer",
     "Lengths",
+    "Stepper",
     "Tape",
     "Trainer",
     "__version__",
@@ -60,6 +61,16 @@ class LabTraining:
 
 @final
 class Tape: ...
+
+@final
+class Stepper:
+    def __new__(
+        cls, layers: list[Layer], params: list[NDArray[Any]], double: bool, rows: int
+    ) -> Stepper: ...
+    def step(self, x: NDArray[Any], y: NDArray[Any]) -> None: ...
+    def reset(self) -> None: ...
+    def states(self) -> list[tuple[NDArray[Any], NDArray[Any]]]: ...
+    def set_states(self, given: list[tuple[NDArray[Any], NDArray[Any]]]) -> None: ...
 
 @final
 class Lengths:

@@ -16,6 +16,7 @@ from bptt._progress import SLICE, Bar, progress_bar
 from bptt.history import DivergedError, History
 from bptt.layers import Layer, OneHot, load_arrays
 from bptt.optimizers import SGD, Adam
+from bptt.stepper import Stepper
 
 Array = NDArray[Any]
 Data = ArrayLike | Sequence[ArrayLike]
@@ -249,6 +250,19 @@ class Sequential:
         """
         data, sequences = self._dataset(x, y, loss)
         return _evaluate(self._trainer(loss, SGD(0.0), None), data, len(sequences))
+
+    def stepper(self, batch: int = 1) -> Stepper:
+        """Return a `Stepper`, which is given one step of `batch` rows at a time.
+
+        Examples
+        --------
+        >>> import bptt
+        >>> model = bptt.Sequential(bptt.OneHot(3), bptt.GRU(3, 8, rng=0), bptt.Linear(8, 3, rng=1))
+        >>> model.stepper().step(2).shape
+        (1, 3)
+        """
+        flat = [layer._flat for layer in self._trained]
+        return Stepper(self.layers, flat, self._dtype, batch)
 
     def _trainer(
         self, loss: str, optimizer: SGD | Adam, clip_norm: float | None, seed: int = 0

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bptt import _check, _core
 from bptt.layers import Layer
+from bptt.stepper import Stepper
 
 Array = NDArray[Any]
 State = tuple[Array, ...]
@@ -281,6 +282,15 @@ class _Recurrent(Layer):
         tape._used = True
         return batch.from_core(dx), batch.states_from_core(initial), self._views(flat)
 
+    def stepper(self, batch: int = 1) -> Stepper:
+        """Return a `Stepper`, which is given one step of `batch` rows at a time."""
+        return Stepper([self], [self._flat], self.dtype, batch)
+
+    def _state_shapes(self, rows: int) -> list[tuple[int, ...]]:
+        layers = self.num_layers * (2 if self.bidirectional else 1)
+        sizes = (self.proj_size or self.hidden_size, self.hidden_size)
+        return [(layers, rows, size) for size in sizes[: self._states]]
+
     def _states_to_core(
         self, name: str, state: Sequence[ArrayLike] | None, batch: _Batch
     ) -> list[Array]:
@@ -294,15 +304,13 @@ class _Recurrent(Layer):
                 f"{len(state)} items" if isinstance(state, (tuple, list)) else type(state).__name__
             )
             raise ValueError(f"{name} must be a tuple {want}, got {got}")
-        layers = self.num_layers * (2 if self.bidirectional else 1)
         arrays = []
-        for part, value in zip(names, state):
-            size = self.proj_size if part == "h" and self.proj_size else self.hidden_size
-            shape = (layers, batch.rows, size) if batch.batched else (layers, size)
+        for part, value, core_shape in zip(names, state, self._state_shapes(batch.rows)):
+            shape = core_shape if batch.batched else (core_shape[0], core_shape[2])
             array = _check.floats(f"{name} {part}", value, self.dtype)
             if array.shape != shape:
                 raise ValueError(f"{name} {part} must have shape {shape}, got {array.shape}")
-            arrays.append(array.reshape(layers, batch.rows, size))
+            arrays.append(array.reshape(core_shape))
         return batch.states_to_core(arrays)
 
 

@@ -144,6 +144,30 @@ impl Linear {
     }
 }
 
+impl Linear {
+    /// The parameters, packed for [`Linear::apply_packed`].
+    pub(super) fn packed<E: Element>(&self, level: Level, params: &[E]) -> Result<Panels<E>> {
+        let (weight, bias) = params.split_at(self.out_features * self.in_features);
+        let weight = Rows::new(weight, self.out_features, self.in_features);
+        let mut panels = Panels::default();
+        level.run(Pack { weight, bias, transposed: true, panels: &mut panels })?;
+        Ok(panels)
+    }
+
+    /// Writes the outputs of rows of x to y.
+    pub(super) fn apply_packed<E: Element>(
+        &self,
+        level: Level,
+        weights: &Panels<E>,
+        x: &[E],
+        y: &mut [E],
+    ) {
+        let rows = y.len() / self.out_features;
+        let x = Rows::new(x, rows, self.in_features);
+        level.run(Product { x, weights, y: RowsMut::new(y, rows, self.out_features) });
+    }
+}
+
 /// Packs a weight and writes the product of x with it to y.
 fn multiply<E: Element>(
     pack: Pack<'_, E>,

@@ -4,9 +4,11 @@
 mod linear;
 mod loss;
 mod sequential;
+mod stepper;
 
 pub use linear::{Linear, LinearMemory};
 pub use loss::{Loss, Targets};
 #[cfg(feature = "python")]
 pub(crate) use sequential::recurrent;
 pub use sequential::{Input, Layer, Sequential};
+pub use stepper::SequentialStepper;

@@ -43,6 +43,7 @@ macro_rules! recurrent {
         }
     };
 }
+#[cfg(feature = "python")]
 pub(crate) use recurrent;
 
 impl Layer {
@@ -154,6 +155,11 @@ impl<E: Element> Sequential<E> {
             // Far apart: every pass takes the next number.
             stage.tape.set_seed(seed.wrapping_add((n as u64) << 40));
         }
+    }
+
+    /// The layers with their flat parameters.
+    pub(super) fn layers_and_params(&self) -> impl Iterator<Item = (&Layer, &[E])> {
+        self.stages.iter().map(|stage| (&stage.layer, &self.params[stage.range.clone()]))
     }
 
     /// Features of the input; none if it is tokens.

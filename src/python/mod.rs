@@ -5,6 +5,7 @@
 mod lab;
 mod layer;
 mod lengths;
+mod stepper;
 mod trainer;
 
 use numpy::{PyArray, PyArrayMethods, PyReadonlyArray, PyReadwriteArray, PyUntypedArrayMethods};
@@ -112,6 +113,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<layer::PyLayer>()?;
     module.add_class::<layer::PyTape>()?;
     module.add_class::<lengths::PyLengths>()?;
+    module.add_class::<stepper::PyStepper>()?;
     module.add_class::<trainer::PyDataset>()?;
     module.add_class::<trainer::PyTrainer>()?;
     Ok(())

@@ -200,6 +200,14 @@ fn trainer<E: Number>(
     optimizer: Optimizer,
     clip_norm: Option<f64>,
 ) -> PyResult<Trainer<E>> {
+    Ok(Trainer::new(model_of(layers, params)?, loss, optimizer, clip_norm)?)
+}
+
+/// A model of layers with their flat parameters.
+pub fn model_of<E: Number>(
+    layers: Vec<crate::nn::Layer>,
+    params: &[Bound<'_, PyAny>],
+) -> PyResult<Sequential<E>> {
     let mut model = Sequential::<E>::new(layers)?;
     let mut rest = &mut model.params[..];
     for array in params {
@@ -210,7 +218,7 @@ fn trainer<E: Number>(
         rest = after;
     }
     checked(rest.len(), 0)?;
-    Ok(Trainer::new(model, loss, optimizer, clip_norm)?)
+    Ok(model)
 }
 
 fn write_params<E: Number>(from: &[E], params: &[Bound<'_, PyAny>]) -> PyResult<bool> {

@@ -107,11 +107,11 @@ pub(super) fn split_rows<E>(x: Seq<'_, E>, flops: usize, passes: usize) -> Resul
 }
 
 /// Packs a matrix for every block of gates, and the projection.
-struct Pack<'a, C, E: Element> {
-    layer: &'a Direction<C>,
-    weights: Weights<'a, E>,
-    panels: &'a mut Vec<Panels<E>>,
-    projection: &'a mut Panels<E>,
+pub(super) struct Pack<'a, C, E: Element> {
+    pub layer: &'a Direction<C>,
+    pub weights: Weights<'a, E>,
+    pub panels: &'a mut Vec<Panels<E>>,
+    pub projection: &'a mut Panels<E>,
 }
 
 impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
@@ -227,7 +227,7 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
 
 /// The arguments of the gates, from x and h: one product for every block.
 #[inline(always)]
-fn arguments<C: Cell, E: Element, S: Simd<E>>(
+pub(super) fn arguments<C: Cell, E: Element, S: Simd<E>>(
     s: S,
     padded: usize,
     weights: &[Panels<E>],

@@ -7,12 +7,14 @@ mod direction;
 mod dropout;
 mod forward;
 mod passes;
+mod stepper;
 mod tape;
 mod weights;
 
 pub(crate) use backward::Backward;
 pub(crate) use direction::Direction;
 pub(crate) use forward::cells;
+pub use stepper::Stepper;
 pub use tape::{State, Tape};
 
 use crate::cell::{Cell, Gru, Lstm, Nonlinearity, Rnn};

@@ -234,7 +234,12 @@ impl<C: Cell> Recurrent<C> {
         Ok(())
     }
 
-    fn check_state<E: Element>(&self, name: &str, state: &State<E>, rows: usize) -> Result<()> {
+    pub(super) fn check_state<E: Element>(
+        &self,
+        name: &str,
+        state: &State<E>,
+        rows: usize,
+    ) -> Result<()> {
         let (h, c) = self.state_sizes();
         let rows_of_all = rows.saturating_mul(self.num_layers * self.directions());
         let want = (rows_of_all.saturating_mul(h), rows_of_all.saturating_mul(c));

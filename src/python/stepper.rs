@@ -1,0 +1,113 @@
+//! Steppers for Python.
+
+use numpy::{PyArray1, PyArray2};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::layer::{Number, PyLayer};
+use super::trainer::model_of;
+use super::{read, slice_of, write};
+use crate::nn::{Input, SequentialStepper};
+use crate::sequence::State;
+
+enum Any {
+    F32(SequentialStepper<f32>),
+    F64(SequentialStepper<f64>),
+}
+
+/// Layers that are given one step at a time.
+#[pyclass(name = "Stepper", module = "bptt._core")]
+pub struct PyStepper(Any);
+
+macro_rules! each {
+    ($stepper:expr, $inner:ident => $body:expr) => {
+        match $stepper {
+            Any::F32($inner) => $body,
+            Any::F64($inner) => $body,
+        }
+    };
+}
+
+/// Of every recurrent layer, h and c, flat; c is empty where there is none.
+type States<'py> = Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>;
+
+#[pymethods]
+impl PyStepper {
+    /// A stepper of layers with their flat parameters.
+    #[new]
+    fn new(
+        layers: Vec<PyRef<'_, PyLayer>>,
+        params: Vec<Bound<'_, PyAny>>,
+        double: bool,
+        rows: usize,
+    ) -> PyResult<Self> {
+        let layers = layers.iter().map(|layer| layer.0).collect();
+        Ok(Self(match double {
+            true => Any::F64(SequentialStepper::new(&model_of(layers, &params)?, rows)?),
+            false => Any::F32(SequentialStepper::new(&model_of(layers, &params)?, rows)?),
+        }))
+    }
+
+    /// One step from x (B, F), or tokens (B,), written to y (B, F).
+    fn step(&mut self, x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> PyResult<()> {
+        each!(&mut self.0, stepper => step(stepper, x, y))
+    }
+
+    fn reset(&mut self) {
+        each!(&mut self.0, stepper => stepper.reset());
+    }
+
+    fn states<'py>(&self, py: Python<'py>) -> PyResult<States<'py>> {
+        each!(&self.0, stepper => states(py, stepper))
+    }
+
+    fn set_states(&mut self, given: States<'_>) -> PyResult<()> {
+        each!(&mut self.0, stepper => set_states(stepper, &given))
+    }
+}
+
+fn step<E: Number>(
+    stepper: &mut SequentialStepper<E>,
+    x: &Bound<'_, PyAny>,
+    y: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let mut y = write(y.cast::<PyArray2<E>>()?)?;
+    let y = y.as_slice_mut()?;
+    let (features, tokens);
+    let input = if let Ok(x) = x.cast::<PyArray2<E>>() {
+        features = read(x)?;
+        Input::Features(slice_of(&features)?)
+    } else {
+        tokens = read(x.cast::<PyArray1<u32>>()?)?;
+        Input::Tokens(slice_of(&tokens)?)
+    };
+    let outputs = stepper.step(input)?;
+    if outputs.len() != y.len() {
+        return Err(PyValueError::new_err("y does not have the size of the outputs"));
+    }
+    y.copy_from_slice(outputs);
+    Ok(())
+}
+
+fn states<'py, E: Number>(
+    py: Python<'py>,
+    stepper: &SequentialStepper<E>,
+) -> PyResult<States<'py>> {
+    let flat = |numbers: &[E]| PyArray1::from_slice(py, numbers).into_any();
+    Ok(stepper.states()?.iter().map(|state| (flat(&state.h), flat(&state.c))).collect())
+}
+
+fn set_states<E: Number>(stepper: &mut SequentialStepper<E>, given: &States<'_>) -> PyResult<()> {
+    let mut states = Vec::with_capacity(given.len());
+    for (h, c) in given {
+        let mut state = State::default();
+        for (to, from) in [(&mut state.h, h), (&mut state.c, c)] {
+            let from = read(from.cast::<PyArray1<E>>()?)?;
+            let from = slice_of(&from)?;
+            to.resize(from.len()).map_err(PyErr::from)?;
+            to.copy_from_slice(from);
+        }
+        states.push(state);
+    }
+    Ok(stepper.set_states(&states)?)
+}
