@@ -60,7 +60,8 @@ class LabTraining:
     def params(self) -> list[NDArray[np.float64]]: ...
 
 @final
-class Tape: ...
+class Tape:
+    def values(self, direction: int, slot: int) -> NDArray[Any]: ...
 
 @final
 class Stepper:

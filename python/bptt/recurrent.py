@@ -59,6 +59,13 @@ class _Batch:
             array = array[0] if self.batch_first else array[:, 0]
         return array
 
+    def from_steps(self, flat: Array, features: int) -> Array:
+        """Give numbers of every step and row, in the core's order, the call's layout."""
+        if self.lengths is not None:
+            return self.from_core(flat.reshape(-1, features))
+        array = flat.reshape(self.steps, self.rows, features)
+        return self.from_core(array.swapaxes(0, 1).copy() if self.batch_first else array)
+
     def states_to_core(self, states: list[Array]) -> list[Array]:
         if self.lengths is None:
             return states
@@ -89,6 +96,7 @@ def _check_lengths(lengths: ArrayLike, rows: int, steps: int) -> list[int]:
 class _Recurrent(Layer):
     _states: int
     _cell: str
+    _values: tuple[str, ...]  # of the cell, in the tape's order
     _options: str = ""
 
     def __init__(
@@ -122,14 +130,14 @@ class _Recurrent(Layer):
         """Features of the output."""
         return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
 
-    def _make_core(self) -> _core.Layer:
+    def _make_core(self, dropout: float | None = None) -> _core.Layer:
         return _core.Layer.recurrent(
             self._cell,
             self.input_size,
             self.hidden_size,
             self.num_layers,
             self.bias,
-            self.dropout,
+            self.dropout if dropout is None else dropout,
             self.bidirectional,
             self.proj_size,
         )
@@ -155,7 +163,10 @@ class _Recurrent(Layer):
         x: ArrayLike,
         state: Sequence[ArrayLike] | None = None,
         lengths: ArrayLike | None = None,
-    ) -> tuple[Array, State]:
+        *,
+        return_cells: bool = False,
+        return_gates: bool = False,
+    ) -> Any:
         """Run the layer; nothing is kept for a backward pass, and there is no dropout.
 
         Parameters
@@ -168,6 +179,11 @@ class _Recurrent(Layer):
         lengths : array_like of int, optional
             (B,): how many steps of each sequence count, from 0 to T. The others are not computed, and
             zero in the output. All by default.
+        return_cells : bool, default False
+            Whether to return every c_t, too (LSTM).
+        return_gates : bool, default False
+            Whether to return what the gates are at every step (LSTM and GRU); `bptt.plot.gates` draws
+            them.
 
         Returns
         -------
@@ -175,9 +191,25 @@ class _Recurrent(Layer):
             Every h_t of the last layer: x's shape with D H for I.
         state : tuple of ndarray
             The final state, in the shapes of the initial one: that after each sequence's own last step.
+        values : dict of str to ndarray
+            If cells or gates are wanted: ``c_l0``, and an LSTM's ``i_l0``, ``f_l0``, ``g_l0``, ``o_l0``
+            or a GRU's ``r_l0``, ``z_l0``, ``n_l0``, each of x's shape with H for I; those of the second
+            direction as ``i_l0_reverse``, of the layers above as ``i_l1``.
         """
-        y, final, _ = self._run(x, state, lengths, record=False)
-        return y, final
+        gates = [name for name in self._values if name not in ("c", "h")]
+        names = gates if _check.flag("return_gates", return_gates) else []
+        if _check.flag("return_cells", return_cells):
+            names = [*names, "c"]
+        kind = type(self).__name__
+        if return_cells and "c" not in self._values:
+            raise ValueError(f"return_cells: {kind} has no cell state, only an LSTM has")
+        if return_gates and not gates:
+            raise ValueError(f"return_gates: {kind} has no gates, only an LSTM or a GRU has")
+        core = self._make_core(dropout=0.0) if names else None
+        y, final, tape = self._run(x, state, lengths, record=core is not None, core=core)
+        if tape is None:
+            return y, final
+        return y, final, self._inside(tape, names)
 
     def forward(
         self,
@@ -200,6 +232,7 @@ class _Recurrent(Layer):
         lengths: ArrayLike | None,
         *,
         record: bool,
+        core: _core.Layer | None = None,
     ) -> tuple[Array, State, Tape | None]:
         array = _check.floats("x", x, self.dtype)
         if array.ndim not in (2, 3):
@@ -213,13 +246,13 @@ class _Recurrent(Layer):
         batch = _Batch(self, array, lengths)
         states = self._states_to_core("state", state, batch)
         core_x = batch.to_core(array)
-        core_y, final, core_tape = self._core.forward(
+        core_y, final, core_tape = (core or self._core).forward(
             list(self.parameters.values()),
             core_x,
             states,
             self.batch_first,
             batch.lengths,
-            self._seed() if record else None,
+            (0 if core else self._seed()) if record else None,
         )
         tape = None if core_tape is None else Tape(core_tape, self, core_x, core_y, batch)
         return batch.from_core(core_y), batch.states_from_core(final), tape
@@ -281,6 +314,17 @@ class _Recurrent(Layer):
         assert dx is not None and flat is not None  # both were asked for
         tape._used = True
         return batch.from_core(dx), batch.states_from_core(initial), self._views(flat)
+
+    def _inside(self, tape: Tape, names: list[str]) -> dict[str, Array]:
+        """Return some of the cell's values in a recorded pass, by their names."""
+        values = {}
+        for direction in range(self.num_layers * (2 if self.bidirectional else 1)):
+            layer, reverse = divmod(direction, 2) if self.bidirectional else (direction, 0)
+            suffix = f"_l{layer}" + ("_reverse" if reverse else "")
+            for name in names:
+                flat = tape._core.values(direction, self._values.index(name))
+                values[name + suffix] = tape._batch.from_steps(flat, self.hidden_size)
+        return values
 
     def stepper(self, batch: int = 1) -> Stepper:
         """Return a `Stepper`, which is given one step of `batch` rows at a time."""
@@ -369,6 +413,7 @@ class LSTM(_Recurrent):
 
     _states = 2
     _cell = "lstm"
+    _values = ("i", "f", "g", "o", "c")
 
     def __init__(
         self,
@@ -442,6 +487,7 @@ class GRU(_Recurrent):
 
     _states = 1
     _cell = "gru"
+    _values = ("r", "z", "n")
 
     def __init__(
         self,
@@ -514,6 +560,7 @@ class RNN(_Recurrent):
     """
 
     _states = 1
+    _values = ("h",)
 
     def __init__(
         self,

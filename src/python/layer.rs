@@ -163,6 +163,29 @@ fn not_for(layer: &Layer) -> PyErr {
 #[pyclass(name = "Tape", module = "bptt._core")]
 pub struct PyTape(Recording);
 
+#[pymethods]
+impl PyTape {
+    /// One of the cell's values of one direction of one layer, flat: every step, row and unit.
+    fn values<'py>(
+        &self,
+        py: Python<'py>,
+        direction: usize,
+        slot: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        fn array<'py, E: Number>(
+            py: Python<'py>,
+            values: Option<Vec<E>>,
+        ) -> PyResult<Bound<'py, PyAny>> {
+            let values = values.ok_or_else(|| PyValueError::new_err("the tape has no such values"))?;
+            Ok(PyArray1::from_vec(py, values).into_any())
+        }
+        match &self.0 {
+            Recording::F32(tape) => array(py, tape.values(direction, slot)),
+            Recording::F64(tape) => array(py, tape.values(direction, slot)),
+        }
+    }
+}
+
 /// A tape of either dtype.
 pub enum Recording {
     F32(Tape<f32>),

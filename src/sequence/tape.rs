@@ -176,6 +176,18 @@ impl<E: Element> Tape<E> {
         self.seed = seed;
     }
 
+    /// One of the cell's values in the recorded pass, as it is listed with the cell (an LSTM's i, f, g, o,
+    /// c), for every step, row and unit, of one direction of one layer; none if there is no such.
+    pub fn values(&self, direction: usize, slot: usize) -> Option<Vec<E>> {
+        let record = self.directions.get(direction).filter(|_| self.recorded)?;
+        let recording = record.recorded.filter(|recording| slot < recording.values)?;
+        let records = record.values.chunks_exact(recording.record());
+        let values = records.flat_map(|record| {
+            record[slot * recording.padded..][..recording.hidden_size].iter().copied()
+        });
+        Some(values.collect())
+    }
+
     /// Whether it holds a forward pass that has not been used yet.
     pub fn is_recorded(&self) -> bool {
         self.recorded

@@ -114,6 +114,44 @@ def test_what_a_stepper_refuses():
         tokens.step(np.array([7], np.uint32))
 
 
+def test_gates_and_cells():
+    x, lengths = data(4, 6, 3), [6, 2, 5, 0]
+    options = {"num_layers": 2, "bidirectional": True, "batch_first": True, "dropout": 0.5}
+    lstm = bptt.LSTM(3, 5, dtype="float64", rng=0, **options)
+    y, (_, c), values = lstm(x, lengths=lengths, return_gates=True, return_cells=True)
+    np.testing.assert_array_equal(y, lstm(x, lengths=lengths)[0])
+    assert set(values) == {
+        f"{gate}_l{n}{end}" for gate in "ifgoc" for n in (0, 1) for end in ("", "_reverse")
+    }
+    np.testing.assert_allclose(y[..., :5], values["o_l1"] * np.tanh(values["c_l1"]), rtol=1e-12)
+    np.testing.assert_array_equal(values["c_l1_reverse"][:, 0][:3], c[3][:3])
+    before = np.concatenate([np.zeros((4, 1, 5)), values["c_l0"][:, :-1]], axis=1)
+    want = values["f_l0"] * before + values["i_l0"] * values["g_l0"]
+    np.testing.assert_allclose(values["c_l0"][0], want[0], rtol=1e-12)
+    gru = bptt.GRU(3, 5, dtype="float64", rng=0)
+    y, _, values = gru(x[0], return_gates=True)
+    before = np.concatenate([np.zeros((1, 5)), y[:-1]])
+    z, n = values["z_l0"], values["n_l0"]
+    np.testing.assert_allclose(y, (1 - z) * n + z * before, rtol=1e-12)
+    with pytest.raises(ValueError, match="no cell state"):
+        gru(x[0], return_cells=True)
+    with pytest.raises(ValueError, match="no gates"):
+        bptt.RNN(3, 5)(x[0], return_gates=True)
+
+
+def test_gates_are_drawn_one_sequence_at_a_time():
+    pytest.importorskip("matplotlib")
+    import bptt.plot
+
+    y, _, values = bptt.GRU(3, 5, rng=0)(data(6, 2, 3), return_gates=True)
+    with pytest.raises(ValueError, match="one sequence of a batch"):
+        bptt.plot.gates(values)
+    one = {name: value[:, 0] for name, value in values.items()}
+    with pytest.raises(ValueError, match="5 tokens for 6 steps"):
+        bptt.plot.gates(one, tokens="hello")
+    assert len(bptt.plot.gates(one, tokens="hello!").axes) == 6
+
+
 def test_dropout_is_the_layers_own_and_only_in_training():
     x = data(8, 3, 3)
 
