@@ -508,6 +508,21 @@ impl<'a, E> RowsMut<'a, E> {
         within.then_some(RowsMut { data, rows, features: columns, stride, borrow })
     }
 
+    /// The columns before `column`, to write, beside the others, to read.
+    #[inline(always)]
+    pub(crate) fn split_columns(&mut self, column: usize) -> (RowsMut<'_, E>, Rows<'_, E>) {
+        assert!(column <= self.features);
+        let Self { data, rows, stride, features, .. } = *self;
+        let after = Rows {
+            data: data.wrapping_add(column).cast_const(),
+            rows,
+            features: features - column,
+            stride,
+            borrow: PhantomData,
+        };
+        (RowsMut { data, rows, features: column, stride, borrow: PhantomData }, after)
+    }
+
     /// `rows` rows from `row` on.
     #[inline(always)]
     pub(crate) fn rows_mut(&mut self, row: usize, rows: usize) -> RowsMut<'_, E> {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use bptt::cell::{Cell, Gru, Lstm, Nonlinearity, Rnn};
+use bptt::cell::{Cell, Gru, GruResetFirst, Lstm, Nonlinearity, Rnn};
 use bptt::simd::Level;
 use bptt::{BatchSizes, Gradients, Recurrent, Seq, SeqMut, State, Tape, set_num_threads};
 use common::Rng;
@@ -147,13 +147,23 @@ fn gradients_of_gru() {
 }
 
 #[test]
+fn gradients_of_gru_with_the_reset_first() {
+    gradients(GruResetFirst);
+}
+
+#[test]
 fn gradients_of_rnn() {
     gradients(Rnn { nonlinearity: Nonlinearity::Tanh });
 }
 
 #[test]
 fn levels_agree() {
-    every_option(Gru, |layer, lengths, what| {
+    levels(Gru);
+    levels(GruResetFirst);
+}
+
+fn levels<C: Cell>(cell: C) {
+    every_option(cell, |layer, lengths, what| {
         let problem = Problem::new(layer, lengths, 5);
         let want = Level::PORTABLE.scope(|| problem.run());
         for level in Level::available() {

@@ -465,6 +465,9 @@ class GRU(_Recurrent):
     bidirectional : bool, default False
         Whether there is a second direction (D = 2), from the last step to the first; its outputs
         come behind those of the first.
+    reset_after : bool, default True
+        Whether the reset gate comes after the product, as in torch and above, or before it as in the
+        original, ``n = tanh(W_in x_t + b_in + W_hn (r * h_{t-1}) + b_hn)``.
     dtype : {"float32", "float64"}, default "float32"
         Of the parameters and all results.
     rng : None, int or numpy.random.Generator
@@ -486,7 +489,6 @@ class GRU(_Recurrent):
     """
 
     _states = 1
-    _cell = "gru"
     _values = ("r", "z", "n")
 
     def __init__(
@@ -499,9 +501,13 @@ class GRU(_Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        reset_after: bool = True,
         dtype: object = "float32",
         rng: object = None,
     ) -> None:
+        self.reset_after = _check.flag("reset_after", reset_after)
+        self._cell = "gru" if self.reset_after else "gru_reset_first"
+        self._options = "" if self.reset_after else ", reset_after=False"
         super().__init__(
             input_size,
             hidden_size,

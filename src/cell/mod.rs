@@ -8,7 +8,7 @@ mod gru;
 mod lstm;
 mod rnn;
 
-pub use gru::Gru;
+pub use gru::{Gru, GruResetFirst};
 pub use lstm::Lstm;
 pub use rnn::{Nonlinearity, Rnn};
 
@@ -48,6 +48,8 @@ pub trait Cell: Copy + Send + Sync + 'static {
     const HAS_C: bool;
     /// Whether the h before the step goes into it other than by a product.
     const USES_H: bool = false;
+    /// Whether the last block is not given h but what `reset` makes of it, which lies in the last value.
+    const RESETS: bool = false;
 
     /// Tells cells of one type apart whose tapes do not fit each other.
     fn variant(self) -> u64 {
@@ -63,6 +65,22 @@ pub trait Cell: Copy + Send + Sync + 'static {
         h: S::V,
         c: &mut S::V,
     ) -> S::V;
+
+    /// Of a cell that resets: from the arguments of the first blocks and h before the step to what the last
+    /// block is given for it, in the last of `values`.
+    fn reset<E: Element, S: Simd<E>>(self, _s: S, _values: &mut [S::V], _h: S::V) {}
+
+    /// And back: from the gradient of that to the gradients of those arguments that it depends on, in
+    /// `values`, and to what it adds to the gradient of h.
+    fn reset_back<E: Element, S: Simd<E>>(
+        self,
+        s: S,
+        _values: &mut [S::V],
+        _h: S::V,
+        _d: S::V,
+    ) -> S::V {
+        s.splat(E::ZERO)
+    }
 
     /// One step back: from `values`, h and c before the step and the gradients of the step's h and c
     /// to the gradient of the c before, to those of the arguments in the first of `values`, and to that

@@ -3,8 +3,9 @@
 
 use super::linear::{Linear, LinearMemory};
 use crate::buffer::{Buffer, zeros};
+use crate::cell::GruResetFirst;
 use crate::error::{Error, Result, ensure};
-use crate::sequence::{GRU, Gradients, LSTM, RNN, State, Tape};
+use crate::sequence::{GRU, Gradients, LSTM, RNN, Recurrent, State, Tape};
 use crate::simd::Element;
 use crate::view::{BatchSizes, Rows, RowsMut, Seq, SeqMut};
 
@@ -19,6 +20,8 @@ pub enum Layer {
     LSTM(LSTM),
     /// A layer of gated recurrent units.
     GRU(GRU),
+    /// One of the original form, with the reset before the product.
+    GRUResetFirst(Recurrent<GruResetFirst>),
     /// A linear layer, on every step.
     Linear(Linear),
 }
@@ -39,6 +42,7 @@ macro_rules! recurrent {
             Layer::RNN($inner) => $body,
             Layer::LSTM($inner) => $body,
             Layer::GRU($inner) => $body,
+            Layer::GRUResetFirst($inner) => $body,
             $($other => $result),+
         }
     };

@@ -3,7 +3,7 @@
 use super::linear::Linear;
 use super::sequential::{Input, Layer, Sequential};
 use crate::buffer::Buffer;
-use crate::cell::{Gru, Lstm, Rnn};
+use crate::cell::{Gru, GruResetFirst, Lstm, Rnn};
 use crate::error::{Error, Result, ensure};
 use crate::panel::Panels;
 use crate::sequence::{State, Stepper};
@@ -32,6 +32,7 @@ enum Stage<E: Element> {
     RNN(Box<Stepper<Rnn, E>>),
     LSTM(Box<Stepper<Lstm, E>>),
     GRU(Box<Stepper<Gru, E>>),
+    GRUResetFirst(Box<Stepper<GruResetFirst, E>>),
     Linear(Linear, Level, Panels<E>, Buffer<E>),
 }
 
@@ -42,6 +43,7 @@ macro_rules! recurrent {
             Stage::RNN($stepper) => $body,
             Stage::LSTM($stepper) => $body,
             Stage::GRU($stepper) => $body,
+            Stage::GRUResetFirst($stepper) => $body,
             Stage::OneHot(..) | Stage::Linear(..) => $other,
         }
     };
@@ -62,6 +64,9 @@ impl<E: Element> SequentialStepper<E> {
                 Layer::RNN(rnn) => Stage::RNN(Box::new(Stepper::new(*rnn, params, rows)?)),
                 Layer::LSTM(lstm) => Stage::LSTM(Box::new(Stepper::new(*lstm, params, rows)?)),
                 Layer::GRU(gru) => Stage::GRU(Box::new(Stepper::new(*gru, params, rows)?)),
+                Layer::GRUResetFirst(gru) => {
+                    Stage::GRUResetFirst(Box::new(Stepper::new(*gru, params, rows)?))
+                }
                 Layer::Linear(linear) => {
                     let level = Level::current()?;
                     let outputs = Buffer::zeros(rows.saturating_mul(linear.out_features()))?;
@@ -115,6 +120,7 @@ impl<E: Element> SequentialStepper<E> {
                 Stage::RNN(stepper) => stepper.step(x)?,
                 Stage::LSTM(stepper) => stepper.step(x)?,
                 Stage::GRU(stepper) => stepper.step(x)?,
+                Stage::GRUResetFirst(stepper) => stepper.step(x)?,
                 Stage::Linear(linear, level, weights, to) => {
                     let want = self.rows * linear.in_features();
                     ensure!(x.len() == want, "x has {} numbers, a step takes {want}", x.len());

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use super::lengths::PyLengths;
 use super::{read, slice_of, with_dtype, write, zeros};
-use crate::cell::{Cell, Nonlinearity};
+use crate::cell::{Cell, GruResetFirst, Nonlinearity};
 use crate::nn::{Layer, Linear, LinearMemory, recurrent};
 use crate::sequence::{GRU, Gradients, LSTM, Params, RNN, Recurrent, State, Tape};
 use crate::simd::Element;
@@ -40,7 +40,7 @@ impl PyLayer {
         Self(Layer::OneHot(classes))
     }
 
-    /// A recurrent layer of the cell "tanh", "relu", "lstm" or "gru".
+    /// A recurrent layer of the cell "tanh", "relu", "lstm", "gru" or "gru_reset_first".
     #[staticmethod]
     #[allow(clippy::too_many_arguments)]
     fn recurrent(
@@ -68,6 +68,10 @@ impl PyLayer {
         Ok(Self(match cell {
             "lstm" => Layer::LSTM(with_options(LSTM::new(i, h, bias)?, n, p, d, r)?),
             "gru" => Layer::GRU(with_options(GRU::new(i, h, bias)?, n, p, d, r)?),
+            "gru_reset_first" => {
+                let gru = Recurrent::with_cell(GruResetFirst, i, h, bias)?;
+                Layer::GRUResetFirst(with_options(gru, n, p, d, r)?)
+            }
             _ => {
                 let relu = cell == "relu";
                 let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
@@ -176,7 +180,8 @@ impl PyTape {
             py: Python<'py>,
             values: Option<Vec<E>>,
         ) -> PyResult<Bound<'py, PyAny>> {
-            let values = values.ok_or_else(|| PyValueError::new_err("the tape has no such values"))?;
+            let values =
+                values.ok_or_else(|| PyValueError::new_err("the tape has no such values"))?;
             Ok(PyArray1::from_vec(py, values).into_any())
         }
         match &self.0 {

@@ -16,7 +16,7 @@ use super::direction::{Direction, Weights};
 use super::forward::split_rows;
 use super::tape::{Record, Recording};
 use super::weights::{self, Sums};
-use crate::cell::{Cell, MAX_SLOTS, MAX_TAPE};
+use crate::cell::{Block, Cell, MAX_SLOTS, MAX_TAPE};
 use crate::error::Result;
 use crate::panel::Panels;
 use crate::parallel;
@@ -66,8 +66,8 @@ pub(super) fn run<C: Cell, E: Element>(
         let input = pass.dx.is_some().then_some(&mut *input_weights);
         level.run(Pack { layer, weights, hidden: hidden_weights, input, projection })?;
         let split = split_rows(x, flops, count)?;
-        // With a projection: dh of every step, for dW_hr, and what comes out of it.
-        let hidden = if layer.proj_size > 0 { layer.hidden_size } else { 0 };
+        // With a projection, dh of every step, for dW_hr, and what comes out of it; or of a reset.
+        let hidden = if layer.proj_size > 0 || C::RESETS { layer.hidden_size } else { 0 };
         dh_steps.resize(x.total().saturating_mul(layer.proj_size))?;
         scratch.resize(rows.saturating_mul(hidden))?;
         let values = recording.values_mut(values, x)?.split_rows(&split);
@@ -123,7 +123,7 @@ pub(super) fn run<C: Cell, E: Element>(
     parallel::run(tasks, |task| level.run(task))
 }
 
-/// Packs W_hh, W_hr and, if dx is wanted, W_ih, for going back.
+/// Packs W_hh, W_hr (or what a reset h is multiplied with) and, if dx is wanted, W_ih, for going back.
 struct Pack<'a, C, E: Element> {
     layer: &'a Direction<C>,
     weights: Weights<'a, E>,
@@ -139,7 +139,12 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
         let Direction { input_size, hidden_size, .. } = *self.layer;
         let (gates, outputs) = (C::GATES * hidden_size, self.layer.output_size());
-        self.hidden.pack_matrix(s, Rows::new(self.weights.weight_hh, gates, outputs))?;
+        let weight_hh = Rows::new(self.weights.weight_hh, gates, outputs);
+        let last = if C::RESETS { hidden_size } else { 0 };
+        self.hidden.pack_matrix(s, weight_hh.slice(0, gates - last))?;
+        if C::RESETS {
+            self.projection.pack_matrix(s, weight_hh.slice(gates - last, last))?;
+        }
         if let Some(input) = self.input {
             input.pack_matrix(s, Rows::new(self.weights.weight_ih, gates, input_size))?;
         }
@@ -168,7 +173,7 @@ pub(crate) struct Backward<'a, C, E: Element> {
     pub dx: Option<SeqMut<'a, E>>,
     /// With a projection, (T, B, P): receives dh of every step.
     pub dh_steps: SeqMut<'a, E>,
-    /// And (B, H): what comes out of it.
+    /// And (B, H): what comes out of it, or of a reset.
     pub dm: RowsMut<'a, E>,
 }
 
@@ -189,10 +194,15 @@ impl<C: Cell, E: Element> Task<E> for Backward<'_, C, E> {
             }
             let before = k.checked_sub(1).map(|k| self.layer.nth_step(k, steps));
             self.cells(s, t, before);
+            if C::RESETS {
+                self.reset_back(s, t, before);
+            }
             let values = self.tape.as_ref().step(t);
             // Padding is left out of the products: there, infinities of the inputs have become NaN.
             let mut slots = [values.columns(0, 0); MAX_SLOTS];
-            let slots = gates::<C, E>(values, self.layer, S::LANES, |block| block.h, &mut slots);
+            let by_product = if C::RESETS { C::BLOCKS.len() - 1 } else { C::BLOCKS.len() };
+            let blocks = &C::BLOCKS[..by_product];
+            let slots = gates(values, self.layer, S::LANES, blocks, |block| block.h, &mut slots);
             let mut dh = self.dh.rows_mut(0, rows);
             if C::USES_H {
                 product(s, slots, self.hidden_weights, &mut AddTo { c: &mut dh, row: 0 });
@@ -201,8 +211,8 @@ impl<C: Cell, E: Element> Task<E> for Backward<'_, C, E> {
             }
             if let Some(dx) = &mut self.dx {
                 let mut slots = [values.columns(0, 0); MAX_SLOTS];
-                let slots =
-                    gates::<C, E>(values, self.layer, S::LANES, |block| block.x, &mut slots);
+                let part = |block: &Block| block.x;
+                let slots = gates(values, self.layer, S::LANES, C::BLOCKS, part, &mut slots);
                 product(s, slots, self.input_weights, &mut dx.step_mut(t));
             }
         }
@@ -215,7 +225,8 @@ fn gates<'s, 'v, C: Cell, E: Element>(
     values: Rows<'v, E>,
     layer: &Direction<C>,
     lanes: usize,
-    part: impl Fn(&crate::cell::Block) -> Option<usize>,
+    blocks: &[Block],
+    part: impl Fn(&Block) -> Option<usize>,
     slots: &'s mut [Rows<'v, E>; MAX_SLOTS],
 ) -> &'s [Rows<'v, E>] {
     let padded = layer.padded(lanes);
@@ -224,7 +235,7 @@ fn gates<'s, 'v, C: Cell, E: Element>(
         return &slots[..1];
     }
     let mut count = 0;
-    for block in C::BLOCKS.iter().filter(|block| part(block).is_some()) {
+    for block in blocks.iter().filter(|block| part(block).is_some()) {
         for slot in block.slot..block.slot + block.gates {
             slots[count] = values.columns(slot * padded, layer.hidden_size);
             count += 1;
@@ -283,6 +294,39 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                 if C::HAS_C {
                     s.store(&mut self.dc.row_mut(b)[unit..], dc);
                 }
+                for (slot, &value) in values.iter().enumerate().take(slots_of::<C>()) {
+                    s.store(&mut record[slot * padded + unit..], value);
+                }
+            }
+        }
+    }
+
+    /// Back through the last block and the reset before it.
+    #[inline(always)]
+    fn reset_back<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>) {
+        let Direction { cell, hidden_size, .. } = *self.layer;
+        let (padded, slot) = (self.layer.padded(S::LANES), C::BLOCKS[C::BLOCKS.len() - 1].slot);
+        let h_before = before.map(|before| self.y.step(before));
+        let mut now = self.tape.step_mut(t);
+        let rows = now.count();
+        let da = now.as_ref().columns(slot * padded, hidden_size);
+        product(s, &[da], self.projection, &mut self.dm.rows_mut(0, rows));
+        for b in 0..rows {
+            let h = match &h_before {
+                Some(before) if b < before.count() => before.row(b),
+                _ => self.h0.row(b),
+            };
+            let (record, dm, dh) = (now.row_mut(b), self.dm.as_ref().row(b), self.dh.row_mut(b));
+            for unit in (0..hidden_size).step_by(S::LANES) {
+                let mut values = [s.splat(E::ZERO); MAX_TAPE];
+                let values = &mut values[..C::TAPE];
+                for (slot, value) in values.iter_mut().enumerate() {
+                    *value = s.load(&record[slot * padded + unit..]);
+                }
+                let d = s.load(&dm[unit..]);
+                let through = cell.reset_back(s, values, s.load(&h[unit..]), d);
+                let sum = s.add(s.load(&dh[unit..]), through);
+                s.store(&mut dh[unit..], sum);
                 for (slot, &value) in values.iter().enumerate().take(slots_of::<C>()) {
                     s.store(&mut record[slot * padded + unit..], value);
                 }

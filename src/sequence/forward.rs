@@ -206,7 +206,7 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
                 let mut values = self.values.step_mut(if self.records { t } else { 0 });
                 let mut values = values.rows_mut(first, count);
                 let mut y = y.rows_mut(first, count);
-                arguments::<C, E, S>(s, padded, self.weights, x, h, &mut values);
+                arguments(s, self.layer, self.weights, x, h, &mut values);
                 let mut c = self.c.rows_mut(first, count);
                 let projects = C::HAS_C && self.layer.proj_size > 0;
                 let to = if projects { None } else { Some(&mut y) };
@@ -229,24 +229,55 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
 #[inline(always)]
 pub(super) fn arguments<C: Cell, E: Element, S: Simd<E>>(
     s: S,
-    padded: usize,
+    layer: &Direction<C>,
     weights: &[Panels<E>],
     x: Rows<'_, E>,
     h: Rows<'_, E>,
     values: &mut RowsMut<'_, E>,
 ) {
-    for (block, weights) in C::BLOCKS.iter().zip(weights) {
-        let rows = x.count();
-        let mut to = values
-            .part(0, rows, block.slot * padded, block.gates * padded)
-            .expect("a record has all slots");
-        let parts = [x, h];
+    let (rows, padded) = (x.count(), layer.padded(S::LANES));
+    for (n, (block, weights)) in C::BLOCKS.iter().zip(weights).enumerate() {
+        let resets = C::RESETS && n + 1 == C::BLOCKS.len();
+        if resets {
+            reset(s, layer, h, values);
+        }
+        // What a reset leaves is read while the slots before it are written.
+        let end = if resets { (C::TAPE - 1) * padded } else { values.as_ref().features() };
+        let (mut arguments, last) = values.split_columns(end);
+        let parts = [x, if resets { last.columns(0, layer.hidden_size) } else { h }];
         let parts = match (block.x, block.h) {
             (Some(_), Some(_)) => &parts[..],
             (Some(_), None) => &parts[..1],
             _ => &parts[1..],
         };
+        let (first, columns) = (block.slot * padded, block.gates * padded);
+        let mut to = arguments.part(0, rows, first, columns).expect("a record has all slots");
         product(s, parts, weights, &mut to);
+    }
+}
+
+/// What the last block of a cell that resets is given for h.
+#[inline(always)]
+fn reset<C: Cell, E: Element, S: Simd<E>>(
+    s: S,
+    layer: &Direction<C>,
+    h_before: Rows<'_, E>,
+    values: &mut RowsMut<'_, E>,
+) {
+    let padded = layer.padded(S::LANES);
+    for b in 0..h_before.count() {
+        let (h, record) = (h_before.row(b), values.row_mut(b));
+        for unit in (0..layer.hidden_size).step_by(S::LANES) {
+            let mut values = [s.splat(E::ZERO); MAX_TAPE];
+            let values = &mut values[..C::TAPE];
+            for (slot, value) in values.iter_mut().enumerate() {
+                *value = s.load(&record[slot * padded + unit..]);
+            }
+            layer.cell.reset(s, values, s.load(&h[unit..]));
+            for (slot, &value) in values.iter().enumerate() {
+                s.store(&mut record[slot * padded + unit..], value);
+            }
+        }
     }
 }
 

@@ -156,7 +156,7 @@ impl<C: Cell, E: Element> Task<E> for Step<'_, C, E> {
             let x = Rows::new(x, rows, direction.input_size);
             let mut values = RowsMut::new(self.values, rows, (C::TAPE + 1) * padded);
             let h_before = Rows::new(h, rows, outputs);
-            arguments::<C, E, S>(s, padded, weights, x, h_before, &mut values);
+            arguments(s, direction, weights, x, h_before, &mut values);
             let mut c = RowsMut::new(c, rows, if C::HAS_C { direction.hidden_size } else { 0 });
             let mut y = RowsMut::new(next, rows, outputs);
             let projects = C::HAS_C && direction.proj_size > 0;

@@ -119,7 +119,12 @@ impl<'a, C: Cell, E: Element> Task<E> for WeightGradients<'a, C, E> {
             Some(slot) => &da.step(t).row(b)[slot * padded..],
             None => dh.step(t).row(b),
         };
-        let from_xh: [&dyn Fn(usize, usize) -> &'a [E]; 2] = [&x_row, &h_before];
+        // What the last block of a cell that resets was given for h is the last value of its record.
+        let reset =
+            |t: usize, b: usize| &da.step(t).row(b)[(C::TAPE - 1) * padded..][..layer.hidden_size];
+        let resets = C::RESETS && self.slot == Some(C::BLOCKS[C::BLOCKS.len() - 1].slot);
+        let from_h: &dyn Fn(usize, usize) -> &'a [E] = if resets { &reset } else { &h_before };
+        let from_xh: [&dyn Fn(usize, usize) -> &'a [E]; 2] = [&x_row, from_h];
         let from_m: [&dyn Fn(usize, usize) -> &'a [E]; 1] = [&m_row];
         let (mut one, mut two);
         let (c, right) = match (self.dw_ih, self.dw_hh) {

@@ -10,6 +10,7 @@ import bptt
 KINDS = {
     "RNN": lambda **options: bptt.RNN(3, 6, rng=0, **options),
     "GRU": lambda **options: bptt.GRU(3, 6, rng=0, **options),
+    "GRU, reset first": lambda **options: bptt.GRU(3, 6, reset_after=False, rng=0, **options),
     "LSTM": lambda **options: bptt.LSTM(3, 6, rng=0, **options),
     "projected": lambda **options: bptt.LSTM(3, 6, proj_size=2, rng=0, **options),
 }
@@ -112,6 +113,27 @@ def test_what_a_stepper_refuses():
         tokens.step(3)
     with pytest.raises(ValueError, match="out of range"):
         tokens.step(np.array([7], np.uint32))
+
+
+def test_the_original_gru():
+    layer = bptt.GRU(3, 4, reset_after=False, dtype="float64", rng=0)
+    assert repr(layer) == "GRU(3, 4, reset_after=False, dtype=float64)"
+    p = layer.parameters
+    x, h = data(5, 3), np.zeros(4)
+    (w_r, w_z, w_n), (u_r, u_z, u_n) = (
+        p[f"weight_{part}_l0"].reshape(3, 4, -1) for part in ("ih", "hh")
+    )
+    b, d = (p[f"bias_{part}_l0"].reshape(3, 4) for part in ("ih", "hh"))
+
+    def sigmoid(a):
+        return 1 / (1 + np.exp(-a))
+
+    for x_t, y_t in zip(x, layer(x)[0], strict=True):
+        r = sigmoid(w_r @ x_t + b[0] + u_r @ h + d[0])
+        z = sigmoid(w_z @ x_t + b[1] + u_z @ h + d[1])
+        n = np.tanh(w_n @ x_t + b[2] + u_n @ (r * h) + d[2])
+        h = (1 - z) * n + z * h
+        np.testing.assert_allclose(y_t, h, rtol=1e-12)
 
 
 def test_gates_and_cells():
