@@ -3,9 +3,14 @@
 
 use bptt::cell::{Cell, Lstm, Nonlinearity, Rnn};
 use bptt::{
-    Dataset, Gradients, Input, Inputs, LSTM, Layer, Linear, Loss, Optimizer, RNN, Recurrent, Seq,
-    SeqMut, Sequential, Shape, State, Tape, Targets, Trainer,
+    BatchSizes, Dataset, Gradients, Input, Inputs, LSTM, Layer, Linear, Loss, Optimizer, RNN,
+    Recurrent, Seq, SeqMut, Sequential, Shape, State, Tape, Targets, Trainer,
 };
+
+/// Batches of sequences of three steps.
+fn sizes(rows: usize) -> BatchSizes {
+    BatchSizes::new(rows, vec![rows; 3]).unwrap()
+}
 
 fn model() -> Sequential<f64> {
     let layers = vec![
@@ -67,24 +72,24 @@ fn going_back_needs_a_recorded_pass_of_that_size() {
     let input = Input::Tokens(&TOKENS);
     let mut refused = |model: &mut Sequential<f64>, rows: usize| {
         let input = Input::Tokens(&TOKENS[..3 * rows]);
-        let error = model.backward(input, 3, rows, &mut grads).unwrap_err().to_string();
-        assert!(error.contains("no pass of 3 steps"), "{error}");
+        let error = model.backward(input, &sizes(rows), &mut grads).unwrap_err().to_string();
+        assert!(error.contains("no pass of these sizes"), "{error}");
         assert!(grads.iter().all(|&g| g == 0.0));
     };
     refused(&mut model, 2);
-    model.forward(input, 3, 2, false).unwrap();
+    model.forward(input, &sizes(2), false).unwrap();
     refused(&mut model, 2);
-    model.forward(input, 3, 2, true).unwrap();
+    model.forward(input, &sizes(2), true).unwrap();
     refused(&mut model, 1);
     refused(&mut model, 2); // the gradient has not been written
     let (outputs, gradient) = model.output_and_gradient().unwrap();
     Loss::CrossEntropy.of(outputs, Targets::Classes(&NEXT), gradient).unwrap();
     let mut grads = vec![0.0; model.params.len()];
-    model.backward(input, 3, 2, &mut grads).unwrap();
+    model.backward(input, &sizes(2), &mut grads).unwrap();
     assert!(grads.iter().any(|&g| g != 0.0));
-    assert!(model.backward(input, 3, 2, &mut grads).is_err());
-    model.forward(input, 3, 2, true).unwrap();
-    let stale = model.backward(input, 3, 2, &mut grads).unwrap_err().to_string();
+    assert!(model.backward(input, &sizes(2), &mut grads).is_err());
+    model.forward(input, &sizes(2), true).unwrap();
+    let stale = model.backward(input, &sizes(2), &mut grads).unwrap_err().to_string();
     assert!(stale.contains("write the gradient"), "{stale}");
 }
 
@@ -92,9 +97,13 @@ fn going_back_needs_a_recorded_pass_of_that_size() {
 fn sizes_beyond_memory_are_errors() {
     let mut model = Sequential::<f32>::new(vec![Layer::LSTM(LSTM::new(1, 4, true).unwrap())]);
     let model = model.as_mut().unwrap();
-    assert!(model.forward(Input::Features(&[]), 1 << 62, 4, false).is_err());
+    let long = BatchSizes::new(1 << 62, vec![1 << 62]).unwrap();
+    assert!(model.forward(Input::Features(&[]), &long, false).is_err());
+    assert!(BatchSizes::new(1 << 62, vec![1 << 62; 2]).is_err());
+    assert!(BatchSizes::of_lengths(&[1 << 62]).is_err());
     let mut wide = Sequential::<f32>::new(vec![Layer::OneHot(1 << 61)]).unwrap();
-    assert!(wide.forward(Input::Tokens(&[0]), 1, 1, false).unwrap_err().is_out_of_memory());
+    let one = BatchSizes::new(1, vec![1]).unwrap();
+    assert!(wide.forward(Input::Tokens(&[0]), &one, false).unwrap_err().is_out_of_memory());
 }
 
 #[test]

@@ -29,10 +29,10 @@ pub struct SequentialStepper<E: Element> {
 
 enum Stage<E: Element> {
     OneHot(usize, Buffer<E>),
-    RNN(Box<Stepper<Rnn, E>>),
-    LSTM(Box<Stepper<Lstm, E>>),
-    GRU(Box<Stepper<Gru, E>>),
-    GRUResetFirst(Box<Stepper<GruResetFirst, E>>),
+    Rnn(Box<Stepper<Rnn, E>>),
+    Lstm(Box<Stepper<Lstm, E>>),
+    Gru(Box<Stepper<Gru, E>>),
+    GruResetFirst(Box<Stepper<GruResetFirst, E>>),
     Linear(Linear, Level, Panels<E>, Buffer<E>),
 }
 
@@ -40,10 +40,10 @@ enum Stage<E: Element> {
 macro_rules! recurrent {
     ($stage:expr, $stepper:ident => $body:expr, $other:expr) => {
         match $stage {
-            Stage::RNN($stepper) => $body,
-            Stage::LSTM($stepper) => $body,
-            Stage::GRU($stepper) => $body,
-            Stage::GRUResetFirst($stepper) => $body,
+            Stage::Rnn($stepper) => $body,
+            Stage::Lstm($stepper) => $body,
+            Stage::Gru($stepper) => $body,
+            Stage::GruResetFirst($stepper) => $body,
             Stage::OneHot(..) | Stage::Linear(..) => $other,
         }
     };
@@ -61,11 +61,11 @@ impl<E: Element> SequentialStepper<E> {
                 Layer::OneHot(classes) => {
                     Stage::OneHot(*classes, Buffer::zeros(rows.saturating_mul(*classes))?)
                 }
-                Layer::RNN(rnn) => Stage::RNN(Box::new(Stepper::new(*rnn, params, rows)?)),
-                Layer::LSTM(lstm) => Stage::LSTM(Box::new(Stepper::new(*lstm, params, rows)?)),
-                Layer::GRU(gru) => Stage::GRU(Box::new(Stepper::new(*gru, params, rows)?)),
+                Layer::RNN(rnn) => Stage::Rnn(Box::new(Stepper::new(*rnn, params, rows)?)),
+                Layer::LSTM(lstm) => Stage::Lstm(Box::new(Stepper::new(*lstm, params, rows)?)),
+                Layer::GRU(gru) => Stage::Gru(Box::new(Stepper::new(*gru, params, rows)?)),
                 Layer::GRUResetFirst(gru) => {
-                    Stage::GRUResetFirst(Box::new(Stepper::new(*gru, params, rows)?))
+                    Stage::GruResetFirst(Box::new(Stepper::new(*gru, params, rows)?))
                 }
                 Layer::Linear(linear) => {
                     let level = Level::current()?;
@@ -117,10 +117,10 @@ impl<E: Element> SequentialStepper<E> {
                     }
                     to
                 }
-                Stage::RNN(stepper) => stepper.step(x)?,
-                Stage::LSTM(stepper) => stepper.step(x)?,
-                Stage::GRU(stepper) => stepper.step(x)?,
-                Stage::GRUResetFirst(stepper) => stepper.step(x)?,
+                Stage::Rnn(stepper) => stepper.step(x)?,
+                Stage::Lstm(stepper) => stepper.step(x)?,
+                Stage::Gru(stepper) => stepper.step(x)?,
+                Stage::GruResetFirst(stepper) => stepper.step(x)?,
                 Stage::Linear(linear, level, weights, to) => {
                     let want = self.rows * linear.in_features();
                     ensure!(x.len() == want, "x has {} numbers, a step takes {want}", x.len());

@@ -1,0 +1,241 @@
+//! Strided views of the kernels' memory and of callers' arrays: matrices here, batches of sequences in
+//! [`seq`], their lengths in [`sizes`].
+
+mod seq;
+mod sizes;
+
+pub use seq::{Seq, SeqMut, Shape};
+pub use sizes::BatchSizes;
+
+use std::marker::PhantomData;
+
+/// One step of a sequence batch, or any matrix: rows of contiguous numbers, (B, F).
+#[derive(Clone, Copy)]
+pub struct Rows<'a, E> {
+    data: *const E,
+    rows: usize,
+    features: usize,
+    stride: usize,
+    borrow: PhantomData<&'a E>,
+}
+
+/// Rows to write, (B, F).
+pub struct RowsMut<'a, E> {
+    data: *mut E,
+    rows: usize,
+    features: usize,
+    stride: usize,
+    borrow: PhantomData<&'a mut E>,
+}
+
+// SAFETY: the views stand for shared or exclusive borrows of disjoint slices of E.
+unsafe impl<E: Sync> Send for Rows<'_, E> {}
+// SAFETY: as above.
+unsafe impl<E: Sync> Sync for Rows<'_, E> {}
+// SAFETY: as above.
+unsafe impl<E: Send> Send for RowsMut<'_, E> {}
+
+impl<'a, E> Rows<'a, E> {
+    /// A contiguous matrix.
+    pub fn new(data: &'a [E], rows: usize, features: usize) -> Self {
+        assert!(rows.checked_mul(features).is_some_and(|len| len <= data.len()));
+        Self { data: data.as_ptr(), rows, features, stride: features, borrow: PhantomData }
+    }
+
+    /// How many rows.
+    #[inline(always)]
+    pub fn count(&self) -> usize {
+        self.rows
+    }
+
+    /// How many numbers a row has.
+    #[inline(always)]
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Where the first row starts and the distance to the next, for the kernels of product.rs.
+    #[inline(always)]
+    pub(crate) fn raw(&self) -> (*const E, usize) {
+        (self.data, self.stride)
+    }
+
+    /// One row.
+    #[inline(always)]
+    pub fn row(&self, b: usize) -> &'a [E] {
+        assert!(b < self.rows);
+        // SAFETY: inside the view, by the checks where it was made.
+        unsafe {
+            std::slice::from_raw_parts(self.data.wrapping_add(b * self.stride), self.features)
+        }
+    }
+
+    /// The rows from `first` on, `count` of them.
+    pub fn slice(&self, first: usize, count: usize) -> Self {
+        assert!(first <= self.rows && count <= self.rows - first);
+        Self { data: self.data.wrapping_add(first * self.stride), rows: count, ..*self }
+    }
+
+    /// The columns from `first` on, `count` of them.
+    #[inline(always)]
+    pub fn columns(&self, first: usize, count: usize) -> Self {
+        assert!(first <= self.features && count <= self.features - first);
+        Self { data: self.data.wrapping_add(first), features: count, ..*self }
+    }
+}
+
+impl<'a, E> RowsMut<'a, E> {
+    /// A contiguous matrix.
+    pub fn new(data: &'a mut [E], rows: usize, features: usize) -> Self {
+        assert!(rows.checked_mul(features).is_some_and(|len| len <= data.len()));
+        Self { data: data.as_mut_ptr(), rows, features, stride: features, borrow: PhantomData }
+    }
+
+    /// How many rows.
+    #[inline(always)]
+    pub fn count(&self) -> usize {
+        self.rows
+    }
+
+    /// The rows to read.
+    #[inline(always)]
+    pub fn as_ref(&self) -> Rows<'_, E> {
+        let Self { data, rows, features, stride, .. } = *self;
+        Rows { data, rows, features, stride, borrow: PhantomData }
+    }
+
+    /// One row, to write.
+    #[inline(always)]
+    pub fn row_mut(&mut self, b: usize) -> &mut [E] {
+        assert!(b < self.rows);
+        // SAFETY: inside the view, by the checks where it was made; the borrow is exclusive.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.data.wrapping_add(b * self.stride), self.features)
+        }
+    }
+
+    /// `rows` rows from `row` on, and of them `columns` columns from `column` on, if there are as many.
+    #[inline(always)]
+    pub(crate) fn part(
+        &mut self,
+        row: usize,
+        rows: usize,
+        column: usize,
+        columns: usize,
+    ) -> Option<RowsMut<'_, E>> {
+        let within = row <= self.rows
+            && rows <= self.rows - row
+            && column <= self.features
+            && columns <= self.features - column;
+        let data = self.data.wrapping_add(row * self.stride + column);
+        let Self { stride, borrow, .. } = *self;
+        within.then_some(RowsMut { data, rows, features: columns, stride, borrow })
+    }
+
+    /// The columns before `column`, to write, beside the others, to read.
+    #[inline(always)]
+    pub(crate) fn split_columns(&mut self, column: usize) -> (RowsMut<'_, E>, Rows<'_, E>) {
+        assert!(column <= self.features);
+        let Self { data, rows, stride, features, .. } = *self;
+        let after = Rows {
+            data: data.wrapping_add(column).cast_const(),
+            rows,
+            features: features - column,
+            stride,
+            borrow: PhantomData,
+        };
+        (RowsMut { data, rows, features: column, stride, borrow: PhantomData }, after)
+    }
+
+    /// `rows` rows from `row` on.
+    #[inline(always)]
+    pub(crate) fn rows_mut(&mut self, row: usize, rows: usize) -> RowsMut<'_, E> {
+        self.part(row, rows, 0, self.features).expect("rows inside the matrix")
+    }
+
+    /// Where the first row starts and the distance to the next, for the kernels of product.rs.
+    #[inline(always)]
+    pub(crate) fn raw_mut(&mut self) -> (*mut E, usize) {
+        (self.data, self.stride)
+    }
+
+    /// Splits into matrices of `sizes[0]`, `sizes[1]`, ... rows; the sizes add up to all rows.
+    pub fn split_rows(self, sizes: &[usize]) -> Vec<Self> {
+        assert_eq!(total(sizes), Some(self.rows));
+        let mut first = 0;
+        let split = sizes.iter().map(|&rows| {
+            let data = self.data.wrapping_add(first * self.stride);
+            first += rows;
+            Self { data, rows, ..self }
+        });
+        split.collect()
+    }
+}
+
+fn total(sizes: &[usize]) -> Option<usize> {
+    sizes.iter().try_fold(0, |sum: usize, &size| sum.checked_add(size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_layouts_address_the_same_numbers() {
+        let (steps, rows, features) = (3, 2, 4);
+        let mut data: Vec<f64> = (0..24).map(f64::from).collect();
+        for shape in
+            [Shape::time_major(steps, rows, features), Shape::batch_major(steps, rows, features)]
+        {
+            let view = Seq::new(&data, shape).unwrap();
+            for t in 0..steps {
+                for b in 0..rows {
+                    let first = (t * shape.step_stride + b * shape.row_stride) as f64;
+                    assert_eq!(view.step(t).row(b)[0], first);
+                    assert_eq!(view.rows(b, 1).step(t).row(0)[3], first + 3.0);
+                }
+            }
+        }
+        let view = SeqMut::new(&mut data, Shape::batch_major(steps, rows, features)).unwrap();
+        let mut parts = view.split_rows(&[1, 1]);
+        parts[1].step_mut(2).row_mut(0)[3] = -1.0;
+        let (before, mut now) = parts[0].step_beside(1, Some(0));
+        now.row_mut(0)[0] = before.unwrap().row(0)[0] - 7.0;
+        assert_eq!((data[23], data[4]), (-1.0, -7.0));
+    }
+
+    #[test]
+    fn shapes_that_overlap_or_reach_out_are_refused() {
+        let data = [0.0f32; 24];
+        let good = Shape::time_major(3, 2, 4);
+        assert!(Seq::new(&data[..23], good).is_err());
+        for bad in [
+            Shape { row_stride: 3, ..good },
+            Shape { step_stride: 4, ..good },
+            Shape { step_stride: 0, ..good },
+            Shape { row_stride: usize::MAX, ..good },
+            Shape { step_stride: usize::MAX / 2 + 2, ..good },
+            Shape::time_major(1 << 62, 4, 1),
+            Shape::time_major(1 << 32, 1 << 32, 1),
+        ] {
+            assert!(Seq::new(&data, bad).is_err(), "{bad:?}");
+        }
+        // Strides of nothing are not followed.
+        let nothing = Shape { features: 0, row_stride: usize::MAX, ..good };
+        assert_eq!(Seq::new(&data, nothing).unwrap().step(2).row(1), [0.0f32; 0]);
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_refused() {
+        fn refused<T>(work: impl FnOnce() -> T) {
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
+        }
+        let data = [0.0f32; 4];
+        refused(|| Rows::new(&data, 1 << 62, 4));
+        refused(|| Rows::new(&data, 2, 2).slice(usize::MAX, 2));
+        refused(|| Rows::new(&data, 2, 2).columns(usize::MAX, 2));
+        refused(|| Seq::new(&data, Shape::time_major(1, 2, 2)).unwrap().rows(usize::MAX, 2));
+        let mut data = data;
+        refused(|| RowsMut::new(&mut data, 2, 2).split_rows(&[2, 2, usize::MAX - 1]).len());
+    }
+}
