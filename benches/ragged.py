@@ -1,4 +1,6 @@
-"""Sequences of different lengths beside a full batch and PyTorch's packed ones: `python benches/ragged.py`.
+"""Sequences of different lengths beside a full batch, and beside PyTorch's packed ones.
+
+`make bench`, or `python benches/ragged.py`.
 
 Everything is timed in turn in one process; medians. The time of the ragged batch is compared with
 that of the full one times the share of its steps: 1 is the cost of what is computed, no more.

@@ -37,8 +37,8 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
     Returns
     -------
     matplotlib.figure.Figure
-        A picture for each of the values, units upwards, steps to the right. Gates between 0 and 1 go
-        from white to blue, what has a sign from red through white to blue.
+        A picture for each of the values, units upwards, steps to the right. Gates between 0 and 1
+        go from white to blue, what has a sign from red through white to blue.
 
     Examples
     --------
@@ -74,7 +74,10 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
             look = {"cmap": "RdBu", "vmin": -most, "vmax": most}
         image = ax.imshow(array.T, aspect="auto", origin="lower", interpolation="nearest", **look)
         figure.colorbar(image, ax=ax, fraction=0.03, pad=0.01)
-        ax.set_title(_NAMES.get(gate, gate) + " ".join(["", *name.split("_")[1:]]).replace(" l", ", layer "), loc="left")
+        ax.set_title(
+            _NAMES.get(gate, gate) + " ".join(["", *name.split("_")[1:]]).replace(" l", ", layer "),
+            loc="left",
+        )
         ax.set_ylabel("unit")
         ax.yaxis.set_major_locator(ticker.MaxNLocator(3, integer=True))
     if tokens is None:

@@ -17,8 +17,8 @@ UINT32 = np.dtype(np.uint32)
 class Stepper:
     """A layer or model that is given one step at a time and keeps its state in between.
 
-    Made by ``layer.stepper(batch)`` and ``model.stepper(batch)``, with the parameters as they are then;
-    dropout is off. Layers with two directions have no stepper.
+    Made by ``layer.stepper(batch)`` and ``model.stepper(batch)``, with the parameters as they are
+    then; dropout is off. Layers with two directions have no stepper.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class Stepper:
         self._features = first._core.in_features
         self._classes = None if self._features else first._core.out_features
         # What the core takes as it is.
-        self._plain = (dtype, (self._batch, self._features))
+        self._plain: tuple[np.dtype[Any], tuple[Any, ...]] = (dtype, (self._batch, self._features))
         if self._classes is not None:
             self._plain = (UINT32, (self._batch,))
         self._y = np.empty((self._batch, last._core.out_features), dtype)
@@ -64,8 +64,8 @@ class Stepper:
         Parameters
         ----------
         x : array_like
-            (B, F), or (F,) if B is 1; for a model that starts with OneHot a token for every row, (B,),
-            or one number if B is 1.
+            (B, F), or (F,) if B is 1; for a model that starts with OneHot a token for every row,
+            (B,), or one number if B is 1.
 
         Returns
         -------
@@ -97,7 +97,7 @@ class Stepper:
 
     @property
     def state(self) -> tuple[tuple[Array, ...], ...]:
-        """A copy of every recurrent layer's state, as its passes take it; to go back there, set it."""
+        """A copy of every recurrent layer's state, as its passes take it; set it to go back."""
         states = []
         for layer, flat in zip(self._recurrent, self._core.states()):
             shapes = layer._state_shapes(self._batch)

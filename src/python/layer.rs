@@ -1,37 +1,24 @@
 //! Layers and tapes for Python: one call for a forward pass, one for a backward pass.
 
-use numpy::{
-    PyArray1, PyArray2, PyArray3, PyArrayDyn, PyArrayMethods, PyReadonlyArray2, PyReadonlyArray3,
-    PyReadonlyArrayDyn, PyUntypedArrayMethods,
-};
+use numpy::{PyArray1, PyArray2, PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::batch::{Batch, Layout, States, seq_mut, state_of, states};
 use super::lengths::PyLengths;
 use super::{read, slice_of, with_dtype, write, zeros};
 use crate::cell::{Cell, GruResetFirst, Nonlinearity};
 use crate::nn::{Layer, Linear, LinearMemory, recurrent};
-use crate::sequence::{GRU, Gradients, LSTM, Params, RNN, Recurrent, State, Tape};
+use crate::sequence::{GRU, Gradients, LSTM, Params, RNN, Recurrent, Tape};
 use crate::simd::Element;
-use crate::view::{BatchSizes, Rows, RowsMut, Seq, SeqMut, Shape};
+use crate::view::{Rows, RowsMut};
 
 /// The sizes and kind of a layer; parameters stay with the caller.
 #[pyclass(name = "Layer", module = "bptt._core", frozen)]
 pub struct PyLayer(pub Layer);
 
-/// (h, c), each (L D, B, H); c only where the cell has it. An empty list given stands for zeros.
-type States<'py> = Vec<Bound<'py, PyAny>>;
-
 /// dx, the gradient of the initial state, the flat gradients of the parameters.
 type PyGradients<'py> = (Option<Bound<'py, PyAny>>, States<'py>, Option<Bound<'py, PyAny>>);
-
-/// How a batch lies in memory: (T, B, F), or with `batch_first` (B, T, F), or without padding
-/// (sum of T, F).
-#[derive(Clone, Copy)]
-struct Layout<'a> {
-    batch_first: bool,
-    sizes: Option<&'a BatchSizes>,
-}
 
 #[pymethods]
 impl PyLayer {
@@ -223,32 +210,6 @@ macro_rules! number {
 number!(f32, F32);
 number!(f64, F64);
 
-pub fn shape_of(dims: &[usize], batch_first: bool) -> Shape {
-    match batch_first {
-        true => Shape::batch_major(dims[1], dims[0], dims[2]),
-        false => Shape::time_major(dims[0], dims[1], dims[2]),
-    }
-}
-
-/// The numbers of an array (T, B, F) or (B, T, F) and where they lie: in C order, or as such an array
-/// with its first two axes swapped.
-pub fn view<'a, E: Number>(
-    array: &'a PyReadonlyArray3<'_, E>,
-    batch_first: bool,
-) -> PyResult<(&'a [E], Shape)> {
-    let dims = array.shape();
-    if !(array.data() as usize).is_multiple_of(align_of::<E>()) {
-        return Err(PyValueError::new_err("arrays must be aligned in memory; give a copy"));
-    }
-    if !array.is_c_contiguous() {
-        let swapped = array.as_array().permuted_axes([1, 0, 2]);
-        if let Some(slice) = swapped.to_slice() {
-            return Ok((slice, shape_of(&[dims[1], dims[0], dims[2]], !batch_first)));
-        }
-    }
-    Ok((slice_of(array)?, shape_of(dims, batch_first)))
-}
-
 /// The numbers of the parameters' arrays.
 fn parameters<'a, E: Number>(arrays: &'a [PyReadonlyArrayDyn<'_, E>]) -> PyResult<Vec<&'a [E]>> {
     arrays.iter().map(|array| slice_of(array)).collect()
@@ -258,112 +219,6 @@ fn read_all<'py, E: Number>(
     arrays: &[Bound<'py, PyAny>],
 ) -> PyResult<Vec<PyReadonlyArrayDyn<'py, E>>> {
     arrays.iter().map(|array| read(array.cast::<PyArrayDyn<E>>()?)).collect()
-}
-
-/// Shapes of h and c.
-fn state_shapes<C: Cell>(layer: &Recurrent<C>, rows: usize) -> Vec<[usize; 3]> {
-    let (h, c) = layer.state_sizes();
-    let all = layer.num_layers() * layer.directions();
-    [h, c].into_iter().filter(|&size| size > 0).map(|size| [all, rows, size]).collect()
-}
-
-fn state_of<C: Cell, E: Number>(
-    layer: &Recurrent<C>,
-    arrays: &[Bound<'_, PyAny>],
-    rows: usize,
-) -> PyResult<State<E>> {
-    let shapes = state_shapes(layer, rows);
-    if arrays.is_empty() {
-        return Ok(State::zeros(layer, rows)?);
-    }
-    if arrays.len() != shapes.len() {
-        let names = if C::HAS_C { "(h, c)" } else { "(h,)" };
-        let message = format!("the state is a tuple {names}, got {} arrays", arrays.len());
-        return Err(PyValueError::new_err(message));
-    }
-    let mut read_arrays = Vec::with_capacity(shapes.len());
-    for (array, want) in arrays.iter().zip(shapes) {
-        let array = read(array.cast::<PyArray3<E>>()?)?;
-        if array.shape() != want {
-            let message =
-                format!("an array of the state must be {want:?}, got {:?}", array.shape());
-            return Err(PyValueError::new_err(message));
-        }
-        read_arrays.push(array);
-    }
-    let mut state = State::zeros(layer, rows)?;
-    for (to, array) in [&mut state.h, &mut state.c].into_iter().zip(&read_arrays) {
-        to.copy_from_slice(slice_of(array)?);
-    }
-    Ok(state)
-}
-
-fn states<'py, C: Cell, E: Number>(
-    py: Python<'py>,
-    layer: &Recurrent<C>,
-    state: &State<E>,
-    rows: usize,
-) -> PyResult<States<'py>> {
-    let parts = [&state.h, &state.c].into_iter().zip(state_shapes(layer, rows));
-    parts
-        .map(|(part, shape)| {
-            let array: Bound<'_, PyArray3<E>> = zeros(py, &shape)?;
-            write(&array)?.as_slice_mut()?.copy_from_slice(part);
-            Ok(array.into_any())
-        })
-        .collect()
-}
-
-/// A batch in any layout to read, and its shape.
-enum Batch<'py, E: Number> {
-    Padded(PyReadonlyArray3<'py, E>),
-    Packed(PyReadonlyArray2<'py, E>),
-}
-
-impl<'py, E: Number> Batch<'py, E> {
-    fn read(array: &Bound<'py, PyAny>, layout: Layout<'_>) -> PyResult<Self> {
-        Ok(match layout.sizes {
-            None => Self::Padded(read(array.cast::<PyArray3<E>>()?)?),
-            Some(_) => Self::Packed(read(array.cast::<PyArray2<E>>()?)?),
-        })
-    }
-
-    fn dims(&self) -> &[usize] {
-        match self {
-            Self::Padded(array) => array.shape(),
-            Self::Packed(array) => array.shape(),
-        }
-    }
-
-    fn seq<'a>(&'a self, layout: Layout<'a>) -> PyResult<Seq<'a, E>> {
-        Ok(match (self, layout.sizes) {
-            (Self::Packed(array), Some(sizes)) => {
-                let [rows, features] = [array.shape()[0], array.shape()[1]];
-                if rows != sizes.total() {
-                    let message = format!("there are {rows} rows for {} steps", sizes.total());
-                    return Err(PyValueError::new_err(message));
-                }
-                Seq::packed(slice_of(array)?, sizes, features)?
-            }
-            (Self::Padded(array), _) => {
-                let (numbers, shape) = view(array, layout.batch_first)?;
-                Seq::new(numbers, shape)?
-            }
-            _ => unreachable!("read with the same layout"),
-        })
-    }
-}
-
-/// A new array of these dimensions as a batch to write.
-fn seq_mut<'a, E: Number>(
-    numbers: &'a mut [E],
-    dims: &[usize],
-    layout: Layout<'a>,
-) -> crate::Result<SeqMut<'a, E>> {
-    match layout.sizes {
-        Some(sizes) => SeqMut::packed(numbers, sizes, dims[1]),
-        None => SeqMut::new(numbers, shape_of(dims, layout.batch_first)),
-    }
 }
 
 fn apply<'py, E: Number>(

@@ -4,7 +4,8 @@ use numpy::{PyArray2, PyArray3, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::layer::{Number, shape_of, view};
+use super::batch::{shape_of, view};
+use super::layer::Number;
 use super::{read, slice_of, with_dtype, write, zeros};
 use crate::view::{BatchSizes, Seq, SeqMut};
 

@@ -2,6 +2,7 @@
 //! and maps errors. The package `bptt` around it (python/bptt) converts what users give to
 //! contiguous arrays of one dtype; what does not fit after that is refused here or in the core.
 
+mod batch;
 mod lab;
 mod layer;
 mod lengths;

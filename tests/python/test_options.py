@@ -165,7 +165,7 @@ def test_gates_are_drawn_one_sequence_at_a_time():
     pytest.importorskip("matplotlib")
     import bptt.plot
 
-    y, _, values = bptt.GRU(3, 5, rng=0)(data(6, 2, 3), return_gates=True)
+    _, _, values = bptt.GRU(3, 5, rng=0)(data(6, 2, 3), return_gates=True)
     with pytest.raises(ValueError, match="one sequence of a batch"):
         bptt.plot.gates(values)
     one = {name: value[:, 0] for name, value in values.items()}

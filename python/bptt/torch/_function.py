@@ -47,7 +47,7 @@ def run(module: Any, x: Any, hx: Any) -> Any:
 
 
 def _seed(module: Any) -> int:
-    """What the dropout of a pass draws from: a number of torch's generator, above 0; 0 without."""
+    """Return what dropout draws from: a number of torch's generator, above 0; 0 without."""
     if module.training and module.dropout > 0 and module.num_layers > 1:
         return int(torch.randint(1, 2**62, ()))
     return 0

@@ -21,8 +21,8 @@ torch.set_num_threads(1)
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
 
 SEEDS = range(1152)
-# Every combination of these turns up twelve times in 1152 seeds: 4 x 2 x 2 x 3 x 2 = 96. Layers (1 to 3),
-# directions, the projection of an LSTM and lengths are drawn.
+# Every combination of these turns up twelve times in 1152 seeds: 4 x 2 x 2 x 3 x 2 = 96. Layers (1
+# to 3), directions, the projection of an LSTM and lengths are drawn.
 OPTIONS = list(
     itertools.product(
         ("LSTM", "GRU", "RNN tanh", "RNN relu"),
@@ -174,8 +174,8 @@ def run_torch(case, dtype):
 def scales(expected):
     """What the errors of every array are relative to: its largest magnitude.
 
-    A parameter's gradient is a sum over all steps, which may cancel, and with H = 1 it is one number;
-    so it counts for at least a hundredth of the largest one of all parameters.
+    A parameter's gradient is a sum over all steps, which may cancel, and with H = 1 it is one
+    number; so it counts for at least a hundredth of the largest one of all parameters.
     """
     largest = {name: np.abs(array).max() for name, array in expected.items()}
     least = 0.01 * max(size for name, size in largest.items() if name.startswith("d."))
@@ -235,8 +235,8 @@ def test_relu_has_no_gradient_at_zero():
         np.testing.assert_array_equal(found[name], wanted, err_msg=name)
 
 
-# For an RNN or a GRU, torch computes every step with several products of their own, whose shorter sums round
-# a little less than ours do; ARCHITECTURE.md has the figures.
+# For an RNN or a GRU, torch computes every step with several products of their own, whose shorter
+# sums round a little less than ours do; ARCHITECTURE.md has the figures.
 @pytest.mark.parametrize(("cell", "share"), [("LSTM", 1.0), ("GRU", 1.1), ("RNN", 1.2)])
 def test_error_beside_torchs(cell, share, report):
     """Over all float32 configurations, against torch in float64 on the same inputs."""

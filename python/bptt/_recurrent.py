@@ -1,0 +1,360 @@
+"""What recurrent layers share: the tape, how batches lie in arrays, forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bptt import _check, _core
+from bptt.layers import Layer
+from bptt.stepper import Stepper
+
+Array = NDArray[Any]
+State = tuple[Array, ...]
+
+
+class Tape:
+    """What `forward` keeps for `backward`: good for one backward pass.
+
+    It holds on to the input and output arrays: change neither before `backward`.
+    """
+
+    def __init__(
+        self, core: _core.Tape, layer: Recurrent, x: Array, y: Array, batch: Batch
+    ) -> None:
+        self._core, self._layer, self._used = core, layer, False
+        self._x, self._y = x.view(), y.view()  # views of our own: the user may reshape theirs
+        self._batch = batch
+
+
+class Batch:
+    """How the sequences of a call lie in its arrays."""
+
+    def __init__(self, layer: Recurrent, x: Array, lengths: ArrayLike | None) -> None:
+        self.batch_first, self.batched = layer.batch_first, x.ndim == 3
+        self.rows, self.steps = 1, x.shape[0]
+        if self.batched:
+            self.rows, self.steps = x.shape[:2] if self.batch_first else x.shape[1::-1]
+        self.y_shape = (*x.shape[:-1], layer._outputs)
+        self.lengths: _core.Lengths | None = None
+        if lengths is not None:
+            self.lengths = _core.Lengths(_check_lengths(lengths, self.rows, self.steps))
+            self.order = np.array(self.lengths.order, dtype=np.intp)
+
+    def to_core(self, array: Array) -> Array:
+        """Give an array of the call's layout the core's: three dimensions, or no padding."""
+        if not self.batched:
+            array = array[None] if self.batch_first else array[:, None]
+        if self.lengths is None:
+            return array
+        return self.lengths.pack(array, self.batch_first)
+
+    def from_core(self, array: Array) -> Array:
+        if self.lengths is not None:
+            array = self.lengths.unpack(array, self.steps, self.batch_first)
+        if not self.batched:
+            array = array[0] if self.batch_first else array[:, 0]
+        return array
+
+    def from_steps(self, flat: Array, features: int) -> Array:
+        """Give numbers of every step and row, in the core's order, the call's layout."""
+        if self.lengths is not None:
+            return self.from_core(flat.reshape(-1, features))
+        array = flat.reshape(self.steps, self.rows, features)
+        return self.from_core(array.swapaxes(0, 1).copy() if self.batch_first else array)
+
+    def states_to_core(self, states: list[Array]) -> list[Array]:
+        if self.lengths is None:
+            return states
+        return [np.take(state, self.order, axis=1) for state in states]
+
+    def states_from_core(self, states: list[Array]) -> State:
+        if self.lengths is not None:
+            sorted_states, states = states, [np.empty_like(state) for state in states]
+            for to, state in zip(states, sorted_states):
+                to[:, self.order] = state
+        return tuple(state if self.batched else state[:, 0] for state in states)
+
+
+def _check_lengths(lengths: ArrayLike, rows: int, steps: int) -> list[int]:
+    array = np.asarray(lengths)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"lengths must be whole numbers, got dtype {array.dtype}")
+    if array.shape != (rows,):
+        raise ValueError(
+            f"lengths must have shape {(rows,)}, one for each sequence, got {array.shape}"
+        )
+    if array.size and (array.min() < 0 or array.max() > steps):
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise ValueError(f"lengths must be from 0 to {steps}, the steps of x, got {wrong}")
+    return [int(length) for length in array]
+
+
+class Recurrent(Layer):
+    _states: int
+    _cell: str
+    _values: tuple[str, ...]  # of the cell, in the tape's order
+    _options: str = ""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        proj_size: int,
+        dtype: object,
+        rng: object,
+    ) -> None:
+        self.input_size = _check.size("input_size", input_size)
+        self.hidden_size = _check.size("hidden_size", hidden_size)
+        self.num_layers = _check.size("num_layers", num_layers)
+        self.bias = _check.flag("bias", bias)
+        self.batch_first = _check.flag("batch_first", batch_first)
+        self.dropout = _check.real("dropout", dropout)
+        self.bidirectional = _check.flag("bidirectional", bidirectional)
+        self.proj_size = _check.size("proj_size", proj_size, least=0)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        self._rng = _check.generator(rng)
+        self._init(self._make_core(), dtype, self.hidden_size**-0.5, self._rng)
+
+    @property
+    def _outputs(self) -> int:
+        """Features of the output."""
+        return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
+
+    def _make_core(self, dropout: float | None = None) -> _core.Layer:
+        return _core.Layer.recurrent(
+            self._cell,
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.bias,
+            self.dropout if dropout is None else dropout,
+            self.bidirectional,
+            self.proj_size,
+        )
+
+    def __repr__(self) -> str:
+        options = "" if self.num_layers == 1 else f", num_layers={self.num_layers}"
+        options += self._options
+        for name, default in (
+            ("bias", True),
+            ("batch_first", False),
+            ("dropout", 0.0),
+            ("bidirectional", False),
+            ("proj_size", 0),
+        ):
+            if getattr(self, name) != default:
+                options += f", {name}={getattr(self, name)}"
+        if self.dtype != np.float32:
+            options += f", dtype={self.dtype}"
+        return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{options})"
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: Sequence[ArrayLike] | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        return_cells: bool = False,
+        return_gates: bool = False,
+    ) -> Any:
+        """Run the layer; nothing is kept for a backward pass, and there is no dropout.
+
+        Parameters
+        ----------
+        x : array_like
+            (T, B, I), or (B, T, I) with ``batch_first``, or (T, I) without a batch.
+        state : tuple of array_like, optional
+            The initial state, ``(h,)``, for an LSTM ``(h, c)``, each (L D, B, H), or (L D, H)
+            without a batch, for L layers and D directions; with a projection h has P for H. Zeros
+            by default.
+        lengths : array_like of int, optional
+            (B,): how many steps of each sequence count, from 0 to T. The others are not computed,
+            and zero in the output. All by default.
+        return_cells : bool, default False
+            Whether to return every c_t, too (LSTM).
+        return_gates : bool, default False
+            Whether to return what the gates are at every step (LSTM and GRU); `bptt.plot.gates`
+            draws them.
+
+        Returns
+        -------
+        y : ndarray
+            Every h_t of the last layer: x's shape with D H for I.
+        state : tuple of ndarray
+            The final state, in the shapes of the initial one: that after each sequence's own last
+            step.
+        values : dict of str to ndarray
+            If cells or gates are wanted: ``c_l0``, and an LSTM's ``i_l0``, ``f_l0``, ``g_l0``,
+            ``o_l0`` or a GRU's ``r_l0``, ``z_l0``, ``n_l0``, each of x's shape with H for I; those
+            of the second direction as ``i_l0_reverse``, of the layers above as ``i_l1``.
+        """
+        gates = [name for name in self._values if name not in ("c", "h")]
+        names = gates if _check.flag("return_gates", return_gates) else []
+        if _check.flag("return_cells", return_cells):
+            names = [*names, "c"]
+        kind = type(self).__name__
+        if return_cells and "c" not in self._values:
+            raise ValueError(f"return_cells: {kind} has no cell state, only an LSTM has")
+        if return_gates and not gates:
+            raise ValueError(f"return_gates: {kind} has no gates, only an LSTM or a GRU has")
+        core = self._make_core(dropout=0.0) if names else None
+        y, final, tape = self._run(x, state, lengths, record=core is not None, core=core)
+        if tape is None:
+            return y, final
+        return y, final, self._inside(tape, names)
+
+    def forward(
+        self,
+        x: ArrayLike,
+        state: Sequence[ArrayLike] | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> tuple[Array, State, Tape]:
+        """Run the layer, with dropout, and record what `backward` needs.
+
+        Parameters and the first two results are those of calling the layer; the third is the tape.
+        """
+        y, final, tape = self._run(x, state, lengths, record=True)
+        assert tape is not None
+        return y, final, tape
+
+    def _run(
+        self,
+        x: ArrayLike,
+        state: Sequence[ArrayLike] | None,
+        lengths: ArrayLike | None,
+        *,
+        record: bool,
+        core: _core.Layer | None = None,
+    ) -> tuple[Array, State, Tape | None]:
+        array = _check.floats("x", x, self.dtype)
+        if array.ndim not in (2, 3):
+            layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
+            raise ValueError(f"x must be {layout} or (T, I), got shape {array.shape}")
+        if array.shape[-1] != self.input_size:
+            raise ValueError(
+                f"x must have {self.input_size} features in its last dimension (input_size), "
+                f"got shape {array.shape}"
+            )
+        batch = Batch(self, array, lengths)
+        states = self._states_to_core("state", state, batch)
+        core_x = batch.to_core(array)
+        core_y, final, core_tape = (core or self._core).forward(
+            list(self.parameters.values()),
+            core_x,
+            states,
+            self.batch_first,
+            batch.lengths,
+            (0 if core else self._seed()) if record else None,
+        )
+        tape = None if core_tape is None else Tape(core_tape, self, core_x, core_y, batch)
+        return batch.from_core(core_y), batch.states_from_core(final), tape
+
+    def _seed(self) -> int:
+        """Return what the dropout of a pass draws from."""
+        return int(self._rng.integers(2**63)) if self.dropout and self.num_layers > 1 else 0
+
+    def backward(
+        self, tape: Tape, dy: ArrayLike | None, dstate: Sequence[ArrayLike] | None = None
+    ) -> tuple[Array, State, dict[str, Array]]:
+        """Backpropagation through time.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward` of this layer, not used before; the parameters must be as they were then.
+        dy : array_like or None
+            Gradient of the loss with respect to y, in y's shape; None for zeros. Where `lengths`
+            left steps out, it is not looked at.
+        dstate : tuple of array_like, optional
+            Gradient with respect to the final state, in its shapes. Zeros by default.
+
+        Returns
+        -------
+        dx : ndarray
+            Gradient with respect to x, in its shape.
+        dstate : tuple of ndarray
+            Gradient with respect to the initial state.
+        grads : dict of str to ndarray
+            Gradients with respect to the parameters, by their names.
+        """
+        if not isinstance(tape, Tape):
+            raise TypeError(f"tape must come from forward, got {type(tape).__name__}")
+        if tape._layer is not self:
+            raise ValueError("the tape was recorded by another layer")
+        if tape._used:
+            raise ValueError("the tape is used up: run forward again for another backward")
+        batch = tape._batch
+        if dy is None:
+            array = np.zeros(batch.y_shape, self.dtype)
+        else:
+            array = _check.floats("dy", dy, self.dtype)
+        if array.shape != batch.y_shape:
+            raise ValueError(f"dy must have the shape of y, {batch.y_shape}, got {array.shape}")
+        states = self._states_to_core("dstate", dstate, batch)
+        dx, initial, flat = self._core.backward(
+            list(self.parameters.values()),
+            tape._x,
+            tape._y,
+            tape._core,
+            batch.to_core(array),
+            states,
+            self.batch_first,
+            batch.lengths,
+            True,
+            True,
+        )
+        assert dx is not None and flat is not None  # both were asked for
+        tape._used = True
+        return batch.from_core(dx), batch.states_from_core(initial), self._views(flat)
+
+    def _inside(self, tape: Tape, names: list[str]) -> dict[str, Array]:
+        """Return some of the cell's values in a recorded pass, by their names."""
+        values = {}
+        for direction in range(self.num_layers * (2 if self.bidirectional else 1)):
+            layer, reverse = divmod(direction, 2) if self.bidirectional else (direction, 0)
+            suffix = f"_l{layer}" + ("_reverse" if reverse else "")
+            for name in names:
+                flat = tape._core.values(direction, self._values.index(name))
+                values[name + suffix] = tape._batch.from_steps(flat, self.hidden_size)
+        return values
+
+    def stepper(self, batch: int = 1) -> Stepper:
+        """Return a `Stepper`, which is given one step of `batch` rows at a time."""
+        return Stepper([self], [self._flat], self.dtype, batch)
+
+    def _state_shapes(self, rows: int) -> list[tuple[int, ...]]:
+        layers = self.num_layers * (2 if self.bidirectional else 1)
+        sizes = (self.proj_size or self.hidden_size, self.hidden_size)
+        return [(layers, rows, size) for size in sizes[: self._states]]
+
+    def _states_to_core(
+        self, name: str, state: Sequence[ArrayLike] | None, batch: Batch
+    ) -> list[Array]:
+        """States as (L D, B, H) arrays; none for zeros."""
+        if state is None:
+            return []  # zeros
+        names = ("h", "c")[: self._states]
+        if not isinstance(state, (tuple, list)) or len(state) != self._states:
+            want = "(h, c)" if self._states == 2 else "(h,)"
+            got = (
+                f"{len(state)} items" if isinstance(state, (tuple, list)) else type(state).__name__
+            )
+            raise ValueError(f"{name} must be a tuple {want}, got {got}")
+        arrays = []
+        for part, value, core_shape in zip(names, state, self._state_shapes(batch.rows)):
+            shape = core_shape if batch.batched else (core_shape[0], core_shape[2])
+            array = _check.floats(f"{name} {part}", value, self.dtype)
+            if array.shape != shape:
+                raise ValueError(f"{name} {part} must have shape {shape}, got {array.shape}")
+            arrays.append(array.reshape(core_shape))
+        return batch.states_to_core(arrays)

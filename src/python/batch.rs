@@ -1,0 +1,156 @@
+//! Batches and states between arrays and the core's views.
+
+use numpy::{
+    PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray2, PyReadonlyArray3, PyUntypedArrayMethods,
+};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::layer::Number;
+use super::{read, slice_of, write, zeros};
+use crate::cell::Cell;
+use crate::sequence::{Recurrent, State};
+use crate::view::{BatchSizes, Seq, SeqMut, Shape};
+
+/// (h, c), each (L D, B, H); c only where the cell has it. An empty list given stands for zeros.
+pub type States<'py> = Vec<Bound<'py, PyAny>>;
+
+/// How a batch lies in memory: (T, B, F), or with `batch_first` (B, T, F), or without padding
+/// (sum of T, F).
+#[derive(Clone, Copy)]
+pub struct Layout<'a> {
+    pub batch_first: bool,
+    pub sizes: Option<&'a BatchSizes>,
+}
+
+pub fn shape_of(dims: &[usize], batch_first: bool) -> Shape {
+    match batch_first {
+        true => Shape::batch_major(dims[1], dims[0], dims[2]),
+        false => Shape::time_major(dims[0], dims[1], dims[2]),
+    }
+}
+
+/// The numbers of an array (T, B, F) or (B, T, F) and where they lie: in C order, or as such an array
+/// with its first two axes swapped.
+pub fn view<'a, E: Number>(
+    array: &'a PyReadonlyArray3<'_, E>,
+    batch_first: bool,
+) -> PyResult<(&'a [E], Shape)> {
+    let dims = array.shape();
+    if !(array.data() as usize).is_multiple_of(align_of::<E>()) {
+        return Err(PyValueError::new_err("arrays must be aligned in memory; give a copy"));
+    }
+    if !array.is_c_contiguous() {
+        let swapped = array.as_array().permuted_axes([1, 0, 2]);
+        if let Some(slice) = swapped.to_slice() {
+            return Ok((slice, shape_of(&[dims[1], dims[0], dims[2]], !batch_first)));
+        }
+    }
+    Ok((slice_of(array)?, shape_of(dims, batch_first)))
+}
+
+/// Shapes of h and c.
+fn state_shapes<C: Cell>(layer: &Recurrent<C>, rows: usize) -> Vec<[usize; 3]> {
+    let (h, c) = layer.state_sizes();
+    let all = layer.num_layers() * layer.directions();
+    [h, c].into_iter().filter(|&size| size > 0).map(|size| [all, rows, size]).collect()
+}
+
+pub fn state_of<C: Cell, E: Number>(
+    layer: &Recurrent<C>,
+    arrays: &[Bound<'_, PyAny>],
+    rows: usize,
+) -> PyResult<State<E>> {
+    let shapes = state_shapes(layer, rows);
+    if arrays.is_empty() {
+        return Ok(State::zeros(layer, rows)?);
+    }
+    if arrays.len() != shapes.len() {
+        let names = if C::HAS_C { "(h, c)" } else { "(h,)" };
+        let message = format!("the state is a tuple {names}, got {} arrays", arrays.len());
+        return Err(PyValueError::new_err(message));
+    }
+    let mut read_arrays = Vec::with_capacity(shapes.len());
+    for (array, want) in arrays.iter().zip(shapes) {
+        let array = read(array.cast::<PyArray3<E>>()?)?;
+        if array.shape() != want {
+            let message =
+                format!("an array of the state must be {want:?}, got {:?}", array.shape());
+            return Err(PyValueError::new_err(message));
+        }
+        read_arrays.push(array);
+    }
+    let mut state = State::zeros(layer, rows)?;
+    for (to, array) in [&mut state.h, &mut state.c].into_iter().zip(&read_arrays) {
+        to.copy_from_slice(slice_of(array)?);
+    }
+    Ok(state)
+}
+
+pub fn states<'py, C: Cell, E: Number>(
+    py: Python<'py>,
+    layer: &Recurrent<C>,
+    state: &State<E>,
+    rows: usize,
+) -> PyResult<States<'py>> {
+    let parts = [&state.h, &state.c].into_iter().zip(state_shapes(layer, rows));
+    parts
+        .map(|(part, shape)| {
+            let array: Bound<'_, PyArray3<E>> = zeros(py, &shape)?;
+            write(&array)?.as_slice_mut()?.copy_from_slice(part);
+            Ok(array.into_any())
+        })
+        .collect()
+}
+
+/// A batch in any layout to read, and its shape.
+pub enum Batch<'py, E: Number> {
+    Padded(PyReadonlyArray3<'py, E>),
+    Packed(PyReadonlyArray2<'py, E>),
+}
+
+impl<'py, E: Number> Batch<'py, E> {
+    pub fn read(array: &Bound<'py, PyAny>, layout: Layout<'_>) -> PyResult<Self> {
+        Ok(match layout.sizes {
+            None => Self::Padded(read(array.cast::<PyArray3<E>>()?)?),
+            Some(_) => Self::Packed(read(array.cast::<PyArray2<E>>()?)?),
+        })
+    }
+
+    pub fn dims(&self) -> &[usize] {
+        match self {
+            Self::Padded(array) => array.shape(),
+            Self::Packed(array) => array.shape(),
+        }
+    }
+
+    pub fn seq<'a>(&'a self, layout: Layout<'a>) -> PyResult<Seq<'a, E>> {
+        Ok(match (self, layout.sizes) {
+            (Self::Packed(array), Some(sizes)) => {
+                let [rows, features] = [array.shape()[0], array.shape()[1]];
+                if rows != sizes.total() {
+                    let message = format!("there are {rows} rows for {} steps", sizes.total());
+                    return Err(PyValueError::new_err(message));
+                }
+                Seq::packed(slice_of(array)?, sizes, features)?
+            }
+            (Self::Padded(array), _) => {
+                let (numbers, shape) = view(array, layout.batch_first)?;
+                Seq::new(numbers, shape)?
+            }
+            _ => unreachable!("read with the same layout"),
+        })
+    }
+}
+
+/// A new array of these dimensions as a batch to write.
+pub fn seq_mut<'a, E: Number>(
+    numbers: &'a mut [E],
+    dims: &[usize],
+    layout: Layout<'a>,
+) -> crate::Result<SeqMut<'a, E>> {
+    match layout.sizes {
+        Some(sizes) => SeqMut::packed(numbers, sizes, dims[1]),
+        None => SeqMut::new(numbers, shape_of(dims, layout.batch_first)),
+    }
+}
