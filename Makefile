@@ -35,6 +35,7 @@ notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/ from top to bo
 
 bench: $(TORCH_VENV)/.core  ## the lab beside NumPy and PyTorch, shares of the FMA peak, criterion
 	$(TORCH_BIN)/python benches/lab.py
+	$(TORCH_BIN)/python benches/ragged.py
 	cargo bench --bench share
 	cargo bench --bench kernels
 

@@ -14,6 +14,7 @@ Examples
 True
 """
 
+from bptt import plot
 from bptt._core import __version__, get_num_threads, set_num_threads, simd_level
 from bptt.history import DivergedError, History
 from bptt.layers import Linear, OneHot
@@ -36,6 +37,7 @@ __all__ = [
     "Stepper",
     "__version__",
     "get_num_threads",
+    "plot",
     "set_num_threads",
     "simd_level",
 ]

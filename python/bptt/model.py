@@ -113,8 +113,8 @@ class Sequential:
         Parameters
         ----------
         x, y : array_like or list of array_like
-            Sequences and a target for each of their steps, see the notes of the class. Sequences of
-            one batch must be equally long; use ``batch_size=1`` if they are not.
+            Sequences of any lengths, and a target for each of their steps; see the notes of the
+            class.
         loss : {"cross_entropy", "mse"}
             Softmax cross-entropy of the outputs as logits, the mean over all steps of a batch, in
             nats; or the mean squared error over all numbers of a batch.

@@ -42,7 +42,7 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
 
     Examples
     --------
-    >>> import numpy as np, bptt, bptt.plot
+    >>> import numpy as np, bptt
     >>> lstm = bptt.LSTM(2, 8, rng=0)
     >>> y, state, values = lstm(np.ones((5, 2)), return_gates=True, return_cells=True)
     >>> figure = bptt.plot.gates(values, tokens="hello")

@@ -163,8 +163,6 @@ def test_gates_and_cells():
 
 def test_gates_are_drawn_one_sequence_at_a_time():
     pytest.importorskip("matplotlib")
-    import bptt.plot
-
     _, _, values = bptt.GRU(3, 5, rng=0)(data(6, 2, 3), return_gates=True)
     with pytest.raises(ValueError, match="one sequence of a batch"):
         bptt.plot.gates(values)

@@ -166,10 +166,9 @@ def _check_shapes(module: Any, x: Any, hx: Any, states: tuple[Any, ...]) -> Path
         state = (layers, rows, size) if batched else (layers, size)
         if tensor.shape != state:
             return Path(False, f"hx has shape {tuple(tensor.shape)}, not {state}", True)
-    weights = module._flat_weights
-    shapes = core_of(module).parameters()
+    weights, shapes = module._flat_weights, _weight_shapes(*_options(module))
     if len(weights) != len(shapes) or any(
-        list(weight.shape) != shape for weight, (_, shape) in zip(weights, shapes)
+        weight.shape != shape for weight, shape in zip(weights, shapes)
     ):
         return Path(False, "the weights do not have the layer's shapes", True)
     return _CORE
@@ -177,15 +176,27 @@ def _check_shapes(module: Any, x: Any, hx: Any, states: tuple[Any, ...]) -> Path
 
 def core_of(module: Any) -> _core.Layer:
     """Return the core's layer with the options of a module."""
-    mode = {"RNN_TANH": "tanh", "RNN_RELU": "relu"}.get(module.mode, module.mode.lower())
+    return _core_layer(*_options(module))
+
+
+_MODES = {"RNN_TANH": "tanh", "RNN_RELU": "relu", "LSTM": "lstm", "GRU": "gru"}
+
+
+def _options(module: Any) -> tuple[Any, ...]:
     sizes = (module.input_size, module.hidden_size, module.num_layers)
     dropout = float(module.dropout) if module.training else 0.0
-    return _core_layer(mode, *sizes, module.bias, dropout, module.bidirectional, module.proj_size)
+    options = (module.bias, dropout, module.bidirectional, module.proj_size)
+    return (_MODES[module.mode], *sizes, *options)
 
 
 @functools.lru_cache(maxsize=256)
 def _core_layer(*options: Any) -> _core.Layer:
     return _core.Layer.recurrent(*options)
+
+
+@functools.lru_cache(maxsize=256)
+def _weight_shapes(*options: Any) -> list[tuple[int, ...]]:
+    return [tuple(shape) for _, shape in _core_layer(*options).parameters()]
 
 
 _CORE = Path(True)
