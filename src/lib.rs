@@ -1,9 +1,10 @@
-//! Backpropagation through time at the speed of the machine: vanilla RNN and LSTM layers as fused SIMD
-//! kernels, forward and backward, and the training of small models made of them.
+//! Backpropagation through time at the speed of the machine: vanilla RNN, LSTM and GRU layers as fused
+//! SIMD kernels, forward and backward, and the training of small models made of them.
 //!
-//! - [`LSTM`], [`RNN`]: one layer over a batch of sequences. Callers own all memory: parameters are a
-//!   flat slice, inputs and outputs are strided views ([`Seq`], [`SeqMut`]), and a [`Tape`] keeps what
-//!   the backward pass needs.
+//! - [`LSTM`], [`GRU`], [`RNN`]: layers over a batch of sequences, with torch's options. Callers own all
+//!   memory: parameters are a flat slice, inputs and outputs are strided views ([`Seq`], [`SeqMut`]), of
+//!   sequences of one length or, with [`BatchSizes`], of any, and a [`Tape`] keeps what the backward
+//!   pass needs. A [`Stepper`] takes one step at a time.
 //! - [`Sequential`], [`Trainer`]: layers one after the other, trained on a [`Dataset`] with a [`Loss`]
 //!   and an [`Optimizer`].
 //! - [`cell`]: the pointwise part of a layer; a new cell is one file there.

@@ -1,6 +1,6 @@
 """Recurrent networks at the speed of the machine.
 
-Fused SIMD kernels in Rust for vanilla RNN and LSTM layers, forward and backpropagation through
+Fused SIMD kernels in Rust for vanilla RNN, LSTM and GRU layers, forward and backpropagation through
 time, with torch.nn's names and layouts, on NumPy arrays.
 
 Examples

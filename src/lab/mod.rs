@@ -169,9 +169,9 @@ impl LabNetwork {
         pass.logits = output.logits.to_vec();
         pass.outputs = output.outputs;
         if self.kind == Kind::Lstm {
-            let padded = part.tape.len().checked_div(5 * steps).unwrap_or(0);
+            let padded = hidden.next_multiple_of(level.lanes::<f64>());
             let value = |slot: usize| {
-                let records = part.tape.chunks_exact(5 * padded.max(1));
+                let records = part.tape.chunks_exact(5 * padded).take(steps);
                 records.flat_map(move |record| &record[slot * padded..][..hidden]).copied()
             };
             pass.gates = [0, 1, 2, 3].map(|gate| value(gate).collect());
@@ -211,8 +211,9 @@ impl LabNetwork {
             Kind::Rnn => &[&h[hidden..]],
             Kind::Lstm => &[i, f, g, o, &c[hidden..]],
         };
-        let padded = part.tape.len() / (values.len() * steps);
-        for (t, record) in part.tape.chunks_exact_mut(values.len() * padded).enumerate() {
+        let padded = hidden.next_multiple_of(level.lanes::<f64>());
+        let records = part.tape.chunks_exact_mut(values.len() * padded).take(*steps);
+        for (t, record) in records.enumerate() {
             for (slot, value) in record.chunks_exact_mut(padded).zip(values) {
                 slot[..hidden].copy_from_slice(&value[t * hidden..][..hidden]);
             }

@@ -88,7 +88,8 @@ impl Part {
         let values = self.kind.sizes().1 * self.units.len().next_multiple_of(lanes);
         self.rows.resize((steps + 1) * self.width())?;
         self.dh.resize(steps * self.hidden)?;
-        self.tape.resize(steps * values)?;
+        // Whole panels of arguments may reach into the next record, which is written after it.
+        self.tape.resize(steps * values + 2 * lanes)?;
         self.c.resize(self.units.len())?;
         self.c0.resize(self.units.len())
     }
@@ -133,9 +134,11 @@ impl Part {
         after[0] = 1.0;
         let row = Rows::new(&before[t * width..], 1, width);
         let padded = layer.padded(S::LANES);
-        let mut values = RowsMut::new(&mut self.tape[t * C::TAPE * padded..], 1, C::TAPE * padded);
-        let mut arguments = values.part(0, 1, 0, C::GATES * padded).expect("in front");
+        let record = t * C::TAPE * padded..(t + 1) * C::TAPE * padded;
+        let whole = (C::GATES * padded).next_multiple_of(2 * S::LANES);
+        let mut arguments = RowsMut::new(&mut self.tape[record.start..], 1, whole);
         product(s, &[row.columns(1, width - 1)], &self.weights, &mut arguments);
+        let mut values = RowsMut::new(&mut self.tape[record], 1, C::TAPE * padded);
         let mut c = RowsMut::new(&mut self.c, 1, if C::HAS_C { own } else { 0 });
         let mut h = RowsMut::new(&mut after[1 + self.units.start..], 1, own);
         cells(s, &layer, row.columns(1, self.hidden), &mut c, Some(&mut h), &mut values);
@@ -185,8 +188,10 @@ impl Part {
         self.weights.unpack_transposed(s, 0, RowsMut::new(&mut self.unpacked, gates, hidden));
         self.back.pack_matrix(s, Rows::new(&self.unpacked, gates, hidden))?;
         let c_len = if C::HAS_C { hidden } else { 0 };
+        // Whole panels, as the product writes them.
+        let whole = hidden.next_multiple_of(2 * S::LANES);
         for dstate in &mut self.dstate {
-            dstate.resize(hidden)?;
+            dstate.resize(whole)?;
             dstate.fill(0.0);
         }
         let tape = Shape::time_major(steps, 1, C::TAPE * layer.padded(S::LANES));
@@ -202,7 +207,7 @@ impl Part {
             c0: Rows::new(&self.c0, 1, c_len),
             tape: SeqMut::new(&mut self.tape, tape)?,
             dy: Seq::new(&self.dh, outputs)?,
-            dh: RowsMut::new(dh, 1, hidden),
+            dh: RowsMut::new(dh, 1, whole),
             dc: RowsMut::new(dc, 1, c_len),
             dx: None,
             dh_steps: SeqMut::new(&mut [], Shape::time_major(steps, 1, 0))?,
