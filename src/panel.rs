@@ -6,6 +6,7 @@
 
 use crate::buffer::Buffer;
 use crate::error::Result;
+use crate::product::Consume;
 use crate::simd::{Element, Simd};
 use crate::view::{Rows, RowsMut};
 
@@ -167,35 +168,62 @@ impl<E: Element> Panels<E> {
         }
     }
 
-    /// Writes rows `k0..` back as [`Panels::pack_transposed`] took them: to (N, k).
+    /// Packs rows `k0..k0 + k` of a packed matrix as [`Panels::pack_matrix`] packs what
+    /// [`Panels::pack_transposed`] took them from: (N, k).
     #[inline(always)]
-    pub fn unpack_transposed<S: Simd<E>>(&self, s: S, k0: usize, mut to: RowsMut<'_, E>) {
-        let (k, stride) = (to.as_ref().features(), 2 * S::LANES);
+    pub fn pack_back<S: Simd<E>>(&mut self, s: S, from: &Self, k0: usize, k: usize) -> Result<()> {
+        let columns = from.columns();
+        let before = (self.k, self.columns);
+        self.reshape(s, columns.gates * columns.width, Columns::plain(k))?;
+        if before != (self.k, self.columns) {
+            self.data.fill(E::ZERO); // the padding, which nobody writes
+        }
+        from.unpack_transposed(s, k0, k, 1, self);
+        Ok(())
+    }
+
+    /// Writes rows `k0..k0 + k` back as [`Panels::pack_transposed`] took them, (N, k), to rows `first_row`,
+    /// ... of a place for products.
+    #[inline(always)]
+    pub fn unpack_transposed<S: Simd<E>>(
+        &self,
+        s: S,
+        k0: usize,
+        k: usize,
+        first_row: usize,
+        to: &mut impl Consume<E>,
+    ) {
+        let stride = 2 * S::LANES;
         assert!(k0 + k <= self.k && self.lanes == S::LANES);
         for (panel, v) in self.vectors() {
             let from = (panel * (1 + self.k) + 1 + k0) * stride + v * S::LANES;
             let from = &self.data[from..];
             let (first, count) = self.columns().span(S::LANES, panel, v);
+            let first = first_row + first;
             let mut done = 0;
             while count > 0 && done + S::LANES <= k {
                 let mut n = 0;
                 while n + S::COLUMNS <= count {
                     let from = &from[done * stride + n..][..(S::LANES - 1) * stride + S::COLUMNS];
-                    let to = to.part(first + n, S::COLUMNS, done, S::LANES);
-                    let (to, to_stride) = to.expect("inside the matrix").raw_mut();
+                    let place = to.place(first + n, S::COLUMNS, done, S::LANES);
+                    let (to, to_stride) = place.expect("inside the matrix").0.raw_mut();
                     // SAFETY: LANES rows of COLUMNS numbers, by the slice; COLUMNS rows of LANES.
                     unsafe { s.transpose_ptr(from.as_ptr(), stride, to, to_stride) }
                     n += S::COLUMNS;
                 }
                 for n in n..count {
-                    for kk in done..done + S::LANES {
-                        to.row_mut(first + n)[kk] = from[kk * stride + n];
+                    let mut place = to.place(first + n, 1, done, S::LANES);
+                    let to = place.as_mut().expect("inside the matrix").0.row_mut(0);
+                    for (kk, to) in (done..).zip(to) {
+                        *to = from[kk * stride + n];
                     }
                 }
                 done += S::LANES;
             }
-            for n in 0..count {
-                for (kk, to) in to.row_mut(first + n).iter_mut().enumerate().skip(done) {
+            for n in 0..if done < k { count } else { 0 } {
+                let mut place = to.place(first + n, 1, done, k - done);
+                let to = place.as_mut().expect("inside the matrix").0.row_mut(0);
+                for (kk, to) in (done..).zip(to) {
                     *to = from[kk * stride + n];
                 }
             }

@@ -292,7 +292,9 @@ impl<E: Element> Consume<E> for Panels<E> {
         columns: usize,
     ) -> Option<(RowsMut<'_, E>, bool)> {
         let width = 2 * self.lanes();
-        (columns == width).then(|| (self.panel_mut(column / width, row, rows), false))
+        let (panel, first) = (column / width, column % width);
+        let inside = first + columns <= width;
+        inside.then(|| (self.panel_mut(panel, row, rows).into_columns(first, columns), false))
     }
 
     #[inline(always)]

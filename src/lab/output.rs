@@ -23,8 +23,7 @@ pub(super) struct Output {
     dlogits: Vec<f64>,
     /// dlogits packed, K = T.
     right: Panels<f64>,
-    /// W as it stands, and packed for going back.
-    unpacked: Buffer<f64>,
+    /// W for going back.
     back: Panels<f64>,
 }
 
@@ -84,9 +83,7 @@ impl Output {
     pub fn back<S: Simd<f64>>(&mut self, s: S, steps: usize, dh: &mut [f64]) -> Result<()> {
         let (hidden, vocab) = (self.hidden, self.vocab);
         let dlogits = Rows::new(&self.dlogits, steps, vocab);
-        self.unpacked.resize(vocab * hidden)?;
-        self.weights.unpack_transposed(s, 0, RowsMut::new(&mut self.unpacked, vocab, hidden));
-        self.back.pack_matrix(s, Rows::new(&self.unpacked, vocab, hidden))?;
+        self.back.pack_back(s, &self.weights, 0, hidden)?;
         product(s, &[dlogits], &self.back, &mut RowsMut::new(dh, steps, hidden));
         Ok(())
     }
@@ -138,7 +135,8 @@ impl Task<f64> for UnpackOutput<'_> {
     fn run<S: Simd<f64>>(self, s: S) {
         let Self(Output { hidden, vocab, .. }, panels, flat) = self;
         let (weight, bias) = flat.split_at_mut(vocab * hidden);
-        panels.unpack_transposed(s, 0, RowsMut::new(weight, *vocab, *hidden));
+        let mut to = RowsMut::new(weight, *vocab, *hidden);
+        panels.unpack_transposed(s, 0, *hidden, 0, &mut to);
         panels.unpack_bias(s, bias);
     }
 }

@@ -36,8 +36,7 @@ pub(super) struct Part {
     c0: Buffer<f64>,
     /// The tape's gradients, packed, K = T.
     right: Panels<f64>,
-    /// W_hh as it stands, and packed for going back.
-    unpacked: Buffer<f64>,
+    /// W_hh for going back.
     back: Panels<f64>,
     dstate: [Buffer<f64>; 2],
 }
@@ -67,7 +66,6 @@ impl Part {
             tape: Buffer::default(),
             c0: Buffer::default(),
             right: Panels::default(),
-            unpacked: Buffer::default(),
             back: Panels::default(),
             dstate: Default::default(),
         }
@@ -183,10 +181,7 @@ impl Part {
     ) -> Result<()> {
         let (layer, hidden) = (self.layer(cell), self.hidden);
         assert_eq!(self.units, 0..hidden);
-        let gates = C::GATES * hidden;
-        self.unpacked.resize(gates * hidden)?;
-        self.weights.unpack_transposed(s, 0, RowsMut::new(&mut self.unpacked, gates, hidden));
-        self.back.pack_matrix(s, Rows::new(&self.unpacked, gates, hidden))?;
+        self.back.pack_back(s, &self.weights, 0, hidden)?;
         let c_len = if C::HAS_C { hidden } else { 0 };
         // Whole panels, as the product writes them.
         let whole = hidden.next_multiple_of(2 * S::LANES);
@@ -254,8 +249,10 @@ impl Task<f64> for UnpackPart<'_> {
         let mut weight_hh = vec![0.0; rows * part.hidden];
         let mut weight_ih = vec![0.0; rows * part.vocab];
         let mut bias = vec![0.0; rows];
-        panels.unpack_transposed(s, 0, RowsMut::new(&mut weight_hh, rows, part.hidden));
-        panels.unpack_transposed(s, part.hidden, RowsMut::new(&mut weight_ih, rows, part.vocab));
+        let (hidden, vocab) = (part.hidden, part.vocab);
+        panels.unpack_transposed(s, 0, hidden, 0, &mut RowsMut::new(&mut weight_hh, rows, hidden));
+        let mut to = RowsMut::new(&mut weight_ih, rows, vocab);
+        panels.unpack_transposed(s, hidden, vocab, 0, &mut to);
         panels.unpack_bias(s, &mut bias);
         for (places, from) in part.places().into_iter().zip([weight_ih, weight_hh, bias]) {
             let mut from = &from[..];

@@ -147,6 +147,13 @@ impl<'a, E> RowsMut<'a, E> {
         (RowsMut { data, rows, features: column, stride, borrow: PhantomData }, after)
     }
 
+    /// The columns from `first` on, `count` of them.
+    #[inline(always)]
+    pub(crate) fn into_columns(self, first: usize, count: usize) -> Self {
+        assert!(first <= self.features && count <= self.features - first);
+        Self { data: self.data.wrapping_add(first), features: count, ..self }
+    }
+
     /// `rows` rows from `row` on.
     #[inline(always)]
     pub(crate) fn rows_mut(&mut self, row: usize, rows: usize) -> RowsMut<'_, E> {
