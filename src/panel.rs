@@ -173,9 +173,9 @@ impl<E: Element> Panels<E> {
     #[inline(always)]
     pub fn pack_back<S: Simd<E>>(&mut self, s: S, from: &Self, k0: usize, k: usize) -> Result<()> {
         let columns = from.columns();
-        let before = (self.k, self.columns);
+        let before = (self.k, self.columns, self.lanes);
         self.reshape(s, columns.gates * columns.width, Columns::plain(k))?;
-        if before != (self.k, self.columns) {
+        if before != (self.k, self.columns, self.lanes) {
             self.data.fill(E::ZERO); // the padding, which nobody writes
         }
         from.unpack_transposed(s, k0, k, 1, self);
@@ -206,8 +206,12 @@ impl<E: Element> Panels<E> {
                 while n + S::COLUMNS <= count {
                     let from = &from[done * stride + n..][..(S::LANES - 1) * stride + S::COLUMNS];
                     let place = to.place(first + n, S::COLUMNS, done, S::LANES);
-                    let (to, to_stride) = place.expect("inside the matrix").0.raw_mut();
-                    // SAFETY: LANES rows of COLUMNS numbers, by the slice; COLUMNS rows of LANES.
+                    let mut place = place.expect("inside the matrix").0;
+                    assert!(place.count() == S::COLUMNS);
+                    assert!(place.as_ref().features() == S::LANES);
+                    let (to, to_stride) = place.raw_mut();
+                    // SAFETY: LANES rows of COLUMNS numbers, by the slice; COLUMNS rows of LANES, by
+                    // the assertions.
                     unsafe { s.transpose_ptr(from.as_ptr(), stride, to, to_stride) }
                     n += S::COLUMNS;
                 }
