@@ -5,9 +5,12 @@
 //! sums[m]   += sum over k of a[k][m]
 //! ```
 //!
-//! Blocks of [`K_BLOCK`] values of k are packed, the right-hand rows b in panels that stay in L2, the
+//! Blocks of up to [`K_BLOCK`] values of k are packed, the right-hand rows b in panels that stay in L2, the
 //! left-hand rows a by columns, [`A_BLOCK`] at a time, adding up `sums` on the way; then each block is
-//! a product. Rows of c are independent, so tasks may share them out; k always runs in one order.
+//! a product. Rows of c are independent, so tasks may share them out.
+//!
+//! k runs in one order: blocks of whole steps ([`blocks`]) from the last to the first. A sequence that is
+//! cut between blocks and summed from its last part to its first gives the same bits.
 
 use std::ops::Range;
 
@@ -28,6 +31,21 @@ const A_BLOCK: usize = 48;
 pub struct OuterMemory<E: Element> {
     a: Buffer<E>,
     b: Vec<Panels<E>>,
+    blocks: Vec<usize>,
+}
+
+/// The first step of every block: whole steps, as many as have no more than [`K_BLOCK`] rows together,
+/// or one. Where a block begins depends on no step before it.
+pub fn blocks(steps: usize, counts: impl Fn(usize) -> usize, starts: &mut Vec<usize>) {
+    starts.clear();
+    let mut rows = 0;
+    for step in 0..steps {
+        rows += counts(step);
+        if step == 0 || rows > K_BLOCK {
+            starts.push(step);
+            rows = counts(step);
+        }
+    }
 }
 
 /// What [`OuterProducts::add`] adds to, and over what.
@@ -47,8 +65,8 @@ pub struct OuterProducts<'a, 'c, E: Element> {
     pub columns: Range<usize>,
     /// The sums, one matrix for every right-hand side.
     pub c: &'a mut [RowsMut<'c, E>],
-    /// The sums of a's columns; empty if nobody wants them.
-    pub sums: &'a mut [E],
+    /// Where the sums of a's columns are added, as often as they are wanted.
+    pub sums: &'a mut [&'c mut [E]],
     /// Where blocks are packed.
     pub memory: &'a mut OuterMemory<E>,
 }
@@ -68,35 +86,41 @@ impl<E: Element> OuterProducts<'_, '_, E> {
         let Self { steps, counts, width, stride, columns: wanted, c, sums, memory } = self;
         assert!(c.len() == b.len() && c.iter().all(|c| c.count() == wanted.len()));
         memory.b.resize_with(b.len(), Panels::default);
-        let mut left: usize = (0..steps).map(counts).sum();
-        memory.a.resize(K_BLOCK.min(left) * A_BLOCK)?;
-        let mut pairs = Pairs { steps, counts, t: 0, row: 0 };
-        while left > 0 {
-            let k = K_BLOCK.min(left);
-            left -= k;
-            for ((panels, b), c) in memory.b.iter_mut().zip(b).zip(c.iter()) {
-                panels.reshape(s, k, Columns::plain(c.as_ref().features()))?;
-                panels.pack_bias(s, &[]);
-                panels.pack(s, pairs.clone().take(k).map(|(t, row)| b(t, row)));
-            }
-            let mut m = wanted.start;
-            while m < wanted.end {
-                let (block, unit) = (m / width, m % width);
-                // Blocks of about equal size: a last one of a row or two would be mostly latency.
-                let rest = (width - unit).min(wanted.end - m);
-                let count = rest.div_ceil(rest.div_ceil(A_BLOCK));
-                let first = block * stride + unit;
-                let rows = pairs.clone().take(k).map(|(t, row)| &a(t, row)[first..first + count]);
-                let row = m - wanted.start;
-                let part = if sums.is_empty() { 0..0 } else { row..row + count };
-                pack_columns(s, rows, &mut memory.a, &mut sums[part]);
-                for (panels, c) in memory.b.iter().zip(c.iter_mut()) {
-                    let mut to = AddTo { c, row };
-                    product_by_columns(s, count, &memory.a, A_BLOCK, panels, &mut to);
+        memory.a.resize(K_BLOCK * A_BLOCK)?;
+        blocks(steps, counts, &mut memory.blocks);
+        let mut end = steps;
+        for n in (0..memory.blocks.len()).rev() {
+            let first = memory.blocks[n];
+            let mut left: usize = (first..end).map(counts).sum();
+            let mut pairs = Pairs { steps: end, counts, t: first, row: 0 };
+            end = first;
+            while left > 0 {
+                let k = K_BLOCK.min(left);
+                left -= k;
+                for ((panels, b), c) in memory.b.iter_mut().zip(b).zip(c.iter()) {
+                    panels.reshape(s, k, Columns::plain(c.as_ref().features()))?;
+                    panels.pack_bias(s, &[]);
+                    panels.pack(s, pairs.clone().take(k).map(|(t, row)| b(t, row)));
                 }
-                m += count;
+                let mut m = wanted.start;
+                while m < wanted.end {
+                    let (block, unit) = (m / width, m % width);
+                    // Blocks of about equal size: a last one of a row or two would be mostly latency.
+                    let rest = (width - unit).min(wanted.end - m);
+                    let count = rest.div_ceil(rest.div_ceil(A_BLOCK));
+                    let first = block * stride + unit;
+                    let rows =
+                        pairs.clone().take(k).map(|(t, row)| &a(t, row)[first..first + count]);
+                    let row = m - wanted.start;
+                    pack_columns(s, rows, &mut memory.a, sums, row..row + count);
+                    for (panels, c) in memory.b.iter().zip(c.iter_mut()) {
+                        let mut to = AddTo { c, row, add: true };
+                        product_by_columns(s, count, &memory.a, A_BLOCK, panels, &mut to);
+                    }
+                    m += count;
+                }
+                pairs.nth(k - 1);
             }
-            pairs.nth(k - 1);
         }
         Ok(())
     }
@@ -131,7 +155,8 @@ fn pack_columns<'r, E: Element, S: Simd<E>>(
     s: S,
     rows: impl Iterator<Item = &'r [E]>,
     to: &mut [E],
-    sums: &mut [E],
+    sums: &mut [&mut [E]],
+    part: Range<usize>,
 ) {
     let mut totals = [E::ZERO; A_BLOCK];
     for (row, to) in rows.zip(to.chunks_exact_mut(A_BLOCK)) {
@@ -142,7 +167,32 @@ fn pack_columns<'r, E: Element, S: Simd<E>>(
             s.store(total, s.add(s.load(total), v));
         }
     }
-    for (sum, total) in sums.iter_mut().zip(totals) {
-        *sum = *sum + total;
+    for sums in sums {
+        for (sum, total) in sums[part.clone()].iter_mut().zip(totals) {
+            *sum = *sum + total;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_whole_steps_and_start_anew_wherever_one_begins() {
+        let of = |counts: &[usize]| {
+            let mut starts = Vec::new();
+            blocks(counts.len(), |step| counts[step], &mut starts);
+            starts
+        };
+        assert_eq!(of(&[]), [0usize; 0]);
+        assert_eq!(of(&[100; 5]), [0, 2, 4]);
+        assert_eq!(of(&[300, 300, 10, 10]), [0, 1, 2]);
+        let counts: Vec<_> = (0..200).map(|step| 60 - step * 60 / 200).collect();
+        let starts = of(&counts);
+        for &start in &starts {
+            let later = starts.iter().filter(|&&later| later >= start).map(|&later| later - start);
+            assert_eq!(of(&counts[start..]), later.collect::<Vec<_>>());
+        }
     }
 }

@@ -331,12 +331,14 @@ impl<E: Element> Consume<E> for RowsMut<'_, E> {
     }
 }
 
-/// A plain product is added to rows of a matrix, from `row` on.
+/// A plain product is added to, or written to, rows of a matrix, from `row` on.
 pub struct AddTo<'a, 'c, E: Element> {
     /// The matrix.
     pub c: &'a mut RowsMut<'c, E>,
     /// Where the product's first row goes.
     pub row: usize,
+    /// Whether it is added to what is there.
+    pub add: bool,
 }
 
 impl<E: Element> Consume<E> for AddTo<'_, '_, E> {
@@ -348,14 +350,17 @@ impl<E: Element> Consume<E> for AddTo<'_, '_, E> {
         column: usize,
         columns: usize,
     ) -> Option<(RowsMut<'_, E>, bool)> {
-        Some((self.c.part(self.row + row, rows, column, columns)?, true))
+        Some((self.c.part(self.row + row, rows, column, columns)?, self.add))
     }
 
     #[inline(always)]
     fn take<S: Simd<E>>(&mut self, s: S, row: usize, panel: usize, sums: &[E]) {
-        let to = &mut self.c.row_mut(self.row + row)[panel * 2 * S::LANES..];
-        for (to, sum) in to.chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
-            s.store(to, s.add(s.load(to), s.load(sum)));
+        // Padding columns may lie beyond the row.
+        if let Some(to) = self.c.row_mut(self.row + row).get_mut(panel * 2 * S::LANES..) {
+            for (to, sum) in to.chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
+                let sum = s.load(sum);
+                s.store(to, if self.add { s.add(s.load(to), sum) } else { sum });
+            }
         }
     }
 }

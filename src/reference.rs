@@ -146,6 +146,85 @@ pub struct Outputs {
     pub c: Vec<f64>,
 }
 
+/// The forward pass of an LSTM with peepholes, layer normalisation and zoneout's average, as wanted; the
+/// parameters lie as in [`Recurrent`](crate::Recurrent), without a projection.
+pub fn regularised_lstm(
+    (peepholes, layer_norm, zoneout): (bool, bool, f64),
+    sizes: Sizes,
+    inputs: &Inputs,
+) -> Outputs {
+    let Sizes { steps, rows, input, hidden, bias } = sizes;
+    let mut rest =
+        &inputs.params[4 * hidden * (input + hidden) + if bias { 8 * hidden } else { 0 }..];
+    let mut take = |wanted: bool, len: usize| match wanted {
+        true => rest.split_off(..len).expect("the layer's parameters"),
+        false => &[],
+    };
+    let peephole = take(peepholes, 3 * hidden);
+    let (gain_ih, gain_hh) = (take(layer_norm, 4 * hidden), take(layer_norm, 4 * hidden));
+    let (gain_c, bias_c) = (take(layer_norm, hidden), take(layer_norm, hidden));
+    let peep =
+        |n: usize, j: usize, c: f64| if peepholes { peephole[n * hidden + j] * c } else { 0.0 };
+    let biases = &inputs.params[4 * hidden * (input + hidden)..];
+    let bias_of = |n: usize| if bias { biases[n] } else { 0.0 };
+    let without = Inputs {
+        params: inputs.params[..4 * hidden * (input + hidden)].to_vec(),
+        ..inputs.clone()
+    };
+    let mut out =
+        Outputs { y: vec![0.0; steps * rows * hidden], h: inputs.h.clone(), c: inputs.c.clone() };
+    for t in 0..steps {
+        let before = out.h.clone();
+        for b in 0..rows {
+            let (mut from_x, mut from_h) = (vec![0.0; 4 * hidden], vec![0.0; 4 * hidden]);
+            for j in 0..hidden {
+                let sizes = Sizes { bias: false, ..sizes };
+                let (x, h) = arguments::<Lstm>(sizes, &without, &before, t, b, j);
+                for gate in 0..4 {
+                    (from_x[gate * hidden + j], from_h[gate * hidden + j]) = (x[gate], h[gate]);
+                }
+            }
+            if layer_norm {
+                normalise(&mut from_x, gain_ih);
+                normalise(&mut from_h, gain_hh);
+            }
+            let a = |gate: usize, j: usize| {
+                let n = gate * hidden + j;
+                from_x[n] + bias_of(n) + from_h[n] + bias_of(4 * hidden + n)
+            };
+            let mut o = vec![0.0; hidden];
+            for (j, o) in o.iter_mut().enumerate() {
+                let c = out.c[b * hidden + j];
+                let (i, f) = (sigmoid(a(0, j) + peep(0, j, c)), sigmoid(a(1, j) + peep(1, j, c)));
+                let c = f * c + i * a(2, j).tanh();
+                *o = sigmoid(a(3, j) + peep(2, j, c));
+                out.c[b * hidden + j] = c;
+            }
+            let mut c = out.c[b * hidden..][..hidden].to_vec();
+            if layer_norm {
+                normalise(&mut c, gain_c);
+                c.iter_mut().zip(bias_c).for_each(|(c, b)| *c += b);
+            }
+            for (j, (o, c)) in o.iter().zip(c).enumerate() {
+                let at = b * hidden + j;
+                out.h[at] = (1.0 - zoneout) * o * c.tanh() + zoneout * before[at];
+            }
+        }
+        out.y[t * rows * hidden..][..rows * hidden].copy_from_slice(&out.h);
+    }
+    out
+}
+
+/// Mean 0 and variance 1, but for 1e-5, then the gains.
+fn normalise(numbers: &mut [f64], gains: &[f64]) {
+    let n = numbers.len() as f64;
+    let mean = numbers.iter().sum::<f64>() / n;
+    let variance = numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+    for (x, gain) in numbers.iter_mut().zip(gains) {
+        *x = gain * (*x - mean) / (variance + 1e-5).sqrt();
+    }
+}
+
 /// The forward pass.
 pub fn forward<O: Oracle>(cell: &O, sizes: Sizes, inputs: &Inputs) -> Outputs {
     let Sizes { steps, rows, hidden, .. } = sizes;

@@ -58,7 +58,7 @@ fn oracle_forward<C: Oracle>(cell: &C, sizes: Sizes, inputs: &Inputs) -> (Output
 
 #[test]
 fn gradcheck_lstm() {
-    gradcheck(Lstm);
+    gradcheck(Lstm::default());
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn the_same_bits_for_1_to_8_threads_and_every_repetition() {
             });
         }
     }
-    check(Lstm);
+    check(Lstm::default());
     check(TANH);
 }
 
@@ -139,14 +139,14 @@ fn a_rows_results_do_not_depend_on_the_rows_beside_it() {
             }
         }
     }
-    check(Lstm);
+    check(Lstm::default());
     check(RELU);
 }
 
 #[test]
 fn two_halves_with_the_state_carried_over_are_the_whole() {
     let sizes = Sizes { steps: 8, rows: 4, input: 3, hidden: 20, bias: true };
-    let layer = Recurrent::with_cell(Lstm, 3, 20, true).unwrap();
+    let layer = Recurrent::with_cell(Lstm::default(), 3, 20, true).unwrap();
     let (inputs, d) = problem::<Lstm>(sizes, true, 7);
     let (whole, _) = kernels::<f32, Lstm>(&layer, sizes, &inputs, &d);
     let half = |x: &[f64], h: &[f64], c: &[f64]| {
@@ -167,7 +167,7 @@ fn nan_and_infinity_stay_in_their_row_and_go_through_as_ieee_says() {
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         // 17 units: padding lanes see infinity times a padding weight of zero.
         let sizes = Sizes { steps: 3, rows: 7, input: 2, hidden: 17, bias: true };
-        let layer = Recurrent::with_cell(Lstm, 2, 17, true).unwrap();
+        let layer = Recurrent::with_cell(Lstm::default(), 2, 17, true).unwrap();
         let (inputs, d) = problem::<Lstm>(sizes, true, 8);
         let mut hit = inputs.clone();
         hit.x[(7 + 4) * 2] = bad; // step 1, row 4
@@ -175,7 +175,7 @@ fn nan_and_infinity_stay_in_their_row_and_go_through_as_ieee_says() {
             level.scope(|| {
                 let (good, good_grads) = kernels::<f32, Lstm>(&layer, sizes, &inputs, &d);
                 let (got, grads) = kernels::<f32, Lstm>(&layer, sizes, &hit, &d);
-                let (want, want_grads) = oracle(&Lstm, sizes, &hit, &d);
+                let (want, want_grads) = oracle(&Lstm::default(), sizes, &hit, &d);
                 for b in 0..7 {
                     let y = row(&got.y, 3, 7, b);
                     let dx = row(&grads.x, 3, 7, b);

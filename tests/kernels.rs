@@ -24,13 +24,32 @@ impl Cell for Linear {
         self,
         s: S,
         values: &mut [S::V],
+        _weights: &[S::V],
         _h: S::V,
         c: &mut S::V,
-    ) -> S::V {
-        let scale = |v, by: f64| s.mul(v, s.splat(E::from_f64(by)));
-        *c = s.sub(s.add(values[1], scale(*c, 0.5)), values[0]);
+    ) {
+        let half = s.mul(*c, s.splat(E::from_f64(0.5)));
+        *c = s.sub(s.add(values[1], half), values[0]);
         values[4] = *c;
-        scale(s.add(s.add(values[3], scale(values[2], 2.0)), *c), 0.25)
+    }
+
+    #[inline(always)]
+    fn output<E: Element, S: Simd<E>>(self, s: S, values: &[S::V], _h: S::V, c: S::V) -> S::V {
+        let two_g = s.add(values[2], values[2]);
+        s.mul(s.add(s.add(values[3], two_g), c), s.splat(E::from_f64(0.25)))
+    }
+
+    #[inline(always)]
+    fn output_back<E: Element, S: Simd<E>>(
+        self,
+        s: S,
+        values: &mut [S::V],
+        _c: S::V,
+        dh: S::V,
+    ) -> S::V {
+        values[2] = s.mul(dh, s.splat(E::from_f64(0.5)));
+        values[3] = s.mul(dh, s.splat(E::from_f64(0.25)));
+        values[3]
     }
 
     #[inline(always)]
@@ -38,17 +57,15 @@ impl Cell for Linear {
         self,
         s: S,
         values: &mut [S::V],
+        _weights: &[S::V],
         _before: (S::V, S::V),
-        dh: S::V,
+        _dh: S::V,
         dc: &mut S::V,
+        _dweights: &mut [S::V],
     ) -> S::V {
-        let scale = |v, by: f64| s.mul(v, s.splat(E::from_f64(by)));
-        let d = s.add(*dc, scale(dh, 0.25));
-        values[0] = scale(d, -1.0);
-        values[1] = d;
-        values[2] = scale(dh, 0.5);
-        values[3] = scale(dh, 0.25);
-        *dc = scale(d, 0.5);
+        values[0] = s.sub(s.splat(E::ZERO), *dc);
+        values[1] = *dc;
+        *dc = s.mul(*dc, s.splat(E::from_f64(0.5)));
         s.splat(E::ZERO)
     }
 }
@@ -104,12 +121,12 @@ fn linear_cell_f64() {
 
 #[test]
 fn lstm_f32() {
-    every_size::<f32, _>(Lstm, 5e-6);
+    every_size::<f32, _>(Lstm::default(), 5e-6);
 }
 
 #[test]
 fn lstm_f64() {
-    every_size::<f64, _>(Lstm, 1e-14);
+    every_size::<f64, _>(Lstm::default(), 1e-14);
 }
 
 #[test]

@@ -4,104 +4,8 @@ mod common;
 
 use bptt::cell::{Cell, Gru, GruResetFirst, Lstm, Nonlinearity, Rnn};
 use bptt::simd::Level;
-use bptt::{BatchSizes, Gradients, Recurrent, Seq, SeqMut, State, Tape, set_num_threads};
-use common::Rng;
-
-/// A layer with numbers for everything that goes into it.
-struct Problem<C> {
-    layer: Recurrent<C>,
-    sizes: BatchSizes,
-    params: Vec<f64>,
-    x: Vec<f64>,
-    state: (Vec<f64>, Vec<f64>),
-    /// The loss is the sum of outputs and final states, each times one of these.
-    dy: Vec<f64>,
-    dstate: (Vec<f64>, Vec<f64>),
-    seed: u64,
-}
-
-/// What comes out of a pass and back: y, final state, dparams, dx, gradient of the initial state.
-type Results = [Vec<f64>; 7];
-
-impl<C: Cell> Problem<C> {
-    fn new(layer: Recurrent<C>, lengths: &[usize], seed: u64) -> Self {
-        let (sizes, _) = BatchSizes::of_lengths(lengths).unwrap();
-        let mut rng = Rng(seed);
-        let rows = sizes.rows() * layer.num_layers() * layer.directions();
-        let (h, c) = layer.state_sizes();
-        let mut states = || (rng.vec(rows * h, 1.0), rng.vec(rows * c, 1.0));
-        let (state, dstate) = (states(), states());
-        Self {
-            params: rng.vec(layer.parameter_len(), 0.5),
-            x: rng.vec(sizes.total() * layer.input_size(), 1.0),
-            dy: rng.vec(sizes.total() * layer.output_size(), 1.0),
-            state,
-            dstate,
-            layer,
-            sizes,
-            seed,
-        }
-    }
-
-    fn state(&self, (h, c): &(Vec<f64>, Vec<f64>)) -> State<f64> {
-        let mut state = State::zeros(&self.layer, self.sizes.rows()).unwrap();
-        state.h.copy_from_slice(h);
-        state.c.copy_from_slice(c);
-        state
-    }
-
-    fn run(&self) -> Results {
-        let (layer, sizes) = (&self.layer, &self.sizes);
-        let mut tape = Tape::new();
-        tape.set_seed(self.seed);
-        let (mut state, mut dstate) = (self.state(&self.state), self.state(&self.dstate));
-        let x = Seq::packed(&self.x, sizes, layer.input_size()).unwrap();
-        let mut y = vec![0.0; sizes.total() * layer.output_size()];
-        let out = SeqMut::packed(&mut y, sizes, layer.output_size()).unwrap();
-        layer.forward(&self.params, x, &mut state, out, &mut tape).unwrap();
-        let (mut dparams, mut dx) = (vec![0.0; self.params.len()], vec![0.0; self.x.len()]);
-        let gradients = Gradients {
-            params: Some(&mut dparams),
-            x: Some(SeqMut::packed(&mut dx, sizes, layer.input_size()).unwrap()),
-        };
-        let out = Seq::packed(&y, sizes, layer.output_size()).unwrap();
-        let dy = Seq::packed(&self.dy, sizes, layer.output_size()).unwrap();
-        layer.backward(&self.params, x, out, &mut tape, dy, &mut dstate, gradients).unwrap();
-        let vec = |numbers: &[f64]| numbers.to_vec();
-        [y, vec(&state.h), vec(&state.c), dparams, dx, vec(&dstate.h), vec(&dstate.c)]
-    }
-
-    fn loss(&self) -> f64 {
-        let [y, h, c, ..] = self.run();
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        dot(&y, &self.dy) + dot(&h, &self.dstate.0) + dot(&c, &self.dstate.1)
-    }
-
-    /// Some numbers of everything that goes in, changed a little, against the gradients.
-    fn check_gradients(&mut self, what: &str) {
-        let [.., dparams, dx, dh, dc] = self.run();
-        let mut rng = Rng(7);
-        for (which, gradient) in [dparams, dx, dh, dc].iter().enumerate() {
-            for _ in 0..gradient.len().min(12) {
-                let n = ((rng.uniform() + 1.0) / 2.0 * gradient.len() as f64) as usize;
-                let mut shifted = |by: f64| {
-                    let numbers =
-                        [&mut self.params, &mut self.x, &mut self.state.0, &mut self.state.1];
-                    let number = &mut numbers.into_iter().nth(which).unwrap()[n];
-                    let kept = std::mem::replace(number, *number + by);
-                    let loss = self.loss();
-                    let numbers =
-                        [&mut self.params, &mut self.x, &mut self.state.0, &mut self.state.1];
-                    numbers.into_iter().nth(which).unwrap()[n] = kept;
-                    loss
-                };
-                let slope = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
-                let error = (slope - gradient[n]).abs() / (1.0 + slope.abs());
-                assert!(error < 1e-7, "{what}: input {which}, number {n}: {slope} {}", gradient[n]);
-            }
-        }
-    }
-}
+use bptt::{BatchSizes, Recurrent, Seq, SeqMut, Tape, set_num_threads};
+use common::problem::Problem;
 
 const LENGTHS: [&[usize]; 4] = [&[5, 5, 5], &[6, 4, 4, 1, 0], &[3], &[]];
 
@@ -138,7 +42,7 @@ fn gradients<C: Cell>(cell: C) {
 
 #[test]
 fn gradients_of_lstm() {
-    gradients(Lstm);
+    gradients(Lstm::default());
 }
 
 #[test]
@@ -178,7 +82,7 @@ fn levels<C: Cell>(cell: C) {
 /// Bits of everything, for problems large enough that threads share them.
 #[test]
 fn threads_do_not_show() {
-    let layer = Recurrent::with_cell(Lstm, 24, 40, true).unwrap().bidirectional();
+    let layer = Recurrent::with_cell(Lstm::default(), 24, 40, true).unwrap().bidirectional();
     let layer = layer.with_layers(2).unwrap().with_dropout(0.3).unwrap();
     let lengths: Vec<_> = (0..50).rev().map(|n| n / 2).collect();
     let problem = Problem::new(layer, &lengths, 3);
@@ -195,7 +99,7 @@ fn threads_do_not_show() {
 /// A row in a ragged batch has the bits that it has alone.
 #[test]
 fn a_row_of_a_ragged_batch_is_as_if_alone() {
-    every_option(Lstm, |layer, lengths, what| {
+    every_option(Lstm::default(), |layer, lengths, what| {
         if layer.with_dropout(0.0).unwrap() != layer {
             return; // dropout goes by the place in the batch
         }
@@ -256,7 +160,7 @@ fn dropout_zeroes_its_share_and_only_when_recorded() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let lstm = Recurrent::with_cell(Lstm, 3, 5, true).unwrap();
+    let lstm = Recurrent::with_cell(Lstm::default(), 3, 5, true).unwrap();
     assert!(lstm.with_layers(0).is_err());
     assert!(lstm.with_projection(5).is_err());
     for bad in [1.0, -0.1, f64::NAN] {

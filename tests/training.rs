@@ -131,7 +131,7 @@ fn a_tape_fits_only_the_cell_that_recorded_it() {
     let (relu, params) = record(Rnn { nonlinearity: Nonlinearity::Relu }, &mut tape);
     let (_tanh, _) = record(Rnn { nonlinearity: Nonlinearity::Tanh }, &mut tape);
     assert!(back(&relu, &params, &mut tape).unwrap_err().to_string().contains("another pass"));
-    record(Lstm, &mut tape);
+    record(Lstm::default(), &mut tape);
     assert!(back(&relu, &params, &mut tape).unwrap_err().to_string().contains("another pass"));
     record(Rnn { nonlinearity: Nonlinearity::Relu }, &mut tape);
     back(&relu, &params, &mut tape).unwrap();

@@ -94,9 +94,10 @@ class Layer:
         hidden_size: int,
         num_layers: int,
         bias: bool,
-        dropout: float,
+        dropout: tuple[float, float, float],
         bidirectional: bool,
         proj_size: int,
+        layer_norm: bool,
     ) -> Layer: ...
     @staticmethod
     def linear(in_features: int, out_features: int, bias: bool) -> Layer: ...
@@ -113,7 +114,7 @@ class Layer:
         state: list[NDArray[Any]],
         batch_first: bool,
         lengths: Lengths | None,
-        record: int | None,
+        record: tuple[int | None, bool] | None,
     ) -> tuple[NDArray[Any], list[NDArray[Any]], Tape | None]: ...
     def backward(
         self,

@@ -93,6 +93,14 @@ def _check_lengths(lengths: ArrayLike, rows: int, steps: int) -> list[int]:
     return [int(length) for length in array]
 
 
+def _probability(name: str, value: object) -> float:
+    """Return a probability that is not 1."""
+    probability = _check.real(name, value)
+    if not 0 <= probability < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value}")
+    return probability
+
+
 class Recurrent(Layer):
     _states: int
     _cell: str
@@ -109,6 +117,9 @@ class Recurrent(Layer):
         dropout: float,
         bidirectional: bool,
         proj_size: int,
+        layer_norm: bool,
+        recurrent_dropout: float,
+        zoneout: float,
         dtype: object,
         rng: object,
     ) -> None:
@@ -117,29 +128,34 @@ class Recurrent(Layer):
         self.num_layers = _check.size("num_layers", num_layers)
         self.bias = _check.flag("bias", bias)
         self.batch_first = _check.flag("batch_first", batch_first)
-        self.dropout = _check.real("dropout", dropout)
+        self.layer_norm = _check.flag("layer_norm", layer_norm)
+        self.dropout = _probability("dropout", dropout)
+        self.recurrent_dropout = _probability("recurrent_dropout", recurrent_dropout)
+        self.zoneout = _probability("zoneout", zoneout)
         self.bidirectional = _check.flag("bidirectional", bidirectional)
         self.proj_size = _check.size("proj_size", proj_size, least=0)
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
         self._rng = _check.generator(rng)
         self._init(self._make_core(), dtype, self.hidden_size**-0.5, self._rng)
+        for name, array in self.parameters.items():
+            if name.startswith(("gain_", "bias_c_")):
+                array[:] = name.startswith("gain_")
 
     @property
     def _outputs(self) -> int:
         """Features of the output."""
         return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
 
-    def _make_core(self, dropout: float | None = None) -> _core.Layer:
+    def _make_core(self) -> _core.Layer:
         return _core.Layer.recurrent(
             self._cell,
             self.input_size,
             self.hidden_size,
             self.num_layers,
             self.bias,
-            self.dropout if dropout is None else dropout,
+            (self.dropout, self.recurrent_dropout, self.zoneout),
             self.bidirectional,
             self.proj_size,
+            self.layer_norm,
         )
 
     def __repr__(self) -> str:
@@ -151,8 +167,12 @@ class Recurrent(Layer):
             ("dropout", 0.0),
             ("bidirectional", False),
             ("proj_size", 0),
+            ("peepholes", False),
+            ("layer_norm", False),
+            ("recurrent_dropout", 0.0),
+            ("zoneout", 0.0),
         ):
-            if getattr(self, name) != default:
+            if getattr(self, name, default) != default:
                 options += f", {name}={getattr(self, name)}"
         if self.dtype != np.float32:
             options += f", dtype={self.dtype}"
@@ -207,8 +227,7 @@ class Recurrent(Layer):
             raise ValueError(f"return_cells: {kind} has no cell state, only an LSTM has")
         if return_gates and not gates:
             raise ValueError(f"return_gates: {kind} has no gates, only an LSTM or a GRU has")
-        core = self._make_core(dropout=0.0) if names else None
-        y, final, tape = self._run(x, state, lengths, record=core is not None, core=core)
+        y, final, tape = self._run(x, state, lengths, (None, False) if names else None)
         if tape is None:
             return y, final
         return y, final, self._inside(tape, names)
@@ -218,12 +237,25 @@ class Recurrent(Layer):
         x: ArrayLike,
         state: Sequence[ArrayLike] | None = None,
         lengths: ArrayLike | None = None,
+        *,
+        checkpoint: str | None = None,
     ) -> tuple[Array, State, Tape]:
         """Run the layer, with dropout, and record what `backward` needs.
 
-        Parameters and the first two results are those of calling the layer; the third is the tape.
+        The other parameters and the first two results are those of calling the layer; the third
+        is the tape.
+
+        Parameters
+        ----------
+        checkpoint : "sqrt", optional
+            For long sequences: record the state before every part of about sqrt(T) steps only,
+            and let `backward` compute the parts again. The gradients have the same bits; the tape
+            grows with sqrt(T), for about a third more time.
         """
-        y, final, tape = self._run(x, state, lengths, record=True)
+        if checkpoint not in (None, "sqrt"):
+            raise ValueError(f'checkpoint must be "sqrt" or None, got {checkpoint!r}')
+        record = (self._seed(), checkpoint is not None)
+        y, final, tape = self._run(x, state, lengths, record)
         assert tape is not None
         return y, final, tape
 
@@ -232,9 +264,7 @@ class Recurrent(Layer):
         x: ArrayLike,
         state: Sequence[ArrayLike] | None,
         lengths: ArrayLike | None,
-        *,
-        record: bool,
-        core: _core.Layer | None = None,
+        record: tuple[int | None, bool] | None,
     ) -> tuple[Array, State, Tape | None]:
         array = _check.floats("x", x, self.dtype)
         if array.ndim not in (2, 3):
@@ -248,20 +278,21 @@ class Recurrent(Layer):
         batch = Batch(self, array, lengths)
         states = self._states_to_core("state", state, batch)
         core_x = batch.to_core(array)
-        core_y, final, core_tape = (core or self._core).forward(
+        core_y, final, core_tape = self._core.forward(
             list(self.parameters.values()),
             core_x,
             states,
             self.batch_first,
             batch.lengths,
-            (0 if core else self._seed()) if record else None,
+            record,
         )
         tape = None if core_tape is None else Tape(core_tape, self, core_x, core_y, batch)
         return batch.from_core(core_y), batch.states_from_core(final), tape
 
     def _seed(self) -> int:
         """Return what the dropout of a pass draws from."""
-        return int(self._rng.integers(2**63)) if self.dropout and self.num_layers > 1 else 0
+        draws = self.recurrent_dropout or self.zoneout or (self.dropout and self.num_layers > 1)
+        return int(self._rng.integers(2**63)) if draws else 0
 
     def backward(
         self, tape: Tape, dy: ArrayLike | None, dstate: Sequence[ArrayLike] | None = None

@@ -34,16 +34,35 @@ class LSTM(Recurrent):
     proj_size : int, default 0
         Features that h is projected to (P), ``h_t = W_hr (o * tanh(c_t))``, below H (Sak, Senior
         and Beaufays 2014); 0 for none.
+    peepholes : bool, default False
+        Whether the gates see the cell state: ``p_i * c_{t-1}``, ``p_f * c_{t-1}`` and ``p_o * c_t``
+        are added to the arguments of i, f and o (Gers, Schraudolph and Schmidhuber 2002).
+    layer_norm : bool, default False
+        Whether what x and h contribute to the gates is normalised over all gates and units, times
+        a gain, before the biases, and c where h is made of it (Ba, Kiros and Hinton 2016, as haste does it).
+    recurrent_dropout : float, default 0.0
+        Probability, in [0, 1), that the products do not see a unit of h, for a sequence the same
+        at all steps (Gal and Ghahramani 2016). In `forward` and `fit` only.
+    zoneout : float, default 0.0
+        Probability, in [0, 1), that a unit keeps the h of the step before (Krueger et al. 2017, of
+        h alone, as haste does it). In `forward` and `fit`; otherwise h is what it is on average.
     dtype : {"float32", "float64"}, default "float32"
         Of the parameters and all results.
     rng : None, int or numpy.random.Generator
         Where the initial parameters are drawn from, uniformly in [-1/sqrt(H), 1/sqrt(H)], and
         dropout.
 
-    Notes ----- Parameters of the first layer: ``weight_ih_l0`` (4 H, I), ``weight_hh_l0`` (4 H,
+    Notes
+    -----
+    Parameters of the first layer: ``weight_ih_l0`` (4 H, I), ``weight_hh_l0`` (4 H,
     H), ``bias_ih_l0`` and ``bias_hh_l0`` (4 H,), with a projection ``weight_hr_l0`` (P, H); gates
     in the order i, f, g, o. Those of its second direction end in ``_l0_reverse``, those of the
-    layers above in ``_l1``, ...
+    layers above in ``_l1``, ... With peepholes also ``peephole_l0`` (3 H,), for i, f, o; with
+    layer_norm ``gain_ih_l0`` and ``gain_hh_l0`` (4 H,), ones at first, and ``gain_c_l0`` and
+    ``bias_c_l0`` (H,), ones and zeros.
+
+    Weights can be exchanged with ONNX, whose gates come in the order i, o, f, g (P: i, o, f), and
+    with haste, which has them in the order i, g, f, o, transposed, and one bias: the sum of ours.
 
     Examples
     --------
@@ -59,10 +78,15 @@ class LSTM(Recurrent):
     ((7, 2, 3), (20, 3))
     >>> bptt.LSTM(3, 5, num_layers=2, bidirectional=True)(x)[0].shape
     (7, 2, 10)
+    >>> normed = bptt.LSTM(3, 5, layer_norm=True, zoneout=0.1, rng=0)
+    >>> normed.parameters["gain_ih_l0"].shape
+    (20,)
+    >>> y, state, tape = normed.forward(np.ones((1000, 2, 3)), checkpoint="sqrt")
+    >>> normed.backward(tape, np.ones_like(y))[0].shape
+    (1000, 2, 3)
     """
 
     _states = 2
-    _cell = "lstm"
     _values = ("i", "f", "g", "o", "c")
 
     def __init__(
@@ -76,9 +100,15 @@ class LSTM(Recurrent):
         bidirectional: bool = False,
         proj_size: int = 0,
         *,
+        peepholes: bool = False,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
         dtype: object = "float32",
         rng: object = None,
     ) -> None:
+        self.peepholes = _check.flag("peepholes", peepholes)
+        self._cell = "lstm_peepholes" if self.peepholes else "lstm"
         super().__init__(
             input_size,
             hidden_size,
@@ -88,6 +118,9 @@ class LSTM(Recurrent):
             dropout,
             bidirectional,
             proj_size,
+            layer_norm,
+            recurrent_dropout,
+            zoneout,
             dtype,
             rng,
         )
@@ -118,16 +151,30 @@ class GRU(Recurrent):
     reset_after : bool, default True
         Whether the reset gate comes after the product, as in torch and above, or before it as in
         the original, ``n = tanh(W_in x_t + b_in + W_hn (r * h_{t-1}) + b_hn)``.
+    layer_norm : bool, default False
+        Whether what x and h contribute to the gates is normalised over all gates and units, times
+        a gain, before the biases (Ba, Kiros and Hinton 2016, as haste does it).
+    recurrent_dropout : float, default 0.0
+        Probability, in [0, 1), that the products do not see a unit of h, for a sequence the same
+        at all steps (Gal and Ghahramani 2016). In `forward` and `fit` only.
+    zoneout : float, default 0.0
+        Probability, in [0, 1), that a unit keeps the h of the step before (Krueger et al. 2017, of
+        h alone, as haste does it). In `forward` and `fit`; otherwise h is what it is on average.
     dtype : {"float32", "float64"}, default "float32"
         Of the parameters and all results.
     rng : None, int or numpy.random.Generator
         Where the initial parameters are drawn from, uniformly in [-1/sqrt(H), 1/sqrt(H)], and
         dropout.
 
-    Notes ----- Parameters of the first layer: ``weight_ih_l0`` (3 H, I), ``weight_hh_l0`` (3 H,
+    Notes
+    -----
+    Parameters of the first layer: ``weight_ih_l0`` (3 H, I), ``weight_hh_l0`` (3 H,
     H), ``bias_ih_l0`` and ``bias_hh_l0`` (3 H,); gates in the order r, z, n. Those of its second
-    direction end in ``_l0_reverse``, those of the layers above in ``_l1``, ... The state is the
-    tuple ``(h,)``.
+    direction end in ``_l0_reverse``, those of the layers above in ``_l1``, ... With layer_norm
+    also ``gain_ih_l0`` and ``gain_hh_l0`` (3 H,), ones at first. The state is the tuple ``(h,)``.
+
+    Weights can be exchanged with ONNX and with haste, whose gates come in the order z, r, n, and
+    in haste transposed. (ONNX's linear_before_reset is reset_after.)
 
     Examples
     --------
@@ -152,11 +199,16 @@ class GRU(Recurrent):
         bidirectional: bool = False,
         *,
         reset_after: bool = True,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
         dtype: object = "float32",
         rng: object = None,
     ) -> None:
         self.reset_after = _check.flag("reset_after", reset_after)
         self._cell = "gru" if self.reset_after else "gru_reset_first"
+        if _check.flag("layer_norm", layer_norm) and not self.reset_after:
+            raise ValueError("layer_norm needs reset_after=True: it normalises whole products")
         self._options = "" if self.reset_after else ", reset_after=False"
         super().__init__(
             input_size,
@@ -167,6 +219,9 @@ class GRU(Recurrent):
             dropout,
             bidirectional,
             0,
+            layer_norm,
+            recurrent_dropout,
+            zoneout,
             dtype,
             rng,
         )
@@ -195,15 +250,27 @@ class RNN(Recurrent):
     bidirectional : bool, default False
         Whether there is a second direction (D = 2), from the last step to the first; its outputs
         come behind those of the first.
+    layer_norm : bool, default False
+        Whether what x and h contribute to the gates is normalised over all gates and units, times
+        a gain, before the biases (Ba, Kiros and Hinton 2016, as haste does it).
+    recurrent_dropout : float, default 0.0
+        Probability, in [0, 1), that the products do not see a unit of h, for a sequence the same
+        at all steps (Gal and Ghahramani 2016). In `forward` and `fit` only.
+    zoneout : float, default 0.0
+        Probability, in [0, 1), that a unit keeps the h of the step before (Krueger et al. 2017, of
+        h alone, as haste does it). In `forward` and `fit`; otherwise h is what it is on average.
     dtype : {"float32", "float64"}, default "float32"
         Of the parameters and all results.
     rng : None, int or numpy.random.Generator
         Where the initial parameters are drawn from, uniformly in [-1/sqrt(H), 1/sqrt(H)], and
         dropout.
 
-    Notes ----- Parameters of the first layer: ``weight_ih_l0`` (H, I), ``weight_hh_l0`` (H, H),
+    Notes
+    -----
+    Parameters of the first layer: ``weight_ih_l0`` (H, I), ``weight_hh_l0`` (H, H),
     ``bias_ih_l0`` and ``bias_hh_l0`` (H,). Those of its second direction end in ``_l0_reverse``,
-    those of the layers above in ``_l1``, ... The state is the tuple ``(h,)``.
+    those of the layers above in ``_l1``, ... With layer_norm also ``gain_ih_l0`` and ``gain_hh_l0``
+    (H,), ones at first. The state is the tuple ``(h,)``.
 
     Examples
     --------
@@ -228,6 +295,9 @@ class RNN(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
         dtype: object = "float32",
         rng: object = None,
     ) -> None:
@@ -244,6 +314,9 @@ class RNN(Recurrent):
             dropout,
             bidirectional,
             0,
+            layer_norm,
+            recurrent_dropout,
+            zoneout,
             dtype,
             rng,
         )

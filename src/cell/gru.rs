@@ -32,13 +32,19 @@ impl Cell for Gru {
         self,
         s: S,
         values: &mut [S::V],
-        h: S::V,
+        _weights: &[S::V],
+        _h: S::V,
         _c: &mut S::V,
-    ) -> S::V {
+    ) {
         let r = sigmoid(s, values[0]);
         let z = sigmoid(s, values[1]);
         let n = tanh(s, s.mul_add(r, values[3], values[2]));
         (values[0], values[1], values[2]) = (r, z, n);
+    }
+
+    #[inline(always)]
+    fn output<E: Element, S: Simd<E>>(self, s: S, values: &[S::V], h: S::V, _c: S::V) -> S::V {
+        let (z, n) = (values[1], values[2]);
         s.mul_add(z, s.sub(h, n), n)
     }
 
@@ -47,9 +53,11 @@ impl Cell for Gru {
         self,
         s: S,
         values: &mut [S::V],
+        _weights: &[S::V],
         (h, _): (S::V, S::V),
         dh: S::V,
         _dc: &mut S::V,
+        _dweights: &mut [S::V],
     ) -> S::V {
         let [r, z, n, a_h] = [values[0], values[1], values[2], values[3]];
         let one = s.splat(E::ONE);
@@ -88,12 +96,16 @@ impl Cell for GruResetFirst {
         self,
         s: S,
         values: &mut [S::V],
-        h: S::V,
+        _weights: &[S::V],
+        _h: S::V,
         _c: &mut S::V,
-    ) -> S::V {
-        let (z, n) = (sigmoid(s, values[1]), tanh(s, values[2]));
-        (values[1], values[2]) = (z, n);
-        s.mul_add(z, s.sub(h, n), n)
+    ) {
+        (values[1], values[2]) = (sigmoid(s, values[1]), tanh(s, values[2]));
+    }
+
+    #[inline(always)]
+    fn output<E: Element, S: Simd<E>>(self, s: S, values: &[S::V], h: S::V, c: S::V) -> S::V {
+        Gru.output(s, values, h, c)
     }
 
     #[inline(always)]
@@ -101,9 +113,11 @@ impl Cell for GruResetFirst {
         self,
         s: S,
         values: &mut [S::V],
+        _weights: &[S::V],
         (h, _): (S::V, S::V),
         dh: S::V,
         _dc: &mut S::V,
+        _dweights: &mut [S::V],
     ) -> S::V {
         let (z, n) = (values[1], values[2]);
         let through = s.mul(dh, z);

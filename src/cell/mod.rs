@@ -14,9 +14,10 @@ pub use rnn::{Nonlinearity, Rnn};
 
 use crate::simd::{Element, Simd};
 
-/// The most slots of a cell, and the most values it keeps.
+/// The most slots of a cell, the most values it keeps, and the most weights it has for a unit.
 pub(crate) const MAX_SLOTS: usize = 4;
 pub(crate) const MAX_TAPE: usize = 5;
+pub(crate) const MAX_UNIT_WEIGHTS: usize = 3;
 
 /// Gates whose arguments one product computes, in neighbouring slots.
 #[derive(Debug, Clone, Copy)]
@@ -56,14 +57,51 @@ pub trait Cell: Copy + Send + Sync + 'static {
         0
     }
 
-    /// One step: from the arguments (the first of `values`), h before the step and c to the new c and h.
-    /// Leaves what `backward` needs in `values`.
+    /// How many weights a unit has that stay within it: an LSTM's peepholes.
+    fn unit_weights(self) -> usize {
+        0
+    }
+
+    /// One step: from the arguments (the first of `values`), the unit's own weights, h before the step and
+    /// c to the new c. Leaves what `output` and `backward` need in `values`.
     fn forward<E: Element, S: Simd<E>>(
         self,
         s: S,
         values: &mut [S::V],
+        weights: &[S::V],
         h: S::V,
         c: &mut S::V,
+    );
+
+    /// The new h, of what `forward` left, h before the step and c (which may have been normalised).
+    fn output<E: Element, S: Simd<E>>(self, s: S, values: &[S::V], h: S::V, c: S::V) -> S::V;
+
+    /// Of a cell with a c, back through `output`: from the gradient of h to that of c. What goes to the
+    /// arguments without c is left in their places in `values`.
+    fn output_back<E: Element, S: Simd<E>>(
+        self,
+        s: S,
+        _values: &mut [S::V],
+        _c: S::V,
+        _dh: S::V,
+    ) -> S::V {
+        s.splat(E::ZERO)
+    }
+
+    /// One step back: from `values`, h and c before the step and the gradient of the step's h (of a cell
+    /// with a c, of its c instead: `output_back` has taken that of h) to the gradient of the c before, to
+    /// those of the arguments in the first of `values`, and to that of the h before, but for what the
+    /// products add to it. The gradients of the unit's own weights are added to `dweights`.
+    #[allow(clippy::too_many_arguments)]
+    fn backward<E: Element, S: Simd<E>>(
+        self,
+        s: S,
+        values: &mut [S::V],
+        weights: &[S::V],
+        before: (S::V, S::V),
+        dh: S::V,
+        dc: &mut S::V,
+        dweights: &mut [S::V],
     ) -> S::V;
 
     /// Of a cell that resets: from the arguments of the first blocks and h before the step to what the last
@@ -81,16 +119,4 @@ pub trait Cell: Copy + Send + Sync + 'static {
     ) -> S::V {
         s.splat(E::ZERO)
     }
-
-    /// One step back: from `values`, h and c before the step and the gradients of the step's h and c
-    /// to the gradient of the c before, to those of the arguments in the first of `values`, and to that
-    /// of the h before, but for what the products add to it.
-    fn backward<E: Element, S: Simd<E>>(
-        self,
-        s: S,
-        values: &mut [S::V],
-        before: (S::V, S::V),
-        dh: S::V,
-        dc: &mut S::V,
-    ) -> S::V;
 }

@@ -35,13 +35,18 @@ impl Cell for Rnn {
         self,
         s: S,
         values: &mut [S::V],
+        _weights: &[S::V],
         _h: S::V,
         _c: &mut S::V,
-    ) -> S::V {
+    ) {
         values[0] = match self.nonlinearity {
             Nonlinearity::Tanh => tanh(s, values[0]),
             Nonlinearity::Relu => s.max(s.splat(E::ZERO), values[0]),
         };
+    }
+
+    #[inline(always)]
+    fn output<E: Element, S: Simd<E>>(self, _s: S, values: &[S::V], _h: S::V, _c: S::V) -> S::V {
         values[0]
     }
 
@@ -50,9 +55,11 @@ impl Cell for Rnn {
         self,
         s: S,
         values: &mut [S::V],
+        _weights: &[S::V],
         _before: (S::V, S::V),
         dh: S::V,
         _dc: &mut S::V,
+        _dweights: &mut [S::V],
     ) -> S::V {
         let h = values[0];
         values[0] = match self.nonlinearity {

@@ -14,7 +14,8 @@ use crate::sequence::{Backward, Direction, cells};
 use crate::simd::{Simd, Task};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
-const TANH: Rnn = Rnn { nonlinearity: Nonlinearity::Tanh };
+pub(super) const TANH: Rnn = Rnn { nonlinearity: Nonlinearity::Tanh };
+const LSTM: Lstm = Lstm { peepholes: false };
 
 /// Some units, with memory for a pass over T steps.
 pub(super) struct Part {
@@ -77,8 +78,7 @@ impl Part {
     }
 
     fn layer<C: Cell>(&self, cell: C) -> Direction<C> {
-        let (input_size, hidden_size) = (self.vocab, self.units.len());
-        Direction { cell, input_size, hidden_size, bias: true, proj_size: 0, reverse: false }
+        Direction::new(cell, self.vocab, self.units.len())
     }
 
     /// Makes room for `steps` steps.
@@ -121,7 +121,7 @@ impl Part {
     pub fn step<S: Simd<f64>>(&mut self, s: S, t: usize) {
         match self.kind {
             Kind::Rnn => self.step_of(s, TANH, t),
-            Kind::Lstm => self.step_of(s, Lstm, t),
+            Kind::Lstm => self.step_of(s, LSTM, t),
         }
     }
 
@@ -139,7 +139,8 @@ impl Part {
         let mut values = RowsMut::new(&mut self.tape[record], 1, C::TAPE * padded);
         let mut c = RowsMut::new(&mut self.c, 1, if C::HAS_C { own } else { 0 });
         let mut h = RowsMut::new(&mut after[1 + self.units.start..], 1, own);
-        cells(s, &layer, row.columns(1, self.hidden), &mut c, Some(&mut h), &mut values);
+        let before = row.columns(1, self.hidden);
+        cells(s, &layer, &[], before, &mut c, Some(&mut h), &mut values);
     }
 
     /// From `dh` to the gradients of the parameters, over `steps` steps. Exact gradients, and those of
@@ -155,7 +156,7 @@ impl Part {
                 // The step before the first is the last.
                 self.rows.copy_within(steps * width + 1..=steps * width + hidden, 1);
             }
-            (Kind::Lstm, Gradient::Exact) => self.back_through_time(s, Lstm, steps)?,
+            (Kind::Lstm, Gradient::Exact) => self.back_through_time(s, LSTM, steps)?,
             (Kind::Lstm, Gradient::Published) => {
                 let dh = Rows::new(&self.dh, steps, hidden);
                 let dh = dh.columns(self.units.start, self.units.len());
@@ -194,12 +195,14 @@ impl Part {
         let [dh, dc] = &mut self.dstate;
         let backward = Backward {
             layer: &layer,
+            units: &[],
             hidden_weights: &self.back,
             input_weights: &self.back,
             projection: &self.back,
             h0: Rows::new(&self.rows[1..], 1, hidden),
             y: Seq::new(&self.rows[1 + width..], Shape { step_stride: width, ..outputs })?,
             c0: Rows::new(&self.c0, 1, c_len),
+            mask: None,
             tape: SeqMut::new(&mut self.tape, tape)?,
             dy: Seq::new(&self.dh, outputs)?,
             dh: RowsMut::new(dh, 1, whole),
@@ -207,6 +210,8 @@ impl Part {
             dx: None,
             dh_steps: SeqMut::new(&mut [], Shape::time_major(steps, 1, 0))?,
             dm: RowsMut::new(&mut [], 1, 0),
+            dgiven: RowsMut::new(&mut [], 1, 0),
+            dunits: RowsMut::new(&mut [], 1, 0),
         };
         backward.run(s);
         Ok(())

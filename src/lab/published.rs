@@ -20,7 +20,8 @@
 //! (For `do`, too, the slope is s(o).) The notebook's marks check numbers computed this way.
 
 use super::EPSILON;
-use crate::cell::{Block, Cell, Nonlinearity, Rnn};
+use super::part::TANH;
+use crate::cell::{Block, Cell, Rnn};
 use crate::math::{sigmoid, tanh};
 use crate::simd::{Element, Simd};
 use crate::view::Rows;
@@ -41,10 +42,16 @@ impl Cell for PublishedRnn {
         self,
         s: S,
         values: &mut [S::V],
+        weights: &[S::V],
         h: S::V,
         c: &mut S::V,
-    ) -> S::V {
-        Rnn { nonlinearity: Nonlinearity::Tanh }.forward(s, values, h, c)
+    ) {
+        TANH.forward(s, values, weights, h, c);
+    }
+
+    #[inline(always)]
+    fn output<E: Element, S: Simd<E>>(self, s: S, values: &[S::V], h: S::V, c: S::V) -> S::V {
+        TANH.output(s, values, h, c)
     }
 
     #[inline(always)]
@@ -52,9 +59,11 @@ impl Cell for PublishedRnn {
         self,
         s: S,
         values: &mut [S::V],
+        _weights: &[S::V],
         _before: (S::V, S::V),
         dh: S::V,
         _dc: &mut S::V,
+        _dweights: &mut [S::V],
     ) -> S::V {
         let f = tanh(s, s.add(values[0], s.splat(E::from_f64(EPSILON))));
         values[0] = s.mul(dh, s.neg_mul_add(f, f, s.splat(E::ONE)));

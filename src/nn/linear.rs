@@ -248,7 +248,8 @@ impl<E: Element> Task<E> for Gradients<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
-        let Self { width, range, x, dy, .. } = self;
+        let Self { width, range, x, dy, db, .. } = self;
+        let mut sums = [db];
         let products = OuterProducts {
             steps: 1,
             counts: &|_| x.count(),
@@ -256,7 +257,7 @@ impl<E: Element> Task<E> for Gradients<'_, E> {
             stride: width,
             columns: range,
             c: &mut [self.dweight],
-            sums: self.db,
+            sums: if sums[0].is_empty() { &mut [] } else { &mut sums },
             memory: self.memory,
         };
         products.add(s, |_, row| dy.row(row), &[&|_, row| x.row(row)])

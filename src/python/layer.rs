@@ -17,6 +17,30 @@ use crate::view::{Rows, RowsMut};
 #[pyclass(name = "Layer", module = "bptt._core", frozen)]
 pub struct PyLayer(pub Layer);
 
+/// What recurrent layers of every cell have.
+struct Options {
+    num_layers: usize,
+    dropout: (f64, f64, f64),
+    bidirectional: bool,
+    proj_size: usize,
+    layer_norm: bool,
+}
+
+impl Options {
+    fn of<C: Cell>(&self, layer: Recurrent<C>) -> crate::Result<Recurrent<C>> {
+        let (between, recurrent, zoneout) = self.dropout;
+        let layer = if self.bidirectional { layer.bidirectional() } else { layer };
+        let layer = if self.layer_norm { layer.with_layer_norm()? } else { layer };
+        let layer = layer.with_layers(self.num_layers)?.with_dropout(between)?;
+        let layer = layer.with_recurrent_dropout(recurrent)?.with_zoneout(zoneout)?;
+        layer.with_projection(self.proj_size)
+    }
+}
+
+/// What a forward pass records: what a backward pass needs, with a seed for dropout, and whether only
+/// checkpoints of it; without a seed, what is computed without dropout, to look at.
+type Record = (Option<u64>, bool);
+
 /// dx, the gradient of the initial state, the flat gradients of the parameters.
 type PyGradients<'py> = (Option<Bound<'py, PyAny>>, States<'py>, Option<Bound<'py, PyAny>>);
 
@@ -27,7 +51,8 @@ impl PyLayer {
         Self(Layer::OneHot(classes))
     }
 
-    /// A recurrent layer of the cell "tanh", "relu", "lstm", "gru" or "gru_reset_first".
+    /// A recurrent layer of the cell "tanh", "relu", "lstm", "lstm_peepholes", "gru" or "gru_reset_first",
+    /// with `dropout` between layers, recurrent dropout and zoneout.
     #[staticmethod]
     #[allow(clippy::too_many_arguments)]
     fn recurrent(
@@ -36,34 +61,25 @@ impl PyLayer {
         hidden_size: usize,
         num_layers: usize,
         bias: bool,
-        dropout: f64,
+        dropout: (f64, f64, f64),
         bidirectional: bool,
         proj_size: usize,
+        layer_norm: bool,
     ) -> PyResult<Self> {
-        fn with_options<C: Cell>(
-            layer: Recurrent<C>,
-            num_layers: usize,
-            dropout: f64,
-            bidirectional: bool,
-            proj_size: usize,
-        ) -> crate::Result<Recurrent<C>> {
-            let layer = if bidirectional { layer.bidirectional() } else { layer };
-            layer.with_layers(num_layers)?.with_dropout(dropout)?.with_projection(proj_size)
-        }
+        let options = Options { num_layers, dropout, bidirectional, proj_size, layer_norm };
         let (i, h) = (input_size, hidden_size);
-        let (n, p, d, r) = (num_layers, dropout, bidirectional, proj_size);
         Ok(Self(match cell {
-            "lstm" => Layer::LSTM(with_options(LSTM::new(i, h, bias)?, n, p, d, r)?),
-            "gru" => Layer::GRU(with_options(GRU::new(i, h, bias)?, n, p, d, r)?),
+            "lstm" => Layer::LSTM(options.of(LSTM::new(i, h, bias)?)?),
+            "lstm_peepholes" => Layer::LSTM(options.of(LSTM::new(i, h, bias)?.with_peepholes())?),
+            "gru" => Layer::GRU(options.of(GRU::new(i, h, bias)?)?),
             "gru_reset_first" => {
                 let gru = Recurrent::with_cell(GruResetFirst, i, h, bias)?;
-                Layer::GRUResetFirst(with_options(gru, n, p, d, r)?)
+                Layer::GRUResetFirst(options.of(gru)?)
             }
             _ => {
                 let relu = cell == "relu";
                 let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
-                let rnn = RNN::new(i, h, nonlinearity, bias)?;
-                Layer::RNN(with_options(rnn, n, p, d, r)?)
+                Layer::RNN(options.of(RNN::new(i, h, nonlinearity, bias)?)?)
             }
         }))
     }
@@ -102,8 +118,8 @@ impl PyLayer {
     }
 
     /// A recurrent layer on x, (T, B, I) or with `batch_first` (B, T, I) or with `lengths` (sum of T, I),
-    /// from an initial state: (y, final state, tape), the tape only if the pass is to be recorded, with a
-    /// seed for dropout. The parameters are a list of arrays.
+    /// from an initial state: (y, final state, tape), the tape only if the pass is to be recorded. The
+    /// parameters are a list of arrays.
     #[allow(clippy::too_many_arguments)]
     fn forward<'py>(
         &self,
@@ -113,7 +129,7 @@ impl PyLayer {
         state: States<'py>,
         batch_first: bool,
         lengths: Option<PyRef<'_, PyLengths>>,
-        record: Option<u64>,
+        record: Option<Record>,
     ) -> PyResult<(Bound<'py, PyAny>, States<'py>, Option<PyTape>)> {
         let layout = Layout { batch_first, sizes: lengths.as_ref().map(|lengths| &lengths.sizes) };
         with_dtype!(x, E => recurrent!(&self.0,
@@ -250,7 +266,7 @@ fn forward<'py, C: Cell, E: Number>(
     x: &Bound<'py, PyAny>,
     state: States<'py>,
     layout: Layout<'_>,
-    record: Option<u64>,
+    record: Option<Record>,
 ) -> PyResult<(Bound<'py, PyAny>, States<'py>, Option<PyTape>)> {
     let params = read_all::<E>(&params)?;
     let x = Batch::<E>::read(x, layout)?;
@@ -260,8 +276,15 @@ fn forward<'py, C: Cell, E: Number>(
     let rows = x.shape().rows;
     let mut state = state_of::<C, E>(layer, &state, rows)?;
     let y: Bound<'_, PyArrayDyn<E>> = zeros(py, &dims)?;
-    let mut tape = if record.is_some() { Tape::new() } else { Tape::for_inference() };
-    tape.set_seed(record.unwrap_or(0));
+    let mut tape = match record {
+        None => Tape::for_inference(),
+        Some((None, _)) => Tape::for_looking(),
+        Some((Some(_), _)) => Tape::new(),
+    };
+    if let Some((Some(seed), checkpoints)) = record {
+        tape.set_seed(seed);
+        tape.set_checkpoints(checkpoints);
+    }
     {
         let mut y = write(&y)?;
         let (y, params) = (y.as_slice_mut()?, parameters(&params)?);

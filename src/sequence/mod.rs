@@ -3,24 +3,33 @@
 //! [`backward`], the state and the tape in [`tape`].
 
 mod backward;
+mod checkpoint;
 mod direction;
 mod dropout;
 mod forward;
+mod norm;
+mod packed;
+mod params;
 mod passes;
+mod regular;
+mod step;
+mod step_back;
 mod stepper;
 mod tape;
 mod weights;
 
 pub(crate) use backward::Backward;
 pub(crate) use direction::Direction;
-pub(crate) use forward::cells;
+pub use params::Params;
+pub(crate) use step::cells;
 pub use stepper::Stepper;
+use tape::Mode;
 pub use tape::{State, Tape};
 
 use crate::cell::{Cell, Gru, Lstm, Nonlinearity, Rnn};
 use crate::error::{Result, ensure};
 use crate::view::SeqMut;
-use direction::Weights;
+use regular::Regularisation;
 
 /// A recurrent layer: a cell, its sizes and options; L layers (1 unless said otherwise) of D directions,
 /// each reading the outputs of the one before. Callers own the parameters ([`Params`]), for every layer and
@@ -36,6 +45,7 @@ pub struct Recurrent<C> {
     num_layers: usize,
     bidirectional: bool,
     dropout: f64,
+    regular: Regularisation,
 }
 
 /// Long short-term memory: `c_t = f c_{t-1} + i g`, `h_t = o tanh c_t`; see [`Lstm`].
@@ -82,7 +92,17 @@ impl Recurrent<Lstm> {
     /// # Errors
     /// If a size is zero.
     pub fn new(input_size: usize, hidden_size: usize, bias: bool) -> Result<Self> {
-        Self::with_cell(Lstm, input_size, hidden_size, bias)
+        Self::with_cell(Lstm::default(), input_size, hidden_size, bias)
+    }
+}
+
+impl Recurrent<Lstm> {
+    /// With peepholes: the gates i and f see c_{t-1} and o sees c_t, each unit its own, times the
+    /// parameters `peephole` (3 H,) of i, f, o (Gers, Schraudolph and Schmidhuber 2002; ONNX's P, which
+    /// has them in the order i, o, f).
+    pub fn with_peepholes(mut self) -> Self {
+        self.cell.peepholes = true;
+        self
     }
 }
 
@@ -98,27 +118,6 @@ impl Recurrent<Rnn> {
         bias: bool,
     ) -> Result<Self> {
         Self::with_cell(Rnn { nonlinearity }, input_size, hidden_size, bias)
-    }
-}
-
-/// The parameters of a layer, in the order of [`Recurrent::parameters`].
-#[derive(Debug, Clone, Copy)]
-pub enum Params<'a, E> {
-    /// All in one slice.
-    Flat(&'a [E]),
-    /// Each in a slice of its own.
-    Arrays(&'a [&'a [E]]),
-}
-
-impl<'a, E> From<&'a [E]> for Params<'a, E> {
-    fn from(flat: &'a [E]) -> Self {
-        Params::Flat(flat)
-    }
-}
-
-impl<'a, E> From<&'a Vec<E>> for Params<'a, E> {
-    fn from(flat: &'a Vec<E>) -> Self {
-        Params::Flat(flat)
     }
 }
 
@@ -139,6 +138,7 @@ impl<C: Cell> Recurrent<C> {
             num_layers: 1,
             bidirectional: false,
             dropout: 0.0,
+            regular: Regularisation::default(),
         };
         layer.check_size()
     }
@@ -195,6 +195,44 @@ impl<C: Cell> Recurrent<C> {
         Ok(Self { dropout, ..self })
     }
 
+    /// With recurrent dropout: in passes that are recorded, the products are given h with units of this
+    /// share dropped, and the others divided by 1 - p, for every row the same at all steps (Gal and
+    /// Ghahramani 2016; Keras's `recurrent_dropout`).
+    ///
+    /// # Errors
+    /// If it is not in [0, 1).
+    pub fn with_recurrent_dropout(mut self, p: f64) -> Result<Self> {
+        ensure!((0.0..1.0).contains(&p), "recurrent_dropout must be in [0, 1), got {p}");
+        self.regular.recurrent_dropout = p;
+        Ok(self)
+    }
+
+    /// With zoneout: a unit keeps the h of the step before with this probability; in passes that are not
+    /// recorded, h is what it is on average (Krueger et al. 2017; of h alone, as in haste).
+    ///
+    /// # Errors
+    /// If it is not in [0, 1).
+    pub fn with_zoneout(mut self, p: f64) -> Result<Self> {
+        ensure!((0.0..1.0).contains(&p), "zoneout must be in [0, 1), got {p}");
+        self.regular.zoneout = p;
+        Ok(self)
+    }
+
+    /// With layer normalisation of what x and h contribute to the gates, before the biases, and of c
+    /// where h is made of it (Ba, Kiros and Hinton 2016, as in haste): parameters `gain_ih`, `gain_hh`
+    /// (GATES H,) and for an LSTM `gain_c`, `bias_c` (H,) besides.
+    ///
+    /// # Errors
+    /// If the cell resets h before the product, as the original GRU does.
+    pub fn with_layer_norm(mut self) -> Result<Self> {
+        ensure!(
+            !C::RESETS,
+            "layer normalisation needs a GRU with the reset after the product (reset_after)"
+        );
+        self.regular.layer_norm = true;
+        self.check_size()
+    }
+
     /// I
     pub fn input_size(&self) -> usize {
         self.input_size
@@ -240,81 +278,8 @@ impl<C: Cell> Recurrent<C> {
             bias: self.bias,
             proj_size: self.proj_size,
             reverse: self.bidirectional && n % 2 == 1,
+            regular: self.regular,
         }
-    }
-
-    /// Names and shapes of the parameters in their order, the names torch's: `weight_ih_l0`, ...,
-    /// `weight_ih_l0_reverse`, ..., `weight_ih_l1`, ...
-    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let gates = C::GATES * self.hidden_size;
-        let (h, _) = self.state_sizes();
-        let mut parameters = Vec::new();
-        for (n, direction) in self.all_directions().enumerate() {
-            let suffix = if direction.reverse { "_reverse" } else { "" };
-            let layer = n / self.directions();
-            let shapes = [
-                ("weight_ih", vec![gates, direction.input_size]),
-                ("weight_hh", vec![gates, h]),
-                ("bias_ih", vec![gates]),
-                ("bias_hh", vec![gates]),
-                ("weight_hr", vec![h, self.hidden_size]),
-            ];
-            for ((name, shape), length) in shapes.into_iter().zip(direction.lengths()) {
-                if length > 0 {
-                    parameters.push((format!("{name}_l{layer}{suffix}"), shape));
-                }
-            }
-        }
-        parameters
-    }
-
-    /// How many numbers the parameters are.
-    pub fn parameter_len(&self) -> usize {
-        self.all_directions().map(|direction| direction.lengths().iter().sum::<usize>()).sum()
-    }
-
-    /// The parameters of every direction of every layer.
-    fn weights<'a, E>(&self, params: Params<'a, E>) -> Result<Vec<Weights<'a, E>>> {
-        let lengths = self.all_directions().flat_map(|direction| direction.lengths());
-        let lengths: Vec<_> = lengths.filter(|&length| length > 0).collect();
-        let count = lengths.len();
-        let mut flat: &[E] = &[];
-        match params {
-            Params::Flat(all) => {
-                self.check_len(all.len())?;
-                flat = all;
-            }
-            Params::Arrays(arrays) => {
-                ensure!(arrays.len() == count, "got {} parameters, not {count}", arrays.len());
-                for (n, (array, length)) in arrays.iter().zip(lengths).enumerate() {
-                    let got = array.len();
-                    ensure!(got == length, "parameter {n} has {got} numbers, not {length}");
-                }
-            }
-        }
-        let mut next = 0;
-        let mut weights = Vec::with_capacity(self.num_layers * self.directions());
-        for direction in self.all_directions() {
-            let mut parts = [&[][..]; 5];
-            for (part, length) in parts.iter_mut().zip(direction.lengths()) {
-                match params {
-                    Params::Flat(_) => (*part, flat) = flat.split_at(length),
-                    Params::Arrays(arrays) if length > 0 => {
-                        *part = arrays[next];
-                        next += 1;
-                    }
-                    Params::Arrays(_) => {}
-                }
-            }
-            weights.push(direction.weights(parts));
-        }
-        Ok(weights)
-    }
-
-    fn check_len(&self, given: usize) -> Result<()> {
-        let len = self.parameter_len();
-        ensure!(given == len, "the layer has {len} parameters, got {given}");
-        Ok(())
     }
 }
 

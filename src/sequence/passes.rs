@@ -1,12 +1,19 @@
 //! The passes through the layers of a recurrent layer, the directions of each beside each other.
 
+use std::mem::take;
+use std::ops::Range;
+
+use super::direction::Weights;
 use super::dropout::{Dropout, mix};
 use super::tape::{Between, Record};
-use super::{Gradients, Params, Recurrent, State, Tape, backward, forward};
+use super::{
+    Direction, Gradients, Mode, Params, Recurrent, State, Tape, backward, forward, weights,
+};
+use crate::buffer::Buffer;
 use crate::cell::Cell;
 use crate::error::{Error, Result, ensure};
 use crate::simd::{Element, Level};
-use crate::view::{Seq, SeqMut, Shape};
+use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
 impl<C: Cell> Recurrent<C> {
     /// Runs the layer over a batch of sequences.
@@ -30,16 +37,16 @@ impl<C: Cell> Recurrent<C> {
         let (rows, directions) = (x.shape().rows, self.directions());
         self.check_state("state", state, rows)?;
         let level = Level::current()?;
-        let Tape { records, recorded, sizes, directions: all, between, seed, drawn, .. } = tape;
-        let records = *records;
-        *recorded = false;
-        sizes.clone_from(&x.sizes().cloned().filter(|_| records));
-        (*drawn, *seed) = (mix(*seed), seed.wrapping_add(1));
+        let Tape { mode, checkpoints, recorded, sizes, directions: all, between, .. } = tape;
+        let (mode, checkpoints) = (*mode, *checkpoints && mode.records);
+        *recorded = None;
+        sizes.clone_from(&x.sizes().cloned().filter(|_| mode.records));
+        (tape.drawn, tape.seed) = (mix(tape.seed), tape.seed.wrapping_add(1));
         all.resize_with(self.num_layers * directions, Record::default);
         between.resize_with(self.num_layers - 1, Between::default);
         let (h, _) = self.state_sizes();
         let mut y = Some(y);
-        for (l, all) in all.chunks_mut(directions).enumerate() {
+        for (l, records) in all.chunks_mut(directions).enumerate() {
             let (before, after) = between.split_at_mut(l);
             let x = match before.last() {
                 None => x,
@@ -52,23 +59,46 @@ impl<C: Cell> Recurrent<C> {
                     x.like_mut(&mut after.output, directions * h)?
                 }
             };
-            let layers: Vec<_> =
-                (0..directions).map(|d| self.direction(l * directions + d)).collect();
-            let mut passes = Vec::with_capacity(directions);
-            let states = state.parts(self, rows, l * directions, directions);
-            let parts =
-                layers.iter().zip(all).zip(states).zip(y.split_columns(&vec![h; directions]));
-            for (d, (((layer, record), (h, c)), y)) in parts.enumerate() {
-                let weights = weights[l * directions + d];
-                passes.push(forward::Pass { layer, weights, x, h, c, y, record });
+            let layers = self.layer(l);
+            let parts = parts(&layers, x, checkpoints);
+            let mut states: Vec<_> = state.parts(self, rows, l * directions, directions).collect();
+            let mut ys = y.split_columns(&vec![h; directions]);
+            for (d, record) in records.iter_mut().enumerate() {
+                let seed = mix(tape.drawn ^ mix((l * directions + d + 1) as u64));
+                record.draw(level, &layers[d], rows, mode, seed)?;
+                record.checkpoints.truncate(if checkpoints { parts[d].len() } else { 0 });
             }
-            forward::run(level, passes, records)?;
+            for n in 0..longest(&parts) {
+                let mut passes = Vec::with_capacity(directions);
+                let of_all = records.iter_mut().zip(&mut states).zip(&mut ys);
+                for (d, ((record, (h, c)), y)) in of_all.enumerate() {
+                    let Some(steps) = parts[d].get(n).cloned() else { continue };
+                    if checkpoints {
+                        record.keep(n, h.as_ref(), c.as_ref())?;
+                    }
+                    passes.push(forward::Pass {
+                        layer: &layers[d],
+                        weights: weights[l * directions + d],
+                        x: x.steps(steps.clone()),
+                        h: h.rows_mut(0, rows),
+                        c: c.rows_mut(0, rows),
+                        first_step: steps.start,
+                        y: y.steps_mut(steps),
+                        record,
+                    });
+                }
+                let records = mode.records && !checkpoints;
+                forward::run(level, passes, Mode { records, ..mode })?;
+            }
+            for (layer, record) in layers.iter().zip(records) {
+                record.recorded = mode.records.then(|| layer.recording::<E>(x.shape(), level));
+            }
             if let Some(after) = after.first_mut() {
                 after.dropped.resize(0)?;
-                if records && self.dropout > 0.0 {
+                if mode.trains && self.dropout > 0.0 {
                     after.dropped.resize(after.output.len())?;
                     level.run(Dropout {
-                        seed: drawn.wrapping_add(mix(l as u64)),
+                        seed: tape.drawn.wrapping_add(mix(l as u64)),
                         probability: self.dropout,
                         from: Some(&after.output),
                         to: &mut after.dropped,
@@ -76,8 +106,14 @@ impl<C: Cell> Recurrent<C> {
                 }
             }
         }
-        *recorded = records;
+        tape.recorded = mode.records.then_some(mode);
         Ok(())
+    }
+
+    /// The directions of a layer.
+    fn layer(&self, l: usize) -> Vec<Direction<C>> {
+        let directions = self.directions();
+        (0..directions).map(|d| self.direction(l * directions + d)).collect()
     }
 
     /// Backpropagation through time, for the pass that `tape` recorded with this `x` and `y`.
@@ -103,10 +139,10 @@ impl<C: Cell> Recurrent<C> {
         self.check_backward(x, y, tape, dy, dstate, &gradients)?;
         let (rows, directions) = (x.shape().rows, self.directions());
         let (h, _) = self.state_sizes();
-        tape.recorded = false;
+        let mode = tape.recorded.take().expect("checked");
         let Gradients { params: mut dparams, x: mut dx } = gradients;
         let Tape { directions: all, between, second_dx, drawn, .. } = tape;
-        for (l, all) in all.chunks_mut(directions).enumerate().rev() {
+        for (l, records) in all.chunks_mut(directions).enumerate().rev() {
             let (before, after) = between.split_at_mut(l);
             let (y, dy) = match after.first() {
                 None => (y, dy),
@@ -124,17 +160,16 @@ impl<C: Cell> Recurrent<C> {
                     (x.like(input, directions * h)?, Some(dx))
                 }
             };
-            let layers: Vec<_> =
-                (0..directions).map(|d| self.direction(l * directions + d)).collect();
-            let level = all[0].recorded.expect("checked").level;
+            let layers = self.layer(l);
+            let recording = records[0].recorded.expect("checked");
+            let (level, padded) = (recording.level, recording.padded);
             let mut second = None;
             if let Some(dx) = dx.as_ref().filter(|_| directions == 2) {
                 let features = dx.shape().features;
                 second_dx.resize(x.total().saturating_mul(features))?;
                 second = Some(x.like_mut(second_dx, features)?);
             }
-            let mut passes = Vec::with_capacity(directions);
-            let states = dstate.parts(self, rows, l * directions, directions);
+            let mut states: Vec<_> = dstate.parts(self, rows, l * directions, directions).collect();
             let mut grads: Vec<_> = (0..directions)
                 .rev()
                 .map(|d| {
@@ -145,24 +180,55 @@ impl<C: Cell> Recurrent<C> {
                     })
                 })
                 .collect();
-            let mut dxs = [dx.as_mut().map(SeqMut::reborrow), second];
-            for (d, ((layer, record), (dh, dc))) in layers.iter().zip(all).zip(states).enumerate() {
-                let recording = record.recorded.take().expect("checked");
-                passes.push(backward::Pass {
-                    layer,
-                    weights: weights[l * directions + d],
-                    x: layer_x,
-                    y: y.columns(d * h, h),
-                    record,
-                    recording,
-                    dy: dy.columns(d * h, h),
-                    dh,
-                    dc,
-                    dparams: grads.pop().flatten(),
-                    dx: dxs[d].take(),
-                });
+            grads.reverse();
+            for (layer, record) in layers.iter().zip(&mut *records) {
+                record.recorded = None;
+                record.dunits.resize(rows.saturating_mul(layer.units().count * padded))?;
+                record.dunits.fill(E::ZERO);
             }
-            backward::run(level, passes)?;
+            let checkpoints = !records[0].checkpoints.is_empty();
+            let parts = parts(&layers, x, checkpoints);
+            let mut dxs = [dx.as_mut().map(SeqMut::reborrow), second];
+            for n in (0..longest(&parts)).rev() {
+                let weights = &weights[l * directions..];
+                let again = match checkpoints {
+                    true => {
+                        compute_again(level, &layers, weights, layer_x, records, &parts, (n, mode))?
+                    }
+                    false => Vec::new(),
+                };
+                let mut passes = Vec::with_capacity(directions);
+                let of_all = records.iter_mut().zip(&mut states).zip(&mut grads).zip(&mut dxs);
+                for (d, (((record, (dh, dc)), grads), dx)) in of_all.enumerate() {
+                    let Some(steps) = parts[d].get(n).cloned() else { continue };
+                    let part = layer_x.steps(steps.clone());
+                    passes.push(backward::Pass {
+                        layer: &layers[d],
+                        weights: weights[d],
+                        x: part,
+                        y: match again.get(d) {
+                            Some([.., y]) => part.like(y, h)?,
+                            None => y.columns(d * h, h),
+                        },
+                        record,
+                        dy: dy.columns(d * h, h).steps(steps.clone()),
+                        dh: dh.rows_mut(0, rows),
+                        dc: dc.rows_mut(0, rows),
+                        dparams: grads.as_deref_mut(),
+                        dx: dx.as_mut().map(|dx| dx.steps_mut(steps)),
+                    });
+                }
+                backward::run(level, passes)?;
+                for (record, again) in records.iter_mut().zip(again) {
+                    record.again = again;
+                }
+            }
+            for ((layer, record), grads) in layers.iter().zip(&*records).zip(grads) {
+                if let Some(grads) = grads {
+                    let dunits = Rows::new(&record.dunits, rows, layer.units().count * padded);
+                    weights::add_units(layer, dunits, padded, grads);
+                }
+            }
             if let Some(dx) = dx.as_mut().filter(|_| directions == 2) {
                 let features = dx.shape().features;
                 dx.add(x.like(second_dx, features)?);
@@ -200,7 +266,7 @@ impl<C: Cell> Recurrent<C> {
             ensure!(x.sizes() == dx.as_ref().sizes(), "x and dx must have the same batch sizes");
         }
         let records: Vec<_> = tape.directions.iter().map(|record| record.recorded).collect();
-        let level = records.first().copied().flatten().filter(|_| tape.recorded);
+        let level = records.first().copied().flatten().filter(|_| tape.is_recorded());
         let Some(level) = level.map(|recording| recording.level) else {
             return Err(Error::new(
                 "the tape holds no recording: run forward first, and once for every backward",
@@ -252,6 +318,62 @@ impl<C: Cell> Recurrent<C> {
     }
 }
 
+/// The steps that each direction computes at once, in order: all, or those between checkpoints.
+fn parts<C: Cell, E>(
+    layers: &[Direction<C>],
+    x: Seq<'_, E>,
+    checkpoints: bool,
+) -> Vec<Vec<Range<usize>>> {
+    let parts = layers.iter().map(|layer| match checkpoints {
+        true => layer.parts(&x),
+        false => vec![Range { start: 0, end: x.shape().steps }],
+    });
+    parts.collect()
+}
+
+fn longest(parts: &[Vec<Range<usize>>]) -> usize {
+    parts.iter().map(Vec::len).max().unwrap_or(0)
+}
+
+/// Records part `n` of every direction, from its checkpoint; gives its final h and c, and its outputs.
+fn compute_again<C: Cell, E: Element>(
+    level: Level,
+    layers: &[Direction<C>],
+    weights: &[Weights<'_, E>],
+    x: Seq<'_, E>,
+    records: &mut [Record<E>],
+    parts: &[Vec<Range<usize>>],
+    (n, mode): (usize, Mode),
+) -> Result<Vec<[Buffer<E>; 3]>> {
+    let rows = x.shape().rows;
+    let mut all = Vec::with_capacity(layers.len());
+    for (d, record) in records.iter_mut().enumerate() {
+        if let Some(steps) = parts[d].get(n) {
+            let total = x.steps(steps.clone()).total();
+            record.restore(n, total.saturating_mul(layers[d].output_size()))?;
+        }
+        all.push(take(&mut record.again));
+    }
+    let mut passes = Vec::with_capacity(layers.len());
+    for (d, (record, [h, c, y])) in records.iter_mut().zip(&mut all).enumerate() {
+        let Some(steps) = parts[d].get(n).cloned() else { continue };
+        let (outputs, c_size) = (layers[d].output_size(), c.len() / rows.max(1));
+        let part = x.steps(steps.clone());
+        passes.push(forward::Pass {
+            layer: &layers[d],
+            weights: weights[d],
+            x: part,
+            h: RowsMut::new(h, rows, outputs),
+            c: RowsMut::new(c, rows, c_size),
+            y: part.like_mut(y, outputs)?,
+            record,
+            first_step: steps.start,
+        });
+    }
+    forward::run(level, passes, mode)?;
+    Ok(all)
+}
+
 fn extent(shape: Shape) -> (usize, usize, usize) {
     (shape.steps, shape.rows, shape.features)
 }
@@ -260,5 +382,27 @@ impl<E: Element> Between<E> {
     /// What the layer above reads.
     fn input(&self) -> &[E] {
         if self.dropped.is_empty() { &self.output } else { &self.dropped }
+    }
+}
+
+impl<E: Element> Record<E> {
+    /// Draws what a pass is to drop, and remembers what its zoneout draws from.
+    fn draw<C: Cell>(
+        &mut self,
+        level: Level,
+        layer: &Direction<C>,
+        rows: usize,
+        mode: Mode,
+        seed: u64,
+    ) -> Result<()> {
+        let probability = layer.regular.recurrent_dropout;
+        let masked = probability > 0.0 && mode.records;
+        self.seed = seed;
+        self.mask.resize(if masked { rows.saturating_mul(layer.output_size()) } else { 0 })?;
+        self.mask.fill(E::ONE);
+        if masked && mode.trains {
+            level.run(Dropout { seed: mix(seed), probability, from: None, to: &mut self.mask });
+        }
+        Ok(())
     }
 }

@@ -1,12 +1,11 @@
 //! One step at a time, for inputs that come one at a time: weights stay packed, nothing is allocated.
 
-use super::forward::{Pack, arguments, cells};
+use super::packed::{Pack, Packed};
+use super::step::Step as OneStep;
 use super::{Direction, Params, Recurrent, State};
 use crate::buffer::Buffer;
 use crate::cell::Cell;
 use crate::error::{Result, ensure};
-use crate::panel::Panels;
-use crate::product::product;
 use crate::simd::{Element, Level, Simd, Task};
 use crate::view::{Rows, RowsMut};
 
@@ -29,16 +28,15 @@ pub struct Stepper<C, E: Element> {
     layer: Recurrent<C>,
     level: Level,
     rows: usize,
-    layers: Vec<Packed<C, E>>,
+    layers: Vec<Layer<C, E>>,
     /// A record of every row.
     values: Buffer<E>,
 }
 
 /// One layer, packed, with its state.
-struct Packed<C, E: Element> {
+struct Layer<C, E: Element> {
     direction: Direction<C>,
-    weights: Vec<Panels<E>>,
-    projection: Panels<E>,
+    packed: Packed<E>,
     /// h, and where the next one goes, (B, H) each.
     h: [Buffer<E>; 2],
     c: Buffer<E>,
@@ -65,18 +63,16 @@ impl<C: Cell, E: Element> Stepper<C, E> {
         for (weights, direction) in
             layer.weights(params.into())?.into_iter().zip(layer.all_directions())
         {
-            let mut packed = Packed {
+            let mut stepped = Layer {
                 direction,
-                weights: Vec::new(),
-                projection: Panels::default(),
+                packed: Packed::default(),
                 h: [Buffer::zeros(rows.saturating_mul(h))?, Buffer::zeros(rows.saturating_mul(h))?],
                 c: Buffer::zeros(rows.saturating_mul(c))?,
             };
-            let (panels, projection) = (&mut packed.weights, &mut packed.projection);
-            level.run(Pack { layer: &direction, weights, panels, projection })?;
-            layers.push(packed);
+            level.run(Pack { layer: &direction, weights, packed: &mut stepped.packed })?;
+            layers.push(stepped);
         }
-        let record = (C::TAPE + 1) * layers[0].direction.padded(level.lanes::<E>());
+        let record = layers[0].direction.record(level.lanes::<E>());
         let values = Buffer::zeros(rows.saturating_mul(record))?;
         Ok(Self { layer, level, rows, layers, values })
     }
@@ -138,7 +134,7 @@ impl<C: Cell, E: Element> Stepper<C, E> {
 struct Step<'a, C, E: Element> {
     x: &'a [E],
     rows: usize,
-    layers: &'a mut [Packed<C, E>],
+    layers: &'a mut [Layer<C, E>],
     values: &'a mut Buffer<E>,
 }
 
@@ -150,22 +146,21 @@ impl<C: Cell, E: Element> Task<E> for Step<'_, C, E> {
         let rows = self.rows;
         for l in 0..self.layers.len() {
             let (before, rest) = self.layers.split_at_mut(l);
-            let Packed { direction, weights, projection, h: [h, next], c } = &mut rest[0];
-            let (padded, outputs) = (direction.padded(S::LANES), direction.output_size());
+            let Layer { direction, packed, h: [h, next], c } = &mut rest[0];
             let x = before.last().map_or(self.x, |before| &before.h[0]);
-            let x = Rows::new(x, rows, direction.input_size);
-            let mut values = RowsMut::new(self.values, rows, (C::TAPE + 1) * padded);
-            let h_before = Rows::new(h, rows, outputs);
-            arguments(s, direction, weights, x, h_before, &mut values);
-            let mut c = RowsMut::new(c, rows, if C::HAS_C { direction.hidden_size } else { 0 });
-            let mut y = RowsMut::new(next, rows, outputs);
-            let projects = C::HAS_C && direction.proj_size > 0;
-            let to = if projects { None } else { Some(&mut y) };
-            cells(s, direction, h_before, &mut c, to, &mut values);
-            if projects {
-                let m = values.as_ref().columns(C::TAPE * padded, direction.hidden_size);
-                product(s, &[m], projection, &mut y);
-            }
+            let outputs = direction.output_size();
+            let step = OneStep {
+                layer: direction,
+                packed,
+                x: Rows::new(x, rows, direction.input_size),
+                h: Rows::new(h, rows, outputs),
+                c: RowsMut::new(c, rows, if C::HAS_C { direction.hidden_size } else { 0 }),
+                y: RowsMut::new(next, rows, outputs),
+                values: RowsMut::new(self.values, rows, direction.record(S::LANES)),
+                mask: None,
+                draw: None,
+            };
+            step.run(s);
             std::mem::swap(h, next);
         }
     }

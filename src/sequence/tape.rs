@@ -3,6 +3,8 @@
 use std::any::TypeId;
 
 use super::Recurrent;
+use super::packed::Packed;
+use super::regular::Regularisation;
 use crate::buffer::Buffer;
 use crate::cell::Cell;
 use crate::error::Result;
@@ -68,10 +70,16 @@ impl<E: Element> State<E> {
 /// Recorded: for every unit and step, the cell's values (an LSTM's i, f, g, o, c), padded to whole
 /// vectors, and the initial state. The backward pass writes the gradients of the gates' arguments
 /// over them, so a recording serves one backward pass.
+///
+/// A tape with checkpoints ([`Tape::set_checkpoints`]) records the states before every part of about
+/// sqrt(T) steps instead, and the backward pass computes the parts again, one at a time: the same bits,
+/// in memory that grows with sqrt(T), for one more forward pass.
 #[derive(Default)]
 pub struct Tape<E: Element> {
-    pub(super) records: bool,
-    pub(super) recorded: bool,
+    pub(super) mode: Mode,
+    pub(super) checkpoints: bool,
+    /// How the pass that it holds was recorded.
+    pub(super) recorded: Option<Mode>,
     pub(super) sizes: Option<BatchSizes>,
     /// Of every direction of every layer.
     pub(super) directions: Vec<Record<E>>,
@@ -82,6 +90,15 @@ pub struct Tape<E: Element> {
     /// What dropout draws from, next time and the last time.
     pub(super) seed: u64,
     pub(super) drawn: u64,
+}
+
+/// What a forward pass does beside computing y.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Mode {
+    /// It is recorded.
+    pub records: bool,
+    /// Dropout and zoneout draw.
+    pub trains: bool,
 }
 
 /// What lies between two layers, (T, B, D H) each.
@@ -97,26 +114,38 @@ pub(super) struct Between<E: Element> {
 #[derive(Default)]
 pub(super) struct Record<E: Element> {
     pub recorded: Option<Recording>,
-    /// (T, B, record), a record being the cell's values, padded, and with a projection what goes into it.
+    /// (T, B, record), a record being what [`Direction::slots`](super::Direction) says; with checkpoints, of
+    /// one part.
     pub values: Buffer<E>,
     /// h and c before the first step.
     pub initial: [Buffer<E>; 2],
-    /// Without recording, one step of it; with a projection, what comes back out of it, (B, H).
+    /// With checkpoints, h and c before every part, in the order in which they are computed.
+    pub checkpoints: Vec<[Buffer<E>; 2]>,
+    /// And a part's state and outputs, computed again.
+    pub again: [Buffer<E>; 3],
+    /// Without recording, one step of it.
     pub scratch: Buffer<E>,
-    /// With a projection, the gradient of every h, (T, B, P).
+    /// What zoneout draws from.
+    pub seed: u64,
+    /// What recurrent dropout multiplies h with, (B, P); empty without.
+    pub mask: Buffer<E>,
+    /// With a projection, the gradient of every output, (T, B, P).
     pub dh: Buffer<E>,
-    /// Packed for the level of the current call: for every block of gates [W_ih | W_hh] with the biases.
-    pub weights: Vec<Panels<E>>,
-    /// W_hr' or, going back, W_hr.
-    pub projection: Panels<E>,
-    /// W_hh for dh and W_ih for dx, K = GATES * H.
+    /// For a step back: see [`Backward`](super::Backward).
+    pub dm: Buffer<E>,
+    pub dgiven: Buffer<E>,
+    pub dunits: Buffer<E>,
+    /// Packed for the level of the current call.
+    pub packed: Packed<E>,
+    /// For going back: W_hh for dh, W_ih for dx, K = GATES * H, and W_hr, or what a reset h is multiplied with.
     pub hidden_weights: Panels<E>,
     pub input_weights: Panels<E>,
+    pub projection: Panels<E>,
     pub outer: Vec<OuterMemory<E>>,
 }
 
 /// Which forward pass a record holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Recording {
     pub(super) level: Level,
     pub(super) steps: usize,
@@ -125,25 +154,23 @@ pub(super) struct Recording {
     pub(super) hidden_size: usize,
     pub(super) proj_size: usize,
     pub(super) reverse: bool,
+    pub(super) regular: Regularisation,
     pub(super) cell: (TypeId, u64),
     /// The cell's values, each filled up to so many numbers.
     pub(super) values: usize,
     pub(super) padded: usize,
+    /// The numbers of a record.
+    pub(super) record: usize,
 }
 
 impl Recording {
-    /// The numbers of a record.
-    pub(super) fn record(&self) -> usize {
-        self.values * self.padded
-    }
-
     pub(super) fn len<E>(&self, x: Seq<'_, E>) -> usize {
-        x.total().saturating_mul(self.record())
+        x.total().saturating_mul(self.record)
     }
 
     /// The values of a tape for this `x`: (T, B, record).
     pub(super) fn values<'a, E>(&self, values: &'a [E], x: Seq<'a, E>) -> Result<Seq<'a, E>> {
-        x.like(values, self.record())
+        x.like(values, self.record)
     }
 
     pub(super) fn values_mut<'a, E>(
@@ -151,14 +178,14 @@ impl Recording {
         values: &'a mut [E],
         x: Seq<'a, E>,
     ) -> Result<SeqMut<'a, E>> {
-        x.like_mut(values, self.record())
+        x.like_mut(values, self.record)
     }
 }
 
 impl<E: Element> Tape<E> {
     /// A tape that records forward passes.
     pub fn new() -> Self {
-        Self { records: true, ..Self::default() }
+        Self { mode: Mode { records: true, trains: true }, ..Self::default() }
     }
 
     /// A tape that keeps nothing but memory: forward passes only.
@@ -166,9 +193,20 @@ impl<E: Element> Tape<E> {
         Self::default()
     }
 
-    /// Whether forward passes are recorded from now on.
+    /// A tape that records what passes for inference compute, without dropout, to look at with
+    /// [`Tape::values`].
+    pub fn for_looking() -> Self {
+        Self { mode: Mode { records: true, trains: false }, ..Self::default() }
+    }
+
+    /// Whether forward passes are recorded, and with dropout, from now on.
     pub fn set_recording(&mut self, records: bool) {
-        self.records = records;
+        self.mode = Mode { records, trains: records };
+    }
+
+    /// Whether passes that are recorded from now on keep checkpoints only.
+    pub fn set_checkpoints(&mut self, checkpoints: bool) {
+        self.checkpoints = checkpoints;
     }
 
     /// What the dropout of the next recorded pass draws from; every pass after it draws anew.
@@ -177,11 +215,13 @@ impl<E: Element> Tape<E> {
     }
 
     /// One of the cell's values in the recorded pass, as it is listed with the cell (an LSTM's i, f, g, o,
-    /// c), for every step, row and unit, of one direction of one layer; none if there is no such.
+    /// c), for every step, row and unit, of one direction of one layer; none if there is no such, or only
+    /// checkpoints are kept.
     pub fn values(&self, direction: usize, slot: usize) -> Option<Vec<E>> {
-        let record = self.directions.get(direction).filter(|_| self.recorded)?;
-        let recording = record.recorded.filter(|recording| slot < recording.values)?;
-        let records = record.values.chunks_exact(recording.record());
+        let record = self.directions.get(direction).filter(|_| self.is_recorded())?;
+        let kept = record.checkpoints.is_empty();
+        let recording = record.recorded.filter(|recording| kept && slot < recording.values)?;
+        let records = record.values.chunks_exact(recording.record);
         let values = records.flat_map(|record| {
             record[slot * recording.padded..][..recording.hidden_size].iter().copied()
         });
@@ -190,6 +230,6 @@ impl<E: Element> Tape<E> {
 
     /// Whether it holds a forward pass that has not been used yet.
     pub fn is_recorded(&self) -> bool {
-        self.recorded
+        self.recorded.is_some()
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Sums<'a, C, E: Element> {
     pub x: Seq<'a, E>,
     pub y: Seq<'a, E>,
     pub h0: Rows<'a, E>,
+    /// Whether the products were given h with dropout, which is in the records.
+    pub masked: bool,
 }
 
 impl<C, E: Element> Clone for Sums<'_, C, E> {
@@ -52,18 +54,19 @@ pub(super) fn split<'a, C: Cell, E: Element>(
     tasks: &mut Vec<WeightGradients<'a, C, E>>,
 ) {
     let Direction { input_size, hidden_size, proj_size, .. } = *sums.layer;
-    let (gates, outputs) = (C::GATES * hidden_size, sums.layer.output_size());
-    let (mut dw_ih, rest) = grads.split_at_mut(gates * input_size);
-    let (mut dw_hh, rest) = rest.split_at_mut(gates * outputs);
-    let (biases, dw_hr) = rest.split_at_mut(if sums.layer.bias { 2 * gates } else { 0 });
-    let (mut db_ih, mut db_hh) = biases.split_at_mut(biases.len() / 2);
-    memory.resize_with(C::BLOCKS.len() * parts + 1, OuterMemory::default);
+    let (outputs, blocks) = (sums.layer.output_size(), sums.layer.blocks());
+    let mut rest = grads;
+    let [mut dw_ih, mut dw_hh, mut db_ih, mut db_hh, dw_hr, ..] =
+        sums.layer.lengths().map(|len| take(&mut rest, len));
+    memory.resize_with(blocks.len() * parts + 1, OuterMemory::default);
     let mut memory = memory.iter_mut();
     let mut memory = || memory.next().expect("one a task");
-    for block in C::BLOCKS {
+    for block in blocks {
         let mut first = 0;
         for rows in parallel::split(block.gates * hidden_size, parts) {
-            let db = if sums.layer.bias { rows } else { 0 };
+            // Normalised products have their biases after that: gradients of the units' own weights.
+            let biased = sums.layer.bias && !sums.layer.regular.layer_norm;
+            let db = if biased { rows } else { 0 };
             tasks.push(WeightGradients {
                 sums,
                 slot: Some(block.slot),
@@ -103,27 +106,36 @@ impl<'a, C: Cell, E: Element> Task<E> for WeightGradients<'a, C, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
-        let Sums { layer, da, dh, x, y, h0 } = self.sums;
-        let (steps, padded) = (x.shape().steps, layer.padded(S::LANES));
-        let biases = if layer.bias && self.slot.is_some() { self.range.len() } else { 0 };
-        let mut sums = vec![E::ZERO; biases];
-        let counts = |t: usize| x.count(t);
-        let x_row = |t: usize, b: usize| x.step(t).row(b);
-        let h_before = |t: usize, b: usize| match layer.step_before(t, steps) {
+        let Sums { layer, da, dh, x, y, h0, masked } = self.sums;
+        let (steps, padded, slots) = (x.shape().steps, layer.padded(S::LANES), layer.slots());
+        // Steps are counted in the order in which they were computed.
+        let nth = |k: usize| layer.nth_step(k, steps);
+        let counts = |k: usize| x.count(nth(k));
+        let x_row = |k: usize, b: usize| x.step(nth(k)).row(b);
+        let h_before = |k: usize, b: usize| match k.checked_sub(1).map(nth) {
             Some(before) if b < y.count(before) => y.step(before).row(b),
             _ => h0.row(b),
         };
-        let m_row =
-            |t: usize, b: usize| &da.step(t).row(b)[C::TAPE * padded..][..layer.hidden_size];
-        let left = |t: usize, b: usize| match self.slot {
-            Some(slot) => &da.step(t).row(b)[slot * padded..],
-            None => dh.step(t).row(b),
+        let m_row = |k: usize, b: usize| {
+            &da.step(nth(k)).row(b)[slots.projected * padded..][..layer.hidden_size]
         };
-        // What the last block of a cell that resets was given for h is the last value of its record.
-        let reset =
-            |t: usize, b: usize| &da.step(t).row(b)[(C::TAPE - 1) * padded..][..layer.hidden_size];
+        let left = |k: usize, b: usize| match self.slot {
+            Some(slot) => &da.step(nth(k)).row(b)[slot * padded..],
+            None => dh.step(nth(k)).row(b),
+        };
+        // What the last block of a cell that resets was given for h is the last of the cell's values.
+        let reset = |k: usize, b: usize| {
+            &da.step(nth(k)).row(b)[(C::TAPE - 1) * padded..][..layer.hidden_size]
+        };
+        let given = |k: usize, b: usize| {
+            &da.step(nth(k)).row(b)[slots.given * padded..][..layer.output_size()]
+        };
         let resets = C::RESETS && self.slot == Some(C::BLOCKS[C::BLOCKS.len() - 1].slot);
-        let from_h: &dyn Fn(usize, usize) -> &'a [E] = if resets { &reset } else { &h_before };
+        let from_h: &dyn Fn(usize, usize) -> &'a [E] = match (resets, masked) {
+            (true, _) => &reset,
+            (false, true) => &given,
+            (false, false) => &h_before,
+        };
         let from_xh: [&dyn Fn(usize, usize) -> &'a [E]; 2] = [&x_row, from_h];
         let from_m: [&dyn Fn(usize, usize) -> &'a [E]; 1] = [&m_row];
         let (mut one, mut two);
@@ -142,6 +154,7 @@ impl<'a, C: Cell, E: Element> Task<E> for WeightGradients<'a, C, E> {
             }
             (None, None) => return Ok(()),
         };
+        let mut sums: Vec<_> = self.db.into_iter().flatten().filter(|db| !db.is_empty()).collect();
         let outer = OuterProducts {
             steps,
             counts: &counts,
@@ -152,12 +165,29 @@ impl<'a, C: Cell, E: Element> Task<E> for WeightGradients<'a, C, E> {
             sums: &mut sums,
             memory: self.memory,
         };
-        outer.add(s, left, right)?;
-        for db in self.db.into_iter().flatten() {
-            for (db, &sum) in db.iter_mut().zip(&sums) {
-                *db = *db + sum;
+        outer.add(s, left, right)
+    }
+}
+
+/// Adds the gradients of the units' own weights, (B, units) as the backward pass left them, to a layer's
+/// flat gradients.
+pub(super) fn add_units<C: Cell, E: Element>(
+    layer: &Direction<C>,
+    dunits: Rows<'_, E>,
+    padded: usize,
+    grads: &mut [E],
+) {
+    let lengths = layer.lengths();
+    for (parameter, first, count) in layer.unit_parameters() {
+        let start: usize = lengths[..parameter].iter().sum();
+        for b in 0..if count > 0 { dunits.count() } else { 0 } {
+            let from = dunits.row(b)[first * padded..].chunks_exact(padded);
+            let to = grads[start..].chunks_exact_mut(layer.hidden_size);
+            for (to, from) in to.zip(from).take(count) {
+                for (to, &from) in to.iter_mut().zip(from) {
+                    *to = *to + from;
+                }
             }
         }
-        Ok(())
     }
 }

@@ -7,6 +7,7 @@
 //! step after step.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::{BatchSizes, Rows, RowsMut, total};
 use crate::error::{Result, ensure};
@@ -77,8 +78,9 @@ pub struct Seq<'a, E> {
     data: *const E,
     shape: Shape,
     sizes: Option<&'a BatchSizes>,
-    /// The first row of the batch, if it is without padding.
+    /// Without padding: the first row and the first step of the batch.
     first: usize,
+    skip: usize,
     borrow: PhantomData<&'a E>,
 }
 
@@ -89,6 +91,7 @@ pub struct SeqMut<'a, E> {
     shape: Shape,
     sizes: Option<&'a BatchSizes>,
     first: usize,
+    skip: usize,
     borrow: PhantomData<&'a mut E>,
 }
 
@@ -105,7 +108,8 @@ impl<'a, E> Seq<'a, E> {
     /// If the shape reaches beyond the array or overlaps itself.
     pub fn new(data: &'a [E], shape: Shape) -> Result<Self> {
         let shape = shape.checked(data.len())?;
-        Ok(Self { data: data.as_ptr(), shape, sizes: None, first: 0, borrow: PhantomData })
+        let data = data.as_ptr();
+        Ok(Self { data, shape, sizes: None, first: 0, skip: 0, borrow: PhantomData })
     }
 
     /// A view of a batch without padding, (sum of T, F), or of (T, B, F) where all are of one length.
@@ -113,8 +117,19 @@ impl<'a, E> Seq<'a, E> {
     /// # Errors
     /// If the array is too short.
     pub fn packed(data: &'a [E], sizes: &'a BatchSizes, features: usize) -> Result<Self> {
-        let shape = packed_shape(data.len(), sizes, features)?;
-        Ok(Self { data: data.as_ptr(), shape, sizes: Some(sizes), first: 0, borrow: PhantomData })
+        Self::packed_steps(data, sizes, 0..sizes.steps(), features)
+    }
+
+    /// The same of some steps alone.
+    fn packed_steps(
+        data: &'a [E],
+        sizes: &'a BatchSizes,
+        steps: Range<usize>,
+        features: usize,
+    ) -> Result<Self> {
+        let shape = packed_shape(data.len(), sizes, &steps, features)?;
+        let (data, skip) = (data.as_ptr(), steps.start);
+        Ok(Self { data, shape, sizes: Some(sizes), first: 0, skip, borrow: PhantomData })
     }
 
     /// The extent and strides; without padding, the step's stride means nothing.
@@ -131,13 +146,15 @@ impl<'a, E> Seq<'a, E> {
     #[inline(always)]
     pub fn count(&self, t: usize) -> usize {
         let rows = self.shape.rows;
-        self.sizes.map_or(rows, |sizes| sizes.count(t).saturating_sub(self.first).min(rows))
+        let there = |sizes: &BatchSizes| sizes.count(self.skip + t);
+        self.sizes.map_or(rows, |sizes| there(sizes).saturating_sub(self.first).min(rows))
     }
 
     /// The rows of all steps together.
     pub fn total(&self) -> usize {
         let Shape { steps, rows, .. } = self.shape;
-        self.sizes.map_or(steps.saturating_mul(rows), BatchSizes::total)
+        let whole = steps.saturating_mul(rows);
+        self.sizes.map_or(whole, |sizes| sizes.offset(self.skip + steps) - sizes.offset(self.skip))
     }
 
     /// A batch of the same steps and rows in other memory.
@@ -151,7 +168,7 @@ impl<'a, E> Seq<'a, E> {
         let Shape { steps, rows, .. } = self.shape;
         match self.sizes {
             None => Seq::new(data, Shape::time_major(steps, rows, features)),
-            Some(sizes) => Seq::packed(data, sizes, features),
+            Some(sizes) => Seq::packed_steps(data, sizes, self.skip..self.skip + steps, features),
         }
     }
 
@@ -166,7 +183,9 @@ impl<'a, E> Seq<'a, E> {
         let Shape { steps, rows, .. } = self.shape;
         match self.sizes {
             None => SeqMut::new(data, Shape::time_major(steps, rows, features)),
-            Some(sizes) => SeqMut::packed(data, sizes, features),
+            Some(sizes) => {
+                SeqMut::packed_steps(data, sizes, self.skip..self.skip + steps, features)
+            }
         }
     }
 
@@ -177,7 +196,11 @@ impl<'a, E> Seq<'a, E> {
         let Shape { step_stride, features, row_stride: stride, .. } = self.shape;
         let start = match self.sizes {
             None => t * step_stride,
-            Some(sizes) => (sizes.offset(t) + self.first.min(sizes.count(t))) * stride,
+            Some(sizes) => {
+                let at = self.skip + t;
+                let steps_before = sizes.offset(at) - sizes.offset(self.skip);
+                (steps_before + self.first.min(sizes.count(at))) * stride
+            }
         };
         let (data, rows) = (self.data.wrapping_add(start), self.count(t));
         Rows { data, rows, features, stride, borrow: PhantomData }
@@ -194,6 +217,21 @@ impl<'a, E> Seq<'a, E> {
         Self { data, shape, first, ..*self }
     }
 
+    /// Some of the steps.
+    pub fn steps(&self, steps: Range<usize>) -> Self {
+        assert!(steps.start <= steps.end && steps.end <= self.shape.steps);
+        let Shape { step_stride, row_stride, .. } = self.shape;
+        let before = match self.sizes {
+            None => steps.start * step_stride,
+            Some(sizes) => {
+                (sizes.offset(self.skip + steps.start) - sizes.offset(self.skip)) * row_stride
+            }
+        };
+        let skip = if self.sizes.is_some() { self.skip + steps.start } else { 0 };
+        let shape = Shape { steps: steps.len(), ..self.shape };
+        Self { data: self.data.wrapping_add(before), shape, skip, ..*self }
+    }
+
     /// The features from `first` on, `count` of them.
     pub fn columns(&self, first: usize, count: usize) -> Self {
         assert!(first <= self.shape.features && count <= self.shape.features - first);
@@ -202,11 +240,17 @@ impl<'a, E> Seq<'a, E> {
     }
 }
 
-/// The shape of a batch without padding in an array of `len` numbers.
-fn packed_shape(len: usize, sizes: &BatchSizes, features: usize) -> Result<Shape> {
-    let want = sizes.total().saturating_mul(features);
-    ensure!(len >= want, "{} rows of {features} numbers do not fit into {len}", sizes.total());
-    let (steps, rows) = (sizes.steps(), sizes.rows());
+/// The shape of some steps of a batch without padding in an array of `len` numbers.
+fn packed_shape(
+    len: usize,
+    sizes: &BatchSizes,
+    steps: &Range<usize>,
+    features: usize,
+) -> Result<Shape> {
+    let total = sizes.offset(steps.end) - sizes.offset(steps.start);
+    let want = total.saturating_mul(features);
+    ensure!(len >= want, "{total} rows of {features} numbers do not fit into {len}");
+    let (steps, rows) = (steps.len(), sizes.rows());
     Ok(Shape { steps, rows, features, step_stride: 0, row_stride: features })
 }
 
@@ -217,7 +261,8 @@ impl<'a, E> SeqMut<'a, E> {
     /// If the shape reaches beyond the array or overlaps itself.
     pub fn new(data: &'a mut [E], shape: Shape) -> Result<Self> {
         let shape = shape.checked(data.len())?;
-        Ok(Self { data: data.as_mut_ptr(), shape, sizes: None, first: 0, borrow: PhantomData })
+        let data = data.as_mut_ptr();
+        Ok(Self { data, shape, sizes: None, first: 0, skip: 0, borrow: PhantomData })
     }
 
     /// A view of a batch without padding; see [`Seq::packed`].
@@ -225,9 +270,18 @@ impl<'a, E> SeqMut<'a, E> {
     /// # Errors
     /// If the array is too short.
     pub fn packed(data: &'a mut [E], sizes: &'a BatchSizes, features: usize) -> Result<Self> {
-        let shape = packed_shape(data.len(), sizes, features)?;
-        let (data, sizes) = (data.as_mut_ptr(), Some(sizes));
-        Ok(Self { data, shape, sizes, first: 0, borrow: PhantomData })
+        Self::packed_steps(data, sizes, 0..sizes.steps(), features)
+    }
+
+    fn packed_steps(
+        data: &'a mut [E],
+        sizes: &'a BatchSizes,
+        steps: Range<usize>,
+        features: usize,
+    ) -> Result<Self> {
+        let shape = packed_shape(data.len(), sizes, &steps, features)?;
+        let (data, skip) = (data.as_mut_ptr(), steps.start);
+        Ok(Self { data, shape, sizes: Some(sizes), first: 0, skip, borrow: PhantomData })
     }
 
     /// The extent and strides.
@@ -237,13 +291,19 @@ impl<'a, E> SeqMut<'a, E> {
 
     /// The view to read.
     pub fn as_ref(&self) -> Seq<'_, E> {
-        let Self { data, shape, sizes, first, .. } = *self;
-        Seq { data, shape, sizes, first, borrow: PhantomData }
+        let Self { data, shape, sizes, first, skip, .. } = *self;
+        Seq { data, shape, sizes, first, skip, borrow: PhantomData }
     }
 
     /// The same view, borrowed from this one.
     pub fn reborrow(&mut self) -> SeqMut<'_, E> {
         SeqMut { ..*self }
+    }
+
+    /// Some of the steps.
+    pub fn steps_mut(&mut self, steps: Range<usize>) -> SeqMut<'_, E> {
+        let Seq { data, shape, skip, .. } = self.as_ref().steps(steps);
+        SeqMut { data: data.cast_mut(), shape, skip, ..*self }
     }
 
     /// The rows at step `t`, to write.

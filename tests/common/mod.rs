@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+pub mod problem;
+
 use bptt::cell::Cell;
 use bptt::reference::{self, Inputs, Oracle, Outputs, Sizes};
 use bptt::simd::Element;

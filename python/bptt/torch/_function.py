@@ -100,7 +100,7 @@ class _Call:
             given,
             self.sizes.batch_first,
             self.lengths,
-            self.seed if record else None,
+            (self.seed, False) if record else None,
         )
         return torch.from_numpy(y), [torch.from_numpy(state) for state in final], tape
 

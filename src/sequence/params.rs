@@ -1,0 +1,109 @@
+//! The parameters of a recurrent layer: names, shapes, and where they lie.
+
+use super::Recurrent;
+use super::direction::{NAMES, Weights};
+use crate::cell::Cell;
+use crate::error::{Result, ensure};
+
+/// The parameters of a layer, in the order of [`Recurrent::parameters`].
+#[derive(Debug, Clone, Copy)]
+pub enum Params<'a, E> {
+    /// All in one slice.
+    Flat(&'a [E]),
+    /// Each in a slice of its own.
+    Arrays(&'a [&'a [E]]),
+}
+
+impl<'a, E> From<&'a [E]> for Params<'a, E> {
+    fn from(flat: &'a [E]) -> Self {
+        Params::Flat(flat)
+    }
+}
+
+impl<'a, E> From<&'a Vec<E>> for Params<'a, E> {
+    fn from(flat: &'a Vec<E>) -> Self {
+        Params::Flat(flat)
+    }
+}
+
+impl<C: Cell> Recurrent<C> {
+    /// Names and shapes of the parameters in their order, the names torch's: `weight_ih_l0`, ...,
+    /// `weight_ih_l0_reverse`, ..., `weight_ih_l1`, ...
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let gates = C::GATES * self.hidden_size;
+        let (h, _) = self.state_sizes();
+        let mut parameters = Vec::new();
+        for (n, direction) in self.all_directions().enumerate() {
+            let suffix = if direction.reverse { "_reverse" } else { "" };
+            let layer = n / self.directions();
+            let units = self.hidden_size;
+            let shapes = [
+                vec![gates, direction.input_size],
+                vec![gates, h],
+                vec![gates],
+                vec![gates],
+                vec![h, units],
+                vec![direction.cell.unit_weights() * units],
+                vec![gates],
+                vec![gates],
+                vec![units],
+                vec![units],
+            ];
+            for ((name, shape), length) in NAMES.iter().zip(shapes).zip(direction.lengths()) {
+                if length > 0 {
+                    parameters.push((format!("{name}_l{layer}{suffix}"), shape));
+                }
+            }
+        }
+        parameters
+    }
+
+    /// How many numbers the parameters are.
+    pub fn parameter_len(&self) -> usize {
+        self.all_directions().map(|direction| direction.lengths().iter().sum::<usize>()).sum()
+    }
+
+    /// The parameters of every direction of every layer.
+    pub(super) fn weights<'a, E>(&self, params: Params<'a, E>) -> Result<Vec<Weights<'a, E>>> {
+        let lengths = self.all_directions().flat_map(|direction| direction.lengths());
+        let lengths: Vec<_> = lengths.filter(|&length| length > 0).collect();
+        let count = lengths.len();
+        let mut flat: &[E] = &[];
+        match params {
+            Params::Flat(all) => {
+                self.check_len(all.len())?;
+                flat = all;
+            }
+            Params::Arrays(arrays) => {
+                ensure!(arrays.len() == count, "got {} parameters, not {count}", arrays.len());
+                for (n, (array, length)) in arrays.iter().zip(lengths).enumerate() {
+                    let got = array.len();
+                    ensure!(got == length, "parameter {n} has {got} numbers, not {length}");
+                }
+            }
+        }
+        let mut next = 0;
+        let mut weights = Vec::with_capacity(self.num_layers * self.directions());
+        for direction in self.all_directions() {
+            let mut parts = [&[][..]; NAMES.len()];
+            for (part, length) in parts.iter_mut().zip(direction.lengths()) {
+                match params {
+                    Params::Flat(_) => (*part, flat) = flat.split_at(length),
+                    Params::Arrays(arrays) if length > 0 => {
+                        *part = arrays[next];
+                        next += 1;
+                    }
+                    Params::Arrays(_) => {}
+                }
+            }
+            weights.push(Weights::new(parts));
+        }
+        Ok(weights)
+    }
+
+    pub(super) fn check_len(&self, given: usize) -> Result<()> {
+        let len = self.parameter_len();
+        ensure!(given == len, "the layer has {len} parameters, got {given}");
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! One step back of some rows of one direction.
+//!
+//! ```text
+//! dh_t += dy_t                                            (zoneout keeps its share; W_hr takes it back)
+//! da_t, dc_{t-1}, dh_{t-1} = cell'(record, h_{t-1}, c_{t-1}, dh_t, dc_t)     da over the record
+//! dh_{t-1} += da_t W_hh                                   (and dx_t = da_t W_ih)
+//! ```
+
+use super::backward::Backward;
+use super::direction::Direction;
+use super::norm;
+use super::regular::zone_out_back;
+use super::step::{load, own, store};
+use crate::cell::{Block, Cell, MAX_SLOTS, MAX_UNIT_WEIGHTS};
+use crate::product::{AddTo, product};
+use crate::simd::{Element, Simd};
+use crate::view::Rows;
+
+impl<C: Cell, E: Element> Backward<'_, C, E> {
+    /// Step `t`, `before` being the one computed before it.
+    #[inline(always)]
+    pub(super) fn step<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>) {
+        let layer = self.layer;
+        if layer.separates() {
+            self.incoming(s, t);
+        }
+        self.cells(s, t, before);
+        if C::RESETS {
+            self.reset_back(s, t, before);
+        }
+        let values = self.tape.as_ref().step(t);
+        // Padding is left out of the products: there, infinities of the inputs have become NaN.
+        let mut parts = [values.columns(0, 0); MAX_SLOTS];
+        let blocks = layer.blocks();
+        let by_product = &blocks[..if C::RESETS { blocks.len() - 1 } else { blocks.len() }];
+        let da = gates(values, layer, S::LANES, by_product, |block| block.h, &mut parts);
+        let mut dh = self.dh.rows_mut(0, values.count());
+        let adds = C::USES_H || layer.regular.zoneout > 0.0;
+        let mut dgiven =
+            self.dgiven.rows_mut(0, if self.mask.is_some() { values.count() } else { 0 });
+        let mut to = match self.mask {
+            None => AddTo { c: &mut dh, row: 0, add: adds },
+            Some(_) => AddTo { c: &mut dgiven, row: 0, add: C::RESETS },
+        };
+        product(s, da, self.hidden_weights, &mut to);
+        if let Some(mask) = self.mask {
+            for b in 0..values.count() {
+                let (d, mask, to) = (dgiven.row_mut(b), mask.row(b), dh.row_mut(b));
+                for p in (0..to.len()).step_by(S::LANES) {
+                    let sum = if adds { s.load(&to[p..]) } else { s.splat(E::ZERO) };
+                    s.store(&mut to[p..], s.mul_add(s.load(&mask[p..]), s.load(&d[p..]), sum));
+                }
+            }
+        }
+        if let Some(dx) = &mut self.dx {
+            let mut parts = [values.columns(0, 0); MAX_SLOTS];
+            let da = gates(values, layer, S::LANES, blocks, |block| block.x, &mut parts);
+            product(s, da, self.input_weights, &mut dx.step_mut(t));
+        }
+    }
+
+    /// What comes to the cell of dh + dy: zoneout keeps its share in dh, and the projection takes it back.
+    #[inline(always)]
+    fn incoming<S: Simd<E>>(&mut self, s: S, t: usize) {
+        let layer = self.layer;
+        let kept = layer.slots().kept * layer.padded(S::LANES);
+        let projects = C::HAS_C && layer.proj_size > 0;
+        let (dy, records) = (self.dy.step(t), self.tape.as_ref().step(t));
+        let mut dh_now = self.dh_steps.step_mut(t);
+        for b in 0..dy.count() {
+            let (dh, dy) = (self.dh.row_mut(b), dy.row(b));
+            let to = if projects { dh_now.row_mut(b) } else { self.dm.row_mut(b) };
+            for p in (0..dy.len()).step_by(S::LANES) {
+                let sum = s.add(s.load(&dh[p..]), s.load(&dy[p..]));
+                s.store(&mut dh[p..dy.len()], sum);
+                s.store(&mut to[p..], sum);
+            }
+            if layer.regular.zoneout > 0.0 {
+                let kept = &records.row(b)[kept..kept + dy.len()];
+                zone_out_back(s, kept, &mut dh[..dy.len()], to);
+            }
+        }
+        if projects {
+            let mut dm = self.dm.rows_mut(0, dy.count());
+            product(s, &[dh_now.as_ref()], self.projection, &mut dm);
+        }
+    }
+
+    /// The cells of step `t`: the record's values become da, dc and dh those of the step before.
+    #[inline(always)]
+    fn cells<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>) {
+        let Direction { cell, hidden_size, regular, .. } = *self.layer;
+        let (padded, separates) = (self.layer.padded(S::LANES), self.layer.separates());
+        let dy = self.dy.step(t);
+        let h_before = before.map(|before| self.y.step(before));
+        let (tape_before, mut now) = self.tape.step_beside(t, before);
+        for b in 0..dy.count() {
+            let record = now.row_mut(b);
+            // c is the last of the cell's values.
+            let c_before = match &tape_before {
+                _ if !C::HAS_C => &[],
+                Some(before) if b < before.count() => &before.row(b)[(C::TAPE - 1) * padded..],
+                _ => self.c0.row(b),
+            };
+            let h_before = match &h_before {
+                _ if !C::USES_H => &[],
+                Some(before) if b < before.count() => before.row(b),
+                _ => self.h0.row(b),
+            };
+            if C::HAS_C && regular.layer_norm {
+                let to = (self.dc.row_mut(b), self.dunits.row_mut(b));
+                norm::output_back(s, self.layer, self.units, record, self.dm.as_ref().row(b), to);
+            }
+            for unit in (0..hidden_size).step_by(S::LANES) {
+                let mut values = load::<C, E, S>(s, &record[unit..], padded);
+                let values = &mut values[..C::TAPE];
+                let dh = match separates {
+                    false => {
+                        s.add(s.load(&self.dh.as_ref().row(b)[unit..]), s.load(&dy.row(b)[unit..]))
+                    }
+                    true => s.load(&self.dm.as_ref().row(b)[unit..]),
+                };
+                let zero = s.splat(E::ZERO);
+                let (mut h, mut c, mut dc) = (zero, zero, zero);
+                if C::USES_H {
+                    h = s.load(&h_before[unit..]);
+                }
+                if C::HAS_C {
+                    c = s.load(&c_before[unit..]);
+                    dc = s.load(&self.dc.as_ref().row(b)[unit..]);
+                    if !regular.layer_norm {
+                        dc = s.add(dc, cell.output_back(s, values, values[C::TAPE - 1], dh));
+                    }
+                }
+                let (mut weights, mut dweights) =
+                    ([zero; MAX_UNIT_WEIGHTS], [zero; MAX_UNIT_WEIGHTS]);
+                if cell.unit_weights() > 0 {
+                    weights = own(s, cell, &self.units[unit..], padded);
+                    dweights = own(s, cell, &self.dunits.as_ref().row(b)[unit..], padded);
+                }
+                let through =
+                    cell.backward(s, values, &weights, (h, c), dh, &mut dc, &mut dweights);
+                if cell.unit_weights() > 0 {
+                    let dunits = &mut self.dunits.row_mut(b)[unit..];
+                    store(s, &dweights[..cell.unit_weights()], dunits, padded);
+                }
+                if C::USES_H {
+                    let mut through = through;
+                    let dh = &mut self.dh.row_mut(b)[unit..];
+                    if regular.zoneout > 0.0 {
+                        through = s.add(through, s.load(dh));
+                    }
+                    s.store(dh, through);
+                }
+                if C::HAS_C {
+                    s.store(&mut self.dc.row_mut(b)[unit..], dc);
+                }
+                store(s, &values[..slots_of::<C>()], &mut record[unit..], padded);
+            }
+            if regular.layer_norm {
+                let dunits = self.dunits.row_mut(b);
+                norm::arguments_back(s, self.layer, self.units, record, dunits);
+            }
+        }
+    }
+
+    /// Back through the last block and the reset before it.
+    #[inline(always)]
+    fn reset_back<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>) {
+        let Direction { cell, hidden_size, .. } = *self.layer;
+        let (padded, slot) = (self.layer.padded(S::LANES), C::BLOCKS[C::BLOCKS.len() - 1].slot);
+        let given = self.layer.slots().given;
+        let h_before = before.map(|before| self.y.step(before));
+        let mut now = self.tape.step_mut(t);
+        let rows = now.count();
+        let da = now.as_ref().columns(slot * padded, hidden_size);
+        product(s, &[da], self.projection, &mut self.dm.rows_mut(0, rows));
+        for b in 0..rows {
+            let (record, rest) = now.row_mut(b).split_at_mut(C::TAPE * padded);
+            let h = match (&h_before, self.mask) {
+                (_, Some(_)) => &rest[(given - C::TAPE) * padded..],
+                (Some(before), _) if b < before.count() => before.row(b),
+                _ => self.h0.row(b),
+            };
+            let dm = self.dm.as_ref().row(b);
+            for unit in (0..hidden_size).step_by(S::LANES) {
+                let mut values = load::<C, E, S>(s, &record[unit..], padded);
+                let values = &mut values[..C::TAPE];
+                let d = s.load(&dm[unit..]);
+                let through = cell.reset_back(s, values, s.load(&h[unit..]), d);
+                // The h that was reset is the one that the products were given.
+                match self.mask {
+                    Some(_) => s.store(&mut self.dgiven.row_mut(b)[unit..], through),
+                    None => {
+                        let dh = &mut self.dh.row_mut(b)[unit..];
+                        s.store(dh, s.add(s.load(dh), through));
+                    }
+                }
+                store(s, &values[..slots_of::<C>()], &mut record[unit..], padded);
+            }
+        }
+    }
+}
+
+/// The gradients of the arguments in which x, or h, has a part, in the order of the weights.
+#[inline(always)]
+fn gates<'s, 'v, C: Cell, E: Element>(
+    values: Rows<'v, E>,
+    layer: &Direction<C>,
+    lanes: usize,
+    blocks: &[Block],
+    part: impl Fn(&Block) -> Option<usize>,
+    parts: &'s mut [Rows<'v, E>; MAX_SLOTS],
+) -> &'s [Rows<'v, E>] {
+    let (padded, hidden) = (layer.padded(lanes), layer.hidden_size);
+    let mut count = 0;
+    for block in blocks.iter().filter(|block| part(block).is_some()) {
+        // Without padding in between, gates are one part.
+        let at_once = if padded == hidden { block.gates } else { 1 };
+        for slot in (block.slot..block.slot + block.gates).step_by(at_once) {
+            parts[count] = values.columns(slot * padded, at_once * hidden);
+            count += 1;
+        }
+    }
+    &parts[..count]
+}
+
+/// How many of a cell's values are arguments.
+const fn slots_of<C: Cell>() -> usize {
+    let last = C::BLOCKS[C::BLOCKS.len() - 1];
+    last.slot + last.gates
+}

@@ -1,0 +1,115 @@
+//! A recurrent layer with all options on a batch of any lengths: passes and gradient checks in f64.
+
+use super::Rng;
+use bptt::cell::Cell;
+use bptt::{BatchSizes, Gradients, Recurrent, Seq, SeqMut, State, Tape};
+
+/// A layer with numbers for everything that goes into it.
+pub struct Problem<C> {
+    pub layer: Recurrent<C>,
+    pub sizes: BatchSizes,
+    pub params: Vec<f64>,
+    pub x: Vec<f64>,
+    pub state: (Vec<f64>, Vec<f64>),
+    /// The loss is the sum of outputs and final states, each times one of these.
+    pub dy: Vec<f64>,
+    pub dstate: (Vec<f64>, Vec<f64>),
+    pub seed: u64,
+    pub checkpoints: bool,
+}
+
+/// What comes out of a pass and back: y, final state, dparams, dx, gradient of the initial state.
+pub type Results = [Vec<f64>; 7];
+
+impl<C: Cell> Problem<C> {
+    pub fn new(layer: Recurrent<C>, lengths: &[usize], seed: u64) -> Self {
+        let (sizes, _) = BatchSizes::of_lengths(lengths).unwrap();
+        let mut rng = Rng(seed);
+        let rows = sizes.rows() * layer.num_layers() * layer.directions();
+        let (h, c) = layer.state_sizes();
+        let mut states = || (rng.vec(rows * h, 1.0), rng.vec(rows * c, 1.0));
+        let (state, dstate) = (states(), states());
+        Self {
+            params: rng.vec(layer.parameter_len(), 0.5),
+            x: rng.vec(sizes.total() * layer.input_size(), 1.0),
+            dy: rng.vec(sizes.total() * layer.output_size(), 1.0),
+            state,
+            dstate,
+            layer,
+            sizes,
+            seed,
+            checkpoints: false,
+        }
+    }
+
+    pub fn state(&self, (h, c): &(Vec<f64>, Vec<f64>)) -> State<f64> {
+        let mut state = State::zeros(&self.layer, self.sizes.rows()).unwrap();
+        state.h.copy_from_slice(h);
+        state.c.copy_from_slice(c);
+        state
+    }
+
+    pub fn run(&self) -> Results {
+        let (layer, sizes) = (&self.layer, &self.sizes);
+        let mut tape = Tape::new();
+        tape.set_seed(self.seed);
+        tape.set_checkpoints(self.checkpoints);
+        let (mut state, mut dstate) = (self.state(&self.state), self.state(&self.dstate));
+        let x = Seq::packed(&self.x, sizes, layer.input_size()).unwrap();
+        let mut y = vec![0.0; sizes.total() * layer.output_size()];
+        let out = SeqMut::packed(&mut y, sizes, layer.output_size()).unwrap();
+        layer.forward(&self.params, x, &mut state, out, &mut tape).unwrap();
+        let (mut dparams, mut dx) = (vec![0.0; self.params.len()], vec![0.0; self.x.len()]);
+        let gradients = Gradients {
+            params: Some(&mut dparams),
+            x: Some(SeqMut::packed(&mut dx, sizes, layer.input_size()).unwrap()),
+        };
+        let out = Seq::packed(&y, sizes, layer.output_size()).unwrap();
+        let dy = Seq::packed(&self.dy, sizes, layer.output_size()).unwrap();
+        layer.backward(&self.params, x, out, &mut tape, dy, &mut dstate, gradients).unwrap();
+        let vec = |numbers: &[f64]| numbers.to_vec();
+        [y, vec(&state.h), vec(&state.c), dparams, dx, vec(&dstate.h), vec(&dstate.c)]
+    }
+
+    /// y and the final state of a pass that is not recorded.
+    pub fn infer(&self) -> [Vec<f64>; 3] {
+        let (layer, sizes) = (&self.layer, &self.sizes);
+        let mut state = self.state(&self.state);
+        let x = Seq::packed(&self.x, sizes, layer.input_size()).unwrap();
+        let mut y = vec![0.0; sizes.total() * layer.output_size()];
+        let out = SeqMut::packed(&mut y, sizes, layer.output_size()).unwrap();
+        layer.forward(&self.params, x, &mut state, out, &mut Tape::for_inference()).unwrap();
+        [y, state.h.to_vec(), state.c.to_vec()]
+    }
+
+    pub fn loss(&self) -> f64 {
+        let [y, h, c, ..] = self.run();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        dot(&y, &self.dy) + dot(&h, &self.dstate.0) + dot(&c, &self.dstate.1)
+    }
+
+    /// Some numbers of everything that goes in, changed a little, against the gradients.
+    pub fn check_gradients(&mut self, what: &str) {
+        let [.., dparams, dx, dh, dc] = self.run();
+        let mut rng = Rng(7);
+        for (which, gradient) in [dparams, dx, dh, dc].iter().enumerate() {
+            for _ in 0..gradient.len().min(12) {
+                let n = ((rng.uniform() + 1.0) / 2.0 * gradient.len() as f64) as usize;
+                let mut shifted = |by: f64| {
+                    let numbers =
+                        [&mut self.params, &mut self.x, &mut self.state.0, &mut self.state.1];
+                    let number = &mut numbers.into_iter().nth(which).unwrap()[n];
+                    let kept = std::mem::replace(number, *number + by);
+                    let loss = self.loss();
+                    let numbers =
+                        [&mut self.params, &mut self.x, &mut self.state.0, &mut self.state.1];
+                    numbers.into_iter().nth(which).unwrap()[n] = kept;
+                    loss
+                };
+                let slope = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
+                let error = (slope - gradient[n]).abs() / (1.0 + slope.abs());
+                assert!(error < 1e-7, "{what}: input {which}, number {n}: {slope} {}", gradient[n]);
+            }
+        }
+    }
+}
