@@ -18,7 +18,7 @@
 use std::mem::MaybeUninit;
 
 use crate::panel::Panels;
-use crate::simd::{Element, Simd};
+use crate::simd::{Element, Simd, Task};
 use crate::view::{Rows, RowsMut};
 
 /// Rows of the left-hand matrix for one tile: `a[r][k]` is at `data[r * row_stride + k * k_stride]`.
@@ -188,8 +188,8 @@ pub fn product<E: Element, S: Simd<E>>(
         let (data, row_stride) = part.raw();
         *operand = Operand { data, row_stride, k_stride: 1, k: part.features() };
     }
-    // SAFETY: each operand is a view's, valid for `rows` rows of its features.
-    unsafe { product_of(s, rows, &operands[..a.len()], w, consumer) }
+    // Each operand is a view's, valid for `rows` rows of its features.
+    s.outline(Product { rows, operands: &operands[..a.len()], w, consumer });
 }
 
 /// The same for an `a` stored by columns: `a[r][k]` is at `a[k * stride + r]`, r below `rows`.
@@ -204,11 +204,32 @@ pub fn product_by_columns<E: Element, S: Simd<E>>(
 ) {
     assert!(rows <= stride && a.len() >= w.k() * stride);
     let operand = Operand { data: a.as_ptr(), row_stride: 1, k_stride: stride, k: w.k() };
-    // SAFETY: k * stride + r < w.k() * stride <= a.len() for r < rows.
-    unsafe { product_of(s, rows, &[operand], w, consumer) }
+    // k * stride + r < w.k() * stride <= a.len() for r < rows.
+    s.outline(Product { rows, operands: &[operand], w, consumer });
 }
 
-/// The product of operands side by side and a packed matrix.
+/// The product of operands side by side, each valid for `rows` rows of its k, and a packed matrix.
+///
+/// It has many tiles, all of them inlined: one copy for each kind of consumer is enough.
+struct Product<'a, E: Element, C> {
+    rows: usize,
+    operands: &'a [Operand<E>],
+    w: &'a Panels<E>,
+    consumer: &'a mut C,
+}
+
+impl<E: Element, C: Consume<E>> Task<E> for Product<'_, E, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(self, s: S) {
+        let Self { rows, operands, w, consumer } = self;
+        // SAFETY: whoever made it vouches for the operands.
+        unsafe { product_of(s, rows, operands, w, consumer) }
+    }
+}
+
+/// Computes a [`Product`].
 ///
 /// # Safety
 /// Every operand is valid for `rows` rows of its k.

@@ -20,6 +20,19 @@ where
     task.run(Avx2(()))
 }
 
+/// The same, never inlined; see [`Simd::outline`].
+///
+/// # Safety
+/// As for [`frame`].
+#[target_feature(enable = "avx2,fma")]
+#[inline(never)]
+unsafe fn outlined<E: Element, T: Task<E>>(task: T) -> T::Output
+where
+    Avx2: Simd<E>,
+{
+    task.run(Avx2(()))
+}
+
 /// Ones followed by zeros; a mask of the first n lanes is a window into it.
 static WINDOW32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 static WINDOW64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
@@ -108,6 +121,12 @@ macro_rules! avx2 {
             const LANES: usize = $lanes;
             // 6 x 2 accumulators, 2 weight vectors and a broadcast: 15 of the 16 registers.
             const ROWS: usize = 6;
+
+            #[inline(always)]
+            fn outline<T: Task<$type>>(self, task: T) -> T::Output {
+                // SAFETY: the token proves that the machine has the instructions.
+                unsafe { outlined(task) }
+            }
 
             #[inline(always)]
             fn splat(self, x: $type) -> $vector {

@@ -20,6 +20,19 @@ where
     task.run(Avx512(()))
 }
 
+/// The same, never inlined; see [`Simd::outline`].
+///
+/// # Safety
+/// As for [`frame`].
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
+#[inline(never)]
+unsafe fn outlined<E: Element, T: Task<E>>(task: T) -> T::Output
+where
+    Avx512: Simd<E>,
+{
+    task.run(Avx512(()))
+}
+
 /// Columns of 16 rows as vectors; see [`Simd::transpose_ptr`]. Lane `j` of 16 bytes gathers rows
 /// 4 j to 4 j + 3, and a transposition within such lanes does the rest.
 ///
@@ -90,6 +103,12 @@ macro_rules! avx512 {
             // 12 x 2 accumulators and 2 weight vectors of the 32 registers; broadcasts come with the
             // multiply-add.
             const ROWS: usize = 12;
+
+            #[inline(always)]
+            fn outline<T: Task<$type>>(self, task: T) -> T::Output {
+                // SAFETY: the token proves that the machine has the instructions.
+                unsafe { outlined(task) }
+            }
 
             #[inline(always)]
             fn splat(self, x: $type) -> $vector {

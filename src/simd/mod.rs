@@ -82,6 +82,9 @@ pub trait Simd<E: Element>: Copy {
     /// How many columns [`Simd::transpose_ptr`] takes.
     const COLUMNS: usize = 16 / size_of::<E>();
 
+    /// Runs a part of a task in a frame of its own, compiled once for all who call it: what is large and
+    /// called in many places would else be there as often.
+    fn outline<T: Task<E>>(self, task: T) -> T::Output;
     /// All lanes `x`.
     fn splat(self, x: E) -> Self::V;
     /// The first `LANES` numbers at `from`.

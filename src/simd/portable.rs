@@ -4,7 +4,7 @@
 use wide::bytemuck::cast;
 use wide::{f32x4, f64x2, i32x4, i64x2};
 
-use super::Simd;
+use super::{Simd, Task};
 
 /// The level that needs no proof.
 #[derive(Clone, Copy)]
@@ -17,6 +17,11 @@ macro_rules! portable {
             const LANES: usize = $lanes;
             // SSE2 has 16 registers; NEON's 32 would carry more, once somebody can measure it.
             const ROWS: usize = 6;
+
+            #[inline(never)]
+            fn outline<T: Task<$type>>(self, task: T) -> T::Output {
+                task.run(self)
+            }
 
             #[inline(always)]
             fn splat(self, x: $type) -> $vector {
