@@ -1,6 +1,7 @@
 //! What the benchmarks share: the FMA peak, and an LSTM layer with memory to run it in.
 
-use bptt::simd::{Element, Level, Simd, Task};
+use bptt::simd::peak::fma;
+use bptt::simd::{Element, Level};
 use bptt::{Gradients, LSTM, Seq, SeqMut, Shape, State, Tape};
 
 /// T, B, I, H
@@ -21,51 +22,21 @@ impl std::fmt::Display for Size {
     }
 }
 
-/// Fused multiply-adds between registers: nothing can be faster.
-struct Peak(usize);
+/// Of the peak's loop on each thread. Some 10 ms, because callers time the start of the threads, too.
+const ITERATIONS: u64 = 5_000_000;
 
-impl<E: Element> Task<E> for Peak {
-    type Output = E;
-
-    #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) -> E {
-        const CHAINS: usize = 12;
-        let factor = s.splat(E::from_f64(0.999_999));
-        let mut acc = [s.splat(E::ONE); CHAINS];
-        for _ in 0..self.0 {
-            for acc in &mut acc {
-                *acc = s.mul_add(*acc, factor, factor);
-            }
-        }
-        let mut out = vec![E::ZERO; S::LANES];
-        let mut sum = s.splat(E::ZERO);
-        for acc in acc {
-            sum = s.add(sum, acc);
-        }
-        s.store(&mut out, sum);
-        // Operations done per iteration go out with the value, so that nothing is optimised away.
-        std::hint::black_box(out[0])
-    }
-}
-
-/// Iterations of the peak loop on each thread, and the operations they are in all.
-const ITERATIONS: usize = 1_000_000;
-
+/// Operations of [`peak`].
 pub fn peak_flops<E: Element>(level: Level, threads: usize) -> u64 {
-    let lanes = match (level.name(), size_of::<E>()) {
-        ("avx512", bytes) => 64 / bytes,
-        ("avx2", bytes) => 32 / bytes,
-        (_, bytes) => 16 / bytes,
-    };
-    (2 * 12 * lanes * ITERATIONS * threads) as u64
+    fma::<E>(level, 1) * ITERATIONS * threads as u64
 }
 
+/// Fused multiply-adds between registers on so many threads: nothing can be faster.
 pub fn peak<E: Element>(level: Level, threads: usize) {
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            scope.spawn(|| level.run::<E, _>(Peak(ITERATIONS)));
+            scope.spawn(|| fma::<E>(level, ITERATIONS));
         }
-        level.run::<E, _>(Peak(ITERATIONS));
+        fma::<E>(level, ITERATIONS);
     });
 }
 

@@ -12,6 +12,7 @@ __all__ = [
     "Tape",
     "Trainer",
     "__version__",
+    "fma_peak",
     "get_num_threads",
     "lab_backward",
     "lab_forward",
@@ -24,6 +25,7 @@ __version__: str
 def simd_level() -> str: ...
 def get_num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...
+def fma_peak(double: bool, seconds: float) -> float: ...
 def lab_forward(
     params: list[NDArray[np.float64]],
     x: NDArray[np.float64],

@@ -14,7 +14,7 @@ use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError}
 use pyo3::prelude::*;
 
 use crate::error::Error;
-use crate::simd::{Element, Level};
+use crate::simd::{Element, Level, peak};
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> PyErr {
@@ -102,12 +102,25 @@ fn set_num_threads(threads: i64) -> PyResult<()> {
     Ok(crate::set_num_threads(usize::try_from(threads).unwrap_or(0))?)
 }
 
+/// The machine's FMA peak on the kernels' number of threads, in operations a second, measured in about
+/// so many seconds with the best instructions it has, whatever `BPTT_SIMD` says.
+#[pyfunction]
+fn fma_peak(py: Python<'_>, double: bool, seconds: f64) -> PyResult<f64> {
+    let level = *Level::available().last().expect("portable is always there");
+    let threads = crate::num_threads()?;
+    Ok(py.detach(|| match double {
+        true => peak::fma_peak::<f64>(level, threads, seconds),
+        false => peak::fma_peak::<f32>(level, threads, seconds),
+    }))
+}
+
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(simd_level, module)?)?;
     module.add_function(wrap_pyfunction!(get_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
+    module.add_function(wrap_pyfunction!(fma_peak, module)?)?;
     module.add_function(wrap_pyfunction!(lab::lab_forward, module)?)?;
     module.add_function(wrap_pyfunction!(lab::lab_backward, module)?)?;
     module.add_class::<lab::PyLabTraining>()?;

@@ -28,6 +28,7 @@ macro_rules! vector_ops {
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub mod peak;
 pub(crate) mod portable;
 
 use std::cell::Cell;
