@@ -1,4 +1,4 @@
-"""Command line: ``python -m bptt lab`` and ``python -m bptt info``."""
+"""Command line: ``python -m bptt lab``, ``python -m bptt bench`` and ``python -m bptt info``."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ def lab(folder: Path, seed: int, progress: bool) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
+    from bptt.bench import cli as bench
+
     parser = argparse.ArgumentParser(
         prog="python -m bptt", description=bptt.__doc__.splitlines()[0]
     )
@@ -50,10 +52,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     command.add_argument("--seed", type=int, default=2023)
     command.add_argument("--no-progress", action="store_true", help="no progress bars")
+    bench.add_options(
+        commands.add_parser("bench", help="bptt beside PyTorch and other peers, as installed")
+    )
     options = parser.parse_args(arguments)
     if options.command == "info":
         info()
         return 0
+    if options.command == "bench":
+        return bench.main(options)
     return lab(options.plots, options.seed, not options.no_progress)
 
 

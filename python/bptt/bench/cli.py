@@ -1,0 +1,107 @@
+"""``python -m bptt bench``: options, one line a row while it runs, and the report at the end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bptt import _core, get_num_threads
+from bptt._extras import require
+from bptt.bench import figure, report, runner
+from bptt.bench.cases import grid
+from bptt.bench.contenders import available
+from bptt.bench.rules import Case, Library
+
+#: Rows of more operations are left out by --quick.
+QUICK_FLOPS = 1e9
+
+#: Seconds that the FMA peak is measured for, in every round.
+PEAK_SECONDS = 0.01
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options to a parser."""
+    parser.add_argument(
+        "--quick", action="store_true", help="two rounds of the smaller rows: a test"
+    )
+    parser.add_argument("--only", metavar="REGEX", help="rows to measure, such as 'GRU.*train'")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write all medians there")
+    parser.add_argument("--figure", type=Path, metavar="PATH", help="draw the ratios there (PNG)")
+    parser.add_argument("--threads", type=int, help="threads of every contender")
+
+
+def select(cases: Sequence[Case], quick: bool, only: str | None) -> list[Case]:
+    """Return the rows that options ask for.
+
+    Examples
+    --------
+    >>> from bptt.bench.cases import grid
+    >>> from bptt.bench.cli import select
+    >>> [f"{case.label}, {case.mode}" for case in select(grid(), False, "GRU.*256.*train")]
+    ['GRU, 100, 64, 128, 256, train']
+    """
+    chosen = [case for case in cases if not quick or (case.flops or 0) <= QUICK_FLOPS]
+    if only is None:
+        return chosen
+    return [c for c in chosen if re.search(only, f"{c.group}: {c.label}, {c.mode}")]
+
+
+def measure(
+    cases: Sequence[Case], libraries: Sequence[Library], plan: runner.Plan
+) -> tuple[list[runner.Result], bool]:
+    """Measure rows, telling of each; return what there is, and whether that is all."""
+    results: list[runner.Result] = []
+    start = time.perf_counter()
+    try:
+        for result in runner.run(
+            cases, libraries, plan, lambda double: _core.fma_peak(double, PEAK_SECONDS)
+        ):
+            results.append(result)
+            best = result.best_peer
+            print(
+                f"[{len(results)}/{len(cases)}] {time.perf_counter() - start:4.0f} s  "
+                f"{result.case.label}, {result.case.mode}: "
+                + (f"{report.ratio(result.over_best)} x {best.name}" if best else "no peer"),
+                file=sys.stderr,
+                flush=True,
+            )
+    except KeyboardInterrupt:
+        print("interrupted: this is what there is", file=sys.stderr)
+        return results, False
+    return results, True
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure and report; return the exit status, 1 if a contender was wrong."""
+    threads = get_num_threads() if options.threads is None else options.threads
+    if threads < 1:
+        raise SystemExit(f"--threads must be above zero, got {threads}")
+    if threads > (os.cpu_count() or threads):
+        print(f"there are only {os.cpu_count()} cores for {threads} threads", file=sys.stderr)
+    cases = select(grid(), options.quick, options.only)
+    if not cases:
+        raise SystemExit(f"--only {options.only!r} matches no row")
+    for path in (options.json, options.figure):  # what could fail after minutes fails now
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+    if options.figure is not None:
+        require("matplotlib.figure", "bench")
+    libraries, missing = available(threads)
+    about = report.About.of(libraries, missing, threads)
+    plan = runner.QUICK if options.quick else runner.Plan()
+    results, complete = measure(cases, libraries, plan)
+    print(report.markdown(results, about))
+    if options.json is not None:
+        text = json.dumps(report.as_json(results, about), indent=1)
+        options.json.write_text(text + "\n", encoding="utf-8")
+    if options.figure is not None and results:
+        figure.draw(results, about).savefig(options.figure, dpi=150)
+    if not complete:
+        return 130
+    return 1 if any(result.wrong for result in results) else 0
