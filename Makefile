@@ -33,7 +33,8 @@ parity: $(TORCH_VENV)/.core  ## random layers against the real PyTorch (a large 
 notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/ from top to bottom
 	for notebook in examples/*.ipynb; do $(TORCH_BIN)/jupyter-execute $$notebook || exit 1; done
 
-bench: $(TORCH_VENV)/.core  ## the lab beside NumPy and PyTorch, shares of the FMA peak, criterion
+bench: $(TORCH_VENV)/.core $(TORCH_VENV)/.peers  ## beside PyTorch and others (10 minutes), the lab, shares of the peak
+	$(TORCH_BIN)/python benches/compare.py --json target/compare.json --figure target/compare.png
 	$(TORCH_BIN)/python benches/lab.py
 	$(TORCH_BIN)/python benches/ragged.py
 	cargo bench --bench share
@@ -76,4 +77,8 @@ $(TORCH_VENV)/.made:
 
 $(TORCH_VENV)/.core: $(TORCH_VENV)/.made $(CORE_SOURCES)
 	$(TORCH_BIN)/pip install --quiet --editable ".[test,notebook]"
+	touch $@
+
+$(TORCH_VENV)/.peers: $(TORCH_VENV)/.made
+	$(TORCH_BIN)/pip install --quiet "onnx~=1.23" "onnxruntime~=1.32.0" "jax~=0.10.0" "threadpoolctl>=3"
 	touch $@
