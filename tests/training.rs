@@ -83,7 +83,7 @@ fn going_back_needs_a_recorded_pass_of_that_size() {
     refused(&mut model, 1);
     refused(&mut model, 2); // the gradient has not been written
     let (outputs, gradient) = model.output_and_gradient().unwrap();
-    Loss::CrossEntropy.of(outputs, Targets::Classes(&NEXT), gradient).unwrap();
+    Loss::CrossEntropy.of(outputs, Targets::Classes(&NEXT), None, Some(gradient)).unwrap();
     let mut grads = vec![0.0; model.params.len()];
     model.backward(input, &sizes(2), &mut grads).unwrap();
     assert!(grads.iter().any(|&g| g != 0.0));
