@@ -54,6 +54,33 @@ fn one_sgd_step_goes_down_the_slope_of_the_whole_model() {
 }
 
 #[test]
+fn evaluation_and_prediction_take_any_lengths() {
+    let lengths = (0..300).map(|n| 1 + n * n % 11);
+    let offsets: Vec<_> = std::iter::once(0)
+        .chain(lengths.scan(0, |end, length| {
+            *end += length;
+            Some(*end)
+        }))
+        .collect();
+    let x: Vec<_> = (0..offsets[300] as u32).map(|i| i * i % 7 % 3).collect();
+    let y: Vec<_> = x.iter().map(|x| (x + 1) % 3).collect();
+    let data = Dataset::new(Inputs::Tokens(&x), Targets::Classes(&y), &offsets).unwrap();
+    let optimizer = Optimizer::adam(0.1).unwrap();
+    let mut trainer = Trainer::new(model(), Loss::CrossEntropy, optimizer, None).unwrap();
+    let (mut losses, mut outputs) = (0.0, Vec::new());
+    for range in offsets.windows(2) {
+        let (x, y) = (&x[range[0]..range[1]], &y[range[0]..range[1]]);
+        let offsets = [0, x.len()];
+        let one = Dataset::new(Inputs::Tokens(x), Targets::Classes(y), &offsets).unwrap();
+        losses += trainer.evaluate(&one).unwrap();
+        outputs.extend(trainer.model.predict(&one).unwrap());
+    }
+    let loss = trainer.evaluate(&data).unwrap();
+    assert!((loss - losses / 300.0).abs() < 1e-13, "{loss} {}", losses / 300.0);
+    assert_eq!(trainer.model.predict(&data).unwrap(), outputs);
+}
+
+#[test]
 fn data_without_targets_cannot_be_trained_on() {
     let optimizer = Optimizer::adam(0.1).unwrap();
     let mut trainer = Trainer::new(model(), Loss::CrossEntropy, optimizer, None).unwrap();
@@ -83,7 +110,7 @@ fn going_back_needs_a_recorded_pass_of_that_size() {
     refused(&mut model, 1);
     refused(&mut model, 2); // the gradient has not been written
     let (outputs, gradient) = model.output_and_gradient().unwrap();
-    Loss::CrossEntropy.of(outputs, Targets::Classes(&NEXT), gradient).unwrap();
+    Loss::CrossEntropy.of(outputs, Targets::Classes(&NEXT), None, Some(gradient)).unwrap();
     let mut grads = vec![0.0; model.params.len()];
     model.backward(input, &sizes(2), &mut grads).unwrap();
     assert!(grads.iter().any(|&g| g != 0.0));

@@ -145,22 +145,19 @@ class Trainer:
         layers: list[Layer],
         params: list[NDArray[Any]],
         double: bool,
-        loss: str,
-        optimizer: tuple[str, list[float]],
-        clip_norm: float | None,
-        seed: int,
+        options: dict[str, Any],
     ) -> Trainer: ...
+    def set_seed(self, seed: int) -> None: ...
     def write_params(self, params: list[NDArray[Any]]) -> bool: ...
     def train(
         self,
         data: Dataset,
         order: NDArray[np.uint64],
         batch_size: int,
-        done: int,
-        loss_sum: float,
+        progress: tuple[int, int, float, bool],
         seconds: float,
-    ) -> tuple[int, float, bool]: ...
+    ) -> tuple[int, int, float, bool]: ...
     def evaluate(
-        self, data: Dataset, done: int, loss_sum: float, seconds: float
-    ) -> tuple[int, float, bool]: ...
+        self, data: Dataset, progress: tuple[int, int, float, bool], seconds: float
+    ) -> tuple[int, int, float, bool]: ...
     def predict(self, data: Dataset) -> NDArray[Any]: ...

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from bptt import _check, _core
 from bptt._data import Sequences
-from bptt._progress import SLICE, Bar, progress_bar
+from bptt._fit import check_stateful, evaluate, train_epoch
+from bptt._progress import progress_bar
 from bptt.history import DivergedError, History
 from bptt.layers import Layer, OneHot, load_arrays
 from bptt.optimizers import SGD, Adam
@@ -69,7 +70,7 @@ class Sequential:
         if len({id(layer) for layer in self._trained}) < len(self._trained):
             raise ValueError("a layer can be in a model only once")
         self._dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
-        self._trainer("mse", SGD(0.0), None)  # the core checks that the layers fit together
+        self._trainer("mse", SGD(0.0))  # the core checks that the layers fit together
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
@@ -104,6 +105,8 @@ class Sequential:
         shuffle: bool = True,
         rng: object = None,
         progress: bool = True,
+        tbptt: int | None = None,
+        stateful: bool = False,
     ) -> History:
         """Train the layers, in place.
 
@@ -134,6 +137,18 @@ class Sequential:
             For the shuffling.
         progress : bool, default True
             Whether to show a progress bar (needs tqdm, ``pip install "bptt[progress]"``).
+        tbptt : int, optional
+            Truncated backpropagation through time: a batch is walked in chunks of so many steps,
+            and every chunk is a step of the optimiser on the mean loss of its own steps. It starts
+            from the states that the one before ended with; gradients do not go back beyond it.
+            Memory is that of a chunk, and Ctrl-C waits for a chunk rather than a batch. The losses
+            of a batch's chunks are averaged over their steps. By default, sequences are whole.
+        stateful : bool, default False
+            Whether row b of a batch starts from the states that row b of the batch before ended
+            with, as Keras has it; from zero at the start of every epoch, and in evaluation. For a
+            long sequence in pieces: with batch_size B, piece n + B goes on where piece n ends.
+            Needs ``shuffle=False``, sequences of one length, and a batch_size that divides their
+            number.
 
         Returns
         -------
@@ -143,26 +158,44 @@ class Sequential:
         Raises
         ------
         ValueError, TypeError
-            For data or settings that do not fit. Nothing is changed then.
+            For data or settings that do not fit; for `tbptt` and `stateful` also if a layer is
+            bidirectional, since its second direction starts at the end. Nothing is changed then.
         DivergedError
             If a loss or a parameter becomes NaN or infinite. The layers keep the parameters of the
             end of the last good epoch.
+
+        Examples
+        --------
+        One sequence of 2000 steps, in chunks of 50:
+
+        >>> import numpy as np, bptt
+        >>> wave = np.sin(0.3 * np.arange(2001)).reshape(1, -1, 1)
+        >>> model = bptt.Sequential(bptt.GRU(1, 8, rng=0), bptt.Linear(8, 1, rng=1))
+        >>> history = model.fit(wave[:, :-1], wave[:, 1:], loss="mse", optimizer=bptt.Adam(0.01),
+        ...                     epochs=5, tbptt=50, progress=False)
+        >>> history.loss[-1] < 0.1 * history.loss[0]
+        True
         """
         epochs = _check.size("epochs", epochs, least=0)
         batch_size = _check.size("batch_size", batch_size)
         shuffle = _check.flag("shuffle", shuffle)
         progress = _check.flag("progress", progress)
+        tbptt = None if tbptt is None else _check.size("tbptt", tbptt)
+        stateful = _check.flag("stateful", stateful)
         generator = _check.generator(rng)
         data, sequences = self._dataset(x, y, loss)
+        lengths = np.diff(sequences.offsets)
+        if stateful:
+            check_stateful(shuffle, batch_size, lengths)
         checked = None
         if validation is not None:
             if not isinstance(validation, (tuple, list)) or len(validation) != 2:
                 raise ValueError("validation must be a tuple (x, y)")
             checked = self._dataset(*validation, loss, "validation ")
-        seed = sum(layer._seed() for layer in self._trained) % 2**64
-        trainer = self._trainer(loss, optimizer, clip_norm, seed)
+        trainer = self._trainer(loss, optimizer, clip_norm, tbptt, stateful)
         if not all(layer._flat.flags.writeable for layer in self._trained):
             raise ValueError("a layer's parameters are read-only; copy the model to train it")
+        trainer.set_seed(sum(layer._seed() for layer in self._trained) % 2**64)
 
         history = self.history = History()
         start = time.perf_counter()
@@ -172,7 +205,7 @@ class Sequential:
                 for epoch in range(epochs):
                     if shuffle:
                         generator.shuffle(order)
-                    mean = self._epoch(trainer, data, order, batch_size, bar)
+                    mean = train_epoch(trainer, data, lengths, order, batch_size, bar)
                     if not (math.isfinite(mean) and self._write(trainer)):
                         raise DivergedError(
                             f"training diverged in epoch {epoch + 1}, mean loss {mean:g}; the "
@@ -182,7 +215,7 @@ class Sequential:
                         )
                     validated = None
                     if checked is not None:
-                        validated = _evaluate(trainer, checked[0], len(checked[1]))
+                        validated = evaluate(trainer, checked[0], len(checked[1]))
                     history.loss.append(mean)
                     if validated is not None:
                         history.validation_loss.append(validated)
@@ -197,23 +230,6 @@ class Sequential:
     def _write(self, trainer: _core.Trainer) -> bool:
         """Copy the trained parameters to the layers, unless some are not finite; tell whether."""
         return trainer.write_params([layer._flat for layer in self._trained])
-
-    def _epoch(
-        self,
-        trainer: _core.Trainer,
-        data: _core.Dataset,
-        order: NDArray[np.uint64],
-        batch_size: int,
-        bar: Bar,
-    ) -> float:
-        """Train one epoch, coming back to Python now and then; return its mean loss."""
-        done, total = 0, 0.0
-        while done < len(order):
-            done, total, diverged = trainer.train(data, order, batch_size, done, total, SLICE)
-            if diverged:
-                return total / done
-            bar.within(done / len(order))
-        return total / done
 
     def predict(self, x: Data) -> Array | list[Array]:
         """Return the outputs for every step.
@@ -230,7 +246,7 @@ class Sequential:
         """
         sequences = self._inputs("x", x)
         data = _core.Dataset(sequences.flat, None, sequences.offsets)
-        flat = self._trainer("mse", SGD(0.0), None).predict(data)
+        flat = self._trainer("mse", SGD(0.0)).predict(data)
         return sequences.split(flat)
 
     def evaluate(self, x: Data, y: Data, *, loss: str) -> float:
@@ -249,7 +265,7 @@ class Sequential:
             The mean over the sequences of each one's mean loss.
         """
         data, sequences = self._dataset(x, y, loss)
-        return _evaluate(self._trainer(loss, SGD(0.0), None), data, len(sequences))
+        return evaluate(self._trainer(loss, SGD(0.0)), data, len(sequences))
 
     def stepper(self, batch: int = 1) -> Stepper:
         """Return a `Stepper`, which is given one step of `batch` rows at a time.
@@ -265,19 +281,26 @@ class Sequential:
         return Stepper(self.layers, flat, self._dtype, batch)
 
     def _trainer(
-        self, loss: str, optimizer: SGD | Adam, clip_norm: float | None, seed: int = 0
+        self,
+        loss: str,
+        optimizer: SGD | Adam,
+        clip_norm: float | None = None,
+        tbptt: int | None = None,
+        stateful: bool = False,
     ) -> _core.Trainer:
         if not isinstance(optimizer, (SGD, Adam)):
             raise TypeError(f"optimizer must be bptt.SGD or bptt.Adam, got {optimizer!r}")
-        clip = None if clip_norm is None else _check.real("clip_norm", clip_norm)
         return _core.Trainer(
             [layer._core for layer in self.layers],
             [layer._flat for layer in self._trained],
             self._dtype == np.float64,
-            _check_loss(loss),
-            optimizer._core(),
-            clip,
-            seed,
+            {
+                "loss": _check_loss(loss),
+                "optimizer": optimizer._core(),
+                "clip_norm": None if clip_norm is None else _check.real("clip_norm", clip_norm),
+                "tbptt": tbptt,
+                "stateful": stateful,
+            },
         )
 
     def _inputs(self, name: str, x: Data) -> Sequences:
@@ -319,10 +342,3 @@ def _check_loss(loss: object) -> str:
     if loss not in ("cross_entropy", "mse"):
         raise ValueError(f'loss must be "cross_entropy" or "mse", got {loss!r}')
     return str(loss)
-
-
-def _evaluate(trainer: _core.Trainer, data: _core.Dataset, count: int) -> float:
-    done, total = 0, 0.0
-    while done < count:
-        done, total, _ = trainer.evaluate(data, done, total, SLICE)
-    return total / count

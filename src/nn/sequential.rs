@@ -1,30 +1,13 @@
 //! A model: layers one after the other, with all parameters in one flat vector and memory for the
 //! activations and gradients of a batch.
 
-use super::linear::{Linear, LinearMemory};
+use super::layer::{Layer, recurrent};
+use super::linear::LinearMemory;
 use crate::buffer::{Buffer, zeros};
-use crate::cell::GruResetFirst;
 use crate::error::{Error, Result, ensure};
-use crate::sequence::{GRU, Gradients, LSTM, RNN, Recurrent, State, Tape};
+use crate::sequence::{Gradients, State, Tape};
 use crate::simd::Element;
 use crate::view::{BatchSizes, Rows, RowsMut, Seq, SeqMut};
-
-/// One layer of a model.
-#[derive(Debug, Clone, Copy)]
-pub enum Layer {
-    /// Turns tokens into one-hot vectors of this many classes; only as the first layer.
-    OneHot(usize),
-    /// A vanilla recurrent layer.
-    RNN(RNN),
-    /// A long short-term memory layer.
-    LSTM(LSTM),
-    /// A layer of gated recurrent units.
-    GRU(GRU),
-    /// One of the original form, with the reset before the product.
-    GRUResetFirst(Recurrent<GruResetFirst>),
-    /// A linear layer, on every step.
-    Linear(Linear),
-}
 
 /// A batch of sequences without padding, as its [`BatchSizes`] say.
 #[derive(Debug, Clone, Copy)]
@@ -33,51 +16,6 @@ pub enum Input<'a, E> {
     Features(&'a [E]),
     /// Tokens (sum of T,), for a model that starts with [`Layer::OneHot`].
     Tokens(&'a [u32]),
-}
-
-/// Runs `$body` with the recurrent layer, of whichever cell, or `$other`.
-macro_rules! recurrent {
-    ($layer:expr, $inner:ident => $body:expr, $($other:pat => $result:expr),+) => {
-        match $layer {
-            Layer::RNN($inner) => $body,
-            Layer::LSTM($inner) => $body,
-            Layer::GRU($inner) => $body,
-            Layer::GRUResetFirst($inner) => $body,
-            $($other => $result),+
-        }
-    };
-}
-#[cfg(feature = "python")]
-pub(crate) use recurrent;
-
-impl Layer {
-    /// Features that the layer takes; none for tokens.
-    pub fn in_features(&self) -> Option<usize> {
-        recurrent!(self, layer => Some(layer.input_size()),
-            Layer::OneHot(_) => None,
-            Layer::Linear(linear) => Some(linear.in_features()))
-    }
-
-    /// Features that the layer gives.
-    pub fn out_features(&self) -> usize {
-        recurrent!(self, layer => layer.output_size(),
-            Layer::OneHot(classes) => *classes,
-            Layer::Linear(linear) => linear.out_features())
-    }
-
-    /// Names and shapes of the parameters in their order, the names torch's.
-    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        recurrent!(self, layer => layer.parameters(),
-            Layer::OneHot(_) => Vec::new(),
-            Layer::Linear(linear) => linear.parameters())
-    }
-
-    /// How many numbers its parameters are.
-    pub fn parameter_len(&self) -> usize {
-        recurrent!(self, layer => layer.parameter_len(),
-            Layer::OneHot(_) => 0,
-            Layer::Linear(linear) => linear.parameter_len())
-    }
 }
 
 /// Layers one after the other.
@@ -97,6 +35,8 @@ pub struct Sequential<E: Element> {
     /// The parameters of all layers, one after the other; zeros in a new model.
     pub params: Vec<E>,
     stages: Vec<Stage<E>>,
+    /// The recurrent layers' states in [`Sequential::forward`].
+    states: Vec<State<E>>,
     /// The sizes of the pass that can be gone back through.
     recorded: Option<BatchSizes>,
 }
@@ -107,7 +47,8 @@ struct Stage<E: Element> {
     /// Where its parameters lie.
     range: std::ops::Range<usize>,
     tape: Tape<E>,
-    state: State<E>,
+    /// The gradient of the state.
+    dstate: State<E>,
     linear: LinearMemory<E>,
     /// (sum of T, F)
     output: Buffer<E>,
@@ -144,13 +85,13 @@ impl<E: Element> Sequential<E> {
                 layer,
                 range,
                 tape: Tape::new(),
-                state: State::default(),
+                dstate: State::default(),
                 linear: LinearMemory::default(),
                 output: Buffer::default(),
                 gradient: Buffer::default(),
             });
         }
-        Ok(Self { params: zeros(end)?, stages, recorded: None })
+        Ok(Self { params: zeros(end)?, stages, states: Vec::new(), recorded: None })
     }
 
     /// What dropout in the layers draws from, from the next recorded pass on.
@@ -164,6 +105,15 @@ impl<E: Element> Sequential<E> {
     /// The layers with their flat parameters.
     pub(super) fn layers_and_params(&self) -> impl Iterator<Item = (&Layer, &[E])> {
         self.stages.iter().map(|stage| (&stage.layer, &self.params[stage.range.clone()]))
+    }
+
+    fn recurrent_layers(&self) -> impl Iterator<Item = &Layer> {
+        self.layers().filter(|layer| layer.directions().is_some())
+    }
+
+    /// The layers.
+    pub fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.stages.iter().map(|stage| &stage.layer)
     }
 
     /// Features of the input; none if it is tokens.
@@ -209,8 +159,44 @@ impl<E: Element> Sequential<E> {
         }
     }
 
-    /// Runs the model on a batch; gives the last layer's output (sum of T, F). With `record`, the pass is
-    /// kept for [`Sequential::backward`].
+    fn check_states(&self, states: &[State<E>], rows: usize) -> Result<()> {
+        let layers: Vec<_> = self.recurrent_layers().collect();
+        let (given, want) = (states.len(), layers.len());
+        ensure!(given == want, "got {given} states, the model has {want} recurrent layers");
+        for (n, (layer, state)) in layers.into_iter().zip(states).enumerate() {
+            let (h, c) = layer.state_len();
+            let want = (h.saturating_mul(rows), c.saturating_mul(rows));
+            let given = (state.h.len(), state.c.len());
+            ensure!(
+                given == want,
+                "state {n} has {given:?} numbers in h and c; for {rows} rows it needs {want:?}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Zero states of `rows` rows, one for every recurrent layer, for [`Sequential::forward_from`].
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn states(&self, rows: usize) -> Result<Vec<State<E>>> {
+        let mut states = Vec::new();
+        self.reset_states(&mut states, rows)?;
+        Ok(states)
+    }
+
+    /// Makes these the zero states of `rows` rows, keeping their memory if it fits.
+    pub(crate) fn reset_states(&self, states: &mut Vec<State<E>>, rows: usize) -> Result<()> {
+        states.resize_with(self.recurrent_layers().count(), State::default);
+        for (layer, state) in self.recurrent_layers().zip(states) {
+            recurrent!(layer, layer => state.reset(layer, rows)?,
+                Layer::OneHot(_) | Layer::Linear(_) => unreachable!("they have no states"));
+        }
+        Ok(())
+    }
+
+    /// Runs the model on a batch, from the zero state; gives the last layer's output (sum of T, F). With
+    /// `record`, the pass is kept for [`Sequential::backward`].
     ///
     /// # Errors
     /// If the input does not fit the model or the sizes.
@@ -221,10 +207,63 @@ impl<E: Element> Sequential<E> {
         record: bool,
     ) -> Result<&[E]> {
         self.check_input(input, sizes)?;
+        let mut states = std::mem::take(&mut self.states);
+        let done = self.reset_states(&mut states, sizes.rows());
+        let done = done.and_then(|()| self.pass(input, sizes, &mut states, record));
+        self.states = states;
+        done?;
+        Ok(&self.stages.last().expect("not empty").output)
+    }
+
+    /// Runs the model from given states of the recurrent layers, in their order, which become the final
+    /// ones: so a long sequence can be given in parts. The rows of a batch must keep their order; one that
+    /// has ended has no more steps ([`BatchSizes`]), and its state stays. [`Sequential::backward`] ends at
+    /// the beginning of the part.
+    ///
+    /// ```
+    /// use bptt::{BatchSizes, GRU, Input, Layer, Sequential};
+    ///
+    /// let mut model = Sequential::<f32>::new(vec![Layer::GRU(GRU::new(1, 2, true)?)])?;
+    /// model.params.fill(0.2);
+    /// let (x, sizes) = ([0.1, 0.2, 0.3, 0.4], |steps| BatchSizes::new(1, vec![1; steps]));
+    /// let whole = model.forward(Input::Features(&x), &sizes(4)?, false)?.to_vec();
+    /// let mut states = model.states(1)?;
+    /// for (x, whole) in x.chunks(2).zip(whole.chunks(4)) {
+    ///     let y = model.forward_from(Input::Features(x), &sizes(2)?, &mut states, false)?;
+    ///     assert_eq!(y, whole);
+    /// }
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the input does not fit the model or the sizes, or the states are not those of as many rows of
+    /// this model; nothing is changed then.
+    pub fn forward_from(
+        &mut self,
+        input: Input<'_, E>,
+        sizes: &BatchSizes,
+        states: &mut [State<E>],
+        record: bool,
+    ) -> Result<&[E]> {
+        self.check_input(input, sizes)?;
+        self.check_states(states, sizes.rows())?;
+        self.pass(input, sizes, states, record)?;
+        Ok(&self.stages.last().expect("not empty").output)
+    }
+
+    /// A forward pass, everything checked but the parameters.
+    fn pass(
+        &mut self,
+        input: Input<'_, E>,
+        sizes: &BatchSizes,
+        states: &mut [State<E>],
+        record: bool,
+    ) -> Result<()> {
         self.check_params(self.params.len(), "params")?;
         self.recorded = None;
         // An old gradient is not that of this pass.
         self.stages.last_mut().expect("not empty").gradient.resize(0)?;
+        let mut states = states.iter_mut();
         for index in 0..self.stages.len() {
             let (before, rest) = self.stages.split_at_mut(index);
             let stage = &mut rest[0];
@@ -241,10 +280,10 @@ impl<E: Element> Sequential<E> {
                     continue;
                 }
             };
-            stage.forward(&self.params, x, sizes, record)?;
+            stage.forward(&self.params, x, sizes, &mut states, record)?;
         }
         self.recorded = record.then(|| sizes.clone());
-        Ok(&self.stages.last().expect("not empty").output)
+        Ok(())
     }
 
     /// The output of the last forward pass (N, F) and the place for its gradient, N being the steps of all
@@ -300,13 +339,24 @@ impl<E: Element> Sequential<E> {
 }
 
 impl<E: Element> Stage<E> {
-    fn forward(&mut self, params: &[E], x: &[E], sizes: &BatchSizes, record: bool) -> Result<()> {
+    /// `states` are those of the recurrent layers from this one on.
+    fn forward<'s>(
+        &mut self,
+        params: &[E],
+        x: &[E],
+        sizes: &BatchSizes,
+        states: &mut impl Iterator<Item = &'s mut State<E>>,
+        record: bool,
+    ) -> Result<()>
+    where
+        E: 's,
+    {
         let params = &params[self.range.clone()];
-        let Self { layer, tape, state, output, linear, .. } = self;
+        let Self { layer, tape, output, linear, .. } = self;
         let features = (layer.in_features().unwrap_or(0), layer.out_features());
         tape.set_recording(record);
         recurrent!(layer, layer => {
-            state.reset(layer, sizes.rows())?;
+            let state = states.next().expect("a state for every recurrent layer");
             let x = Seq::packed(x, sizes, features.0)?;
             layer.forward(params, x, state, SeqMut::packed(output, sizes, features.1)?, tape)
         },
@@ -328,16 +378,16 @@ impl<E: Element> Stage<E> {
     ) -> Result<()> {
         let params = &params[self.range.clone()];
         let grads = &mut grads[self.range.clone()];
-        let Self { layer, tape, state, output, gradient, linear, .. } = self;
+        let Self { layer, tape, dstate, output, gradient, linear, .. } = self;
         let features = (layer.in_features().unwrap_or(0), layer.out_features());
         recurrent!(layer, layer => {
-            state.reset(layer, sizes.rows())?;
+            dstate.reset(layer, sizes.rows())?;
             let x = Seq::packed(x, sizes, features.0)?;
             let y = Seq::packed(output, sizes, features.1)?;
             let dy = Seq::packed(gradient, sizes, features.1)?;
             let dx = dx.map(|dx| SeqMut::packed(dx, sizes, features.0)).transpose()?;
             let gradients = Gradients { params: Some(grads), x: dx };
-            layer.backward(params, x, y, tape, dy, state, gradients)
+            layer.backward(params, x, y, tape, dy, dstate, gradients)
         },
         Layer::OneHot(_) => unreachable!("it has no gradient"),
         Layer::Linear(layer) => {

@@ -1,7 +1,8 @@
 //! A model that is given one step at a time.
 
+use super::layer::Layer;
 use super::linear::Linear;
-use super::sequential::{Input, Layer, Sequential};
+use super::sequential::{Input, Sequential};
 use crate::buffer::Buffer;
 use crate::cell::{Gru, GruResetFirst, Lstm, Rnn};
 use crate::error::{Error, Result, ensure};

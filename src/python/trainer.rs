@@ -90,52 +90,88 @@ macro_rules! each {
     };
 }
 
-/// (sequences done, sum of their losses, whether a loss was not finite)
-type PyProgress = (usize, f64, bool);
+/// (sequences done, steps done of the batch after those, sum of losses, whether one was not finite)
+type PyProgress = (usize, usize, f64, bool);
+
+fn progress_of((done, steps, loss_sum, diverged): PyProgress) -> Progress {
+    Progress { done, steps, loss_sum, diverged }
+}
+
+fn tuple_of(Progress { done, steps, loss_sum, diverged }: Progress) -> PyProgress {
+    (done, steps, loss_sum, diverged)
+}
 
 pub fn until(seconds: f64) -> Instant {
     let seconds = if seconds > 0.0 { seconds.min(3600.0) } else { 0.0 };
     Instant::now() + Duration::from_secs_f64(seconds)
 }
 
-#[pymethods]
-impl PyTrainer {
-    /// A trainer of the layers with their flat parameters; `optimizer` is ("sgd", lr, momentum) or
-    /// ("adam", lr, beta1, beta2, eps), `seed` what dropout draws from.
-    #[new]
-    #[allow(clippy::too_many_arguments)]
-    fn new(
-        layers: Vec<PyRef<'_, PyLayer>>,
-        params: Vec<Bound<'_, PyAny>>,
-        double: bool,
-        loss: &str,
-        optimizer: (String, Vec<f64>),
-        clip_norm: Option<f64>,
-        seed: u64,
-    ) -> PyResult<Self> {
-        let loss = match loss {
-            "cross_entropy" => Loss::CrossEntropy,
-            "mse" => Loss::MeanSquaredError,
-            other => {
-                return Err(PyValueError::new_err(format!(
-                    "loss is {other:?}; it takes \"cross_entropy\" or \"mse\""
-                )));
-            }
-        };
-        let optimizer = match (optimizer.0.as_str(), &optimizer.1[..]) {
+/// How to train: a dict from Python. `optimizer` is ("sgd", lr, momentum) or ("adam", lr, beta1, beta2, eps).
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Options {
+    loss: String,
+    optimizer: (String, Vec<f64>),
+    clip_norm: Option<f64>,
+    tbptt: Option<usize>,
+    stateful: bool,
+}
+
+impl Options {
+    fn loss(&self) -> PyResult<Loss> {
+        match self.loss.as_str() {
+            "cross_entropy" => Ok(Loss::CrossEntropy),
+            "mse" => Ok(Loss::MeanSquaredError),
+            other => Err(PyValueError::new_err(format!(
+                "loss is {other:?}; it takes \"cross_entropy\" or \"mse\""
+            ))),
+        }
+    }
+
+    fn optimizer(&self) -> PyResult<Optimizer> {
+        Ok(match (self.optimizer.0.as_str(), &self.optimizer.1[..]) {
             ("sgd", [lr, momentum]) => Optimizer::sgd(*lr, *momentum)?,
             ("adam", [lr, b1, b2, eps]) => Optimizer::adam_with(*lr, (*b1, *b2), *eps)?,
             (name, _) => {
                 return Err(PyValueError::new_err(format!("there is no optimizer {name:?}")));
             }
-        };
+        })
+    }
+
+    fn trainer<E: Number>(
+        &self,
+        layers: Vec<crate::nn::Layer>,
+        params: &[Bound<'_, PyAny>],
+    ) -> PyResult<Trainer<E>> {
+        let model = model_of(layers, params)?;
+        let mut trainer = Trainer::new(model, self.loss()?, self.optimizer()?, self.clip_norm)?;
+        if let Some(steps) = self.tbptt {
+            trainer = trainer.with_tbptt(steps)?;
+        }
+        Ok(if self.stateful { trainer.stateful()? } else { trainer })
+    }
+}
+
+#[pymethods]
+impl PyTrainer {
+    /// A trainer of the layers with their flat parameters.
+    #[new]
+    fn new(
+        layers: Vec<PyRef<'_, PyLayer>>,
+        params: Vec<Bound<'_, PyAny>>,
+        double: bool,
+        options: Options,
+    ) -> PyResult<Self> {
         let layers = layers.iter().map(|layer| layer.0).collect();
-        let mut new = Self(match double {
-            true => AnyTrainer::F64(trainer(layers, &params, loss, optimizer, clip_norm)?),
-            false => AnyTrainer::F32(trainer(layers, &params, loss, optimizer, clip_norm)?),
-        });
-        each!(&mut new.0, trainer => trainer.model.set_seed(seed));
-        Ok(new)
+        Ok(Self(match double {
+            true => AnyTrainer::F64(options.trainer(layers, &params)?),
+            false => AnyTrainer::F32(options.trainer(layers, &params)?),
+        }))
+    }
+
+    /// What dropout draws from.
+    fn set_seed(&mut self, seed: u64) {
+        each!(&mut self.0, trainer => trainer.model.set_seed(seed));
     }
 
     /// Copies the parameters into the layers' flat arrays, if they all are finite; tells whether.
@@ -143,42 +179,37 @@ impl PyTrainer {
         each!(&self.0, trainer => write_params(&trainer.model.params, &params))
     }
 
-    /// Trains on the sequences of `order` from `done` on, for about `seconds`.
-    #[allow(clippy::too_many_arguments)]
+    /// Trains on the sequences of `order` from `progress` on, for about `seconds`.
     fn train(
         &mut self,
         py: Python<'_>,
         data: &PyDataset,
         order: PyReadonlyArray1<'_, u64>,
         batch_size: usize,
-        done: usize,
-        loss_sum: f64,
+        progress: PyProgress,
         seconds: f64,
     ) -> PyResult<PyProgress> {
         let order: Vec<usize> = order.as_slice()?.iter().map(|&n| n as usize).collect();
-        let progress = Progress { done, loss_sum, diverged: false };
-        let until = until(seconds);
-        let Progress { done, loss_sum, diverged } = each!(&mut self.0, trainer => {
+        let (progress, until) = (progress_of(progress), until(seconds));
+        let progress = each!(&mut self.0, trainer => {
             data.with(py, |data| trainer.train(data, &order, batch_size, progress, until))
         })?;
-        Ok((done, loss_sum, diverged))
+        Ok(tuple_of(progress))
     }
 
-    /// Evaluates the sequences from `done` on, for about `seconds`.
+    /// Evaluates the sequences from `progress` on, for about `seconds`.
     fn evaluate(
         &mut self,
         py: Python<'_>,
         data: &PyDataset,
-        done: usize,
-        loss_sum: f64,
+        progress: PyProgress,
         seconds: f64,
     ) -> PyResult<PyProgress> {
-        let progress = Progress { done, loss_sum, diverged: false };
-        let until = until(seconds);
-        let Progress { done, loss_sum, diverged } = each!(&mut self.0, trainer => {
+        let (progress, until) = (progress_of(progress), until(seconds));
+        let progress = each!(&mut self.0, trainer => {
             data.with(py, |data| trainer.evaluate_until(data, progress, until))
         })?;
-        Ok((done, loss_sum, diverged))
+        Ok(tuple_of(progress))
     }
 
     /// The outputs for every step of every sequence, (sum of T, F).
@@ -191,16 +222,6 @@ impl PyTrainer {
             Ok(array.into_any())
         })
     }
-}
-
-fn trainer<E: Number>(
-    layers: Vec<crate::nn::Layer>,
-    params: &[Bound<'_, PyAny>],
-    loss: Loss,
-    optimizer: Optimizer,
-    clip_norm: Option<f64>,
-) -> PyResult<Trainer<E>> {
-    Ok(Trainer::new(model_of(layers, params)?, loss, optimizer, clip_norm)?)
 }
 
 /// A model of layers with their flat parameters.

@@ -1,9 +1,8 @@
-//! Data sets of sequences of any lengths, and batches gathered from them.
+//! Data sets of sequences of any lengths.
 
 use crate::error::{Result, ensure};
-use crate::nn::{Input, Targets};
+use crate::nn::Targets;
 use crate::simd::Element;
-use crate::view::BatchSizes;
 
 /// The inputs of all sequences, one after the other.
 #[derive(Debug, Clone, Copy)]
@@ -17,9 +16,9 @@ pub enum Inputs<'a, E> {
 /// N sequences, one after the other: sequence n is the steps `offsets[n]..offsets[n + 1]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Dataset<'a, E> {
-    inputs: Inputs<'a, E>,
+    pub(super) inputs: Inputs<'a, E>,
     /// One class, or one row of numbers, for every step.
-    targets: Option<Targets<'a, E>>,
+    pub(super) targets: Option<Targets<'a, E>>,
     offsets: &'a [usize],
 }
 
@@ -89,6 +88,11 @@ impl<'a, E: Element> Dataset<'a, E> {
         self.targets.is_some()
     }
 
+    pub(super) fn check_targets(&self) -> Result<()> {
+        ensure!(self.has_targets(), "the data set has no targets to train on or compare with");
+        Ok(())
+    }
+
     /// The steps of all sequences together.
     pub fn steps(&self) -> usize {
         self.offsets[self.len()]
@@ -107,114 +111,11 @@ impl<'a, E: Element> Dataset<'a, E> {
     pub(crate) fn range(&self, sequence: usize) -> std::ops::Range<usize> {
         self.offsets[sequence]..self.offsets[sequence + 1]
     }
-
-    /// Sequence `first` and those after it that are as long, at most `most`.
-    pub(super) fn run_from(&self, first: usize, most: usize) -> Vec<usize> {
-        let steps = self.range(first).len();
-        let end = (first + most).min(self.len());
-        (first..end).take_while(|&n| self.range(n).len() == steps).collect()
-    }
-}
-
-/// Some sequences side by side, the longest first, without padding: (sum of T, F).
-#[derive(Default)]
-pub(super) struct Batch<E> {
-    sizes: Option<BatchSizes>,
-    tokens: Option<Vec<u32>>,
-    features: Vec<E>,
-    classes: Option<Vec<u32>>,
-    values: Vec<E>,
-}
-
-impl<E: Element> Batch<E> {
-    /// Takes sequences out of a data set.
-    pub fn gather(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<()> {
-        ensure!(!sequences.is_empty(), "a batch needs at least one sequence");
-        if let Some(n) = sequences.iter().find(|&&n| n >= data.len()) {
-            ensure!(false, "there is no sequence {n}: the data set has {}", data.len());
-        }
-        let lengths: Vec<_> = sequences.iter().map(|&n| data.range(n).len()).collect();
-        let (sizes, order) = BatchSizes::of_lengths(&lengths)?;
-        let sorted: Vec<_> = order.iter().map(|&b| sequences[b]).collect();
-        let sequences = (&sorted[..], &sizes);
-        let total = data.steps();
-        match data.inputs {
-            Inputs::Features(x) => {
-                self.tokens = None;
-                interleave(x, x.len() / total, data, sequences, &mut self.features);
-            }
-            Inputs::Tokens(x) => {
-                interleave(x, 1, data, sequences, self.tokens.get_or_insert_default());
-            }
-        }
-        match data.targets {
-            Some(Targets::Values(y)) => {
-                self.classes = None;
-                interleave(y, y.len() / total, data, sequences, &mut self.values);
-            }
-            Some(Targets::Classes(y)) => {
-                interleave(y, 1, data, sequences, self.classes.get_or_insert_default());
-            }
-            None => {}
-        }
-        self.sizes = Some(sizes);
-        Ok(())
-    }
-
-    /// How many rows each step has.
-    pub fn sizes(&self) -> &BatchSizes {
-        self.sizes.as_ref().expect("gathered")
-    }
-
-    pub fn input(&self) -> Input<'_, E> {
-        match &self.tokens {
-            Some(tokens) => Input::Tokens(tokens),
-            None => Input::Features(&self.features),
-        }
-    }
-
-    pub fn targets(&self) -> Targets<'_, E> {
-        match &self.classes {
-            Some(classes) => Targets::Classes(classes),
-            None => Targets::Values(&self.values),
-        }
-    }
-}
-
-/// Copies sequences (T, width) side by side: (sum of T, width).
-fn interleave<X: Copy, E: Element>(
-    from: &[X],
-    width: usize,
-    data: &Dataset<'_, E>,
-    (sequences, sizes): (&[usize], &BatchSizes),
-    to: &mut Vec<X>,
-) {
-    to.clear();
-    for t in 0..sizes.steps() {
-        for &n in &sequences[..sizes.count(t)] {
-            let start = (data.range(n).start + t) * width;
-            to.extend_from_slice(&from[start..start + width]);
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sequences_are_gathered_step_by_step_the_longest_first() {
-        let x = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
-        let data = Dataset::new(Inputs::Features(&x), Targets::Classes(&[0; 7]), &[0, 2, 4, 7]);
-        let data = data.unwrap();
-        let mut batch = Batch::default();
-        batch.gather(&data, &[1, 0]).unwrap();
-        assert_eq!(batch.features, [3.0, 1.0, 4.0, 2.0]);
-        batch.gather(&data, &[0, 2]).unwrap();
-        assert_eq!(batch.features, [5.0, 1.0, 6.0, 2.0, 7.0]);
-        assert_eq!((batch.sizes().total(), batch.sizes().count(2)), (5, 1));
-        assert_eq!((data.run_from(0, 8), data.run_from(2, 8)), (vec![0, 1], vec![2]));
-    }
 
     #[test]
     fn bad_data_sets_are_refused() {

@@ -1,7 +1,20 @@
 //! Training: batches out of a data set, the step (forward, loss, backward, clip, update), and the
 //! loop over an epoch. All of it runs here, so a caller from Python enters once an epoch.
+//!
+//! Truncated BPTT walks a batch in chunks of steps. A chunk starts from the states that the one before
+//! ended with, no gradient goes back beyond it, and it is a step of its own:
+//!
+//! ```text
+//! for a batch:  states = 0, or with `stateful` what the batch before ended with
+//!     for its steps in chunks of tbptt, or all at once:
+//!         outputs, states = forward(inputs, states)
+//!         gradients = backward(loss, the mean over the chunk's tokens), clipped
+//!         parameters = optimiser(parameters, gradients)
+//! ```
 
+mod batch;
 mod data;
+mod evaluate;
 mod optim;
 
 pub use data::{Dataset, Inputs};
@@ -12,12 +25,10 @@ use std::time::Instant;
 use crate::buffer::zeros;
 use crate::error::{Result, ensure};
 use crate::nn::{Loss, Sequential};
+use crate::sequence::State;
 use crate::simd::Element;
-use data::Batch;
+use batch::Batch;
 pub(crate) use optim::{Moments, sum_of_squares};
-
-/// Sequences that evaluation and prediction take at a time.
-const EVALUATION_ROWS: usize = 256;
 
 /// Trains a [`Sequential`] model.
 ///
@@ -48,9 +59,23 @@ pub struct Trainer<E: Element> {
     pub model: Sequential<E>,
     loss: Loss,
     clip_norm: Option<f64>,
+    /// Steps of a chunk; all of a batch without.
+    tbptt: Option<usize>,
+    stateful: bool,
     moments: Moments<E>,
     grads: Vec<E>,
+    /// The batch at hand, how many steps of it are done, and their part of its loss.
     batch: Batch<E>,
+    steps: usize,
+    batch_loss: f64,
+    /// What [`Trainer::train`] gave back last, to go on from.
+    progress: Option<Progress>,
+    /// The states of all recurrent layers after the last chunk, and how many rows carry theirs into the next
+    /// batch.
+    states: Vec<State<E>>,
+    carried: Option<usize>,
+    /// Evaluation has a batch of its own: it may come while training is inside one.
+    evaluated: Batch<E>,
 }
 
 /// How far [`Trainer::train`] came through the sequences of an epoch.
@@ -58,7 +83,9 @@ pub struct Trainer<E: Element> {
 pub struct Progress {
     /// Sequences done.
     pub done: usize,
-    /// The sum of their losses, each batch's mean loss counted for each of its sequences.
+    /// Steps done of the batch that comes after those, with truncated BPTT; 0 between batches.
+    pub steps: usize,
+    /// The sum of the losses of the sequences done, each batch's mean loss counted for each of them.
     pub loss_sum: f64,
     /// A batch's loss was NaN or infinite; the step was not taken.
     pub diverged: bool,
@@ -83,35 +110,113 @@ impl<E: Element> Trainer<E> {
             model,
             loss,
             clip_norm,
+            tbptt: None,
+            stateful: false,
             moments: Moments::new(optimizer, len)?,
             grads: zeros(len)?,
             batch: Batch::default(),
+            steps: 0,
+            batch_loss: 0.0,
+            progress: None,
+            states: Vec::new(),
+            carried: None,
+            evaluated: Batch::default(),
         })
     }
 
-    /// One step on some sequences of the data; gives the mean loss of their steps before it.
-    /// If that is not finite, the model stays as it is.
+    /// With truncated BPTT: a batch is walked in chunks of `steps` steps, and every chunk is a step of the
+    /// optimiser on the mean loss of its tokens. It starts from the states the one before ended with;
+    /// gradients do not go back beyond it.
+    ///
+    /// ```
+    /// use bptt::{Dataset, GRU, Inputs, Layer, Loss, Optimizer, Sequential, Targets, Trainer};
+    ///
+    /// let mut model = Sequential::<f64>::new(vec![Layer::GRU(GRU::new(1, 1, true)?)])?;
+    /// model.params.fill(0.3);
+    /// let wave: Vec<f64> = (0..1001).map(|t| (0.3 * t as f64).sin()).collect();
+    /// let (x, y) = (Inputs::Features(&wave[..1000]), Targets::Values(&wave[1..]));
+    /// let data = Dataset::new(x, y, &[0, 1000])?;
+    /// let optimizer = Optimizer::adam(0.01)?;
+    /// let mut trainer = Trainer::new(model, Loss::MeanSquaredError, optimizer, None)?.with_tbptt(20)?;
+    /// let first = trainer.step(&data, &[0])?; // 50 chunks, 50 steps of the optimiser
+    /// assert!(trainer.step(&data, &[0])? < first);
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// If the data do not fit the model or the loss.
-    pub fn step(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<f64> {
-        let loss = self.forward(data, sequences, true)?;
-        if loss.is_finite() {
-            self.grads.fill(E::ZERO);
-            self.model.backward(self.batch.input(), self.batch.sizes(), &mut self.grads)?;
-            if let Some(norm) = self.clip_norm {
-                clip_by_global_norm(&mut self.grads, norm);
-            }
-            self.moments.update(&mut self.model.params, &self.grads);
-        }
-        Ok(loss)
+    /// If `steps` is zero, or a layer has two directions.
+    pub fn with_tbptt(self, steps: usize) -> Result<Self> {
+        ensure!(steps > 0, "tbptt must be at least 1, got 0");
+        self.check_directions("trained in chunks (tbptt)")?;
+        Ok(Self { tbptt: Some(steps), ..self })
     }
 
-    /// Trains on the sequences of `order` from `progress.done` on, in batches, until they are done, a
-    /// loss is not finite, or the time is up. The epoch is over when `done` is `order.len()`.
+    /// With states that go on from batch to batch: row b of a batch starts from those that row b of the batch
+    /// before ended with, and from zero at the start of an epoch. All sequences of a batch must be of one
+    /// length, and all batches have as many rows.
+    ///
+    /// ```
+    /// use bptt::{Dataset, GRU, Inputs, Layer, Loss, Optimizer, Sequential, Targets, Trainer};
+    ///
+    /// let mut model = Sequential::<f64>::new(vec![Layer::GRU(GRU::new(1, 1, true)?)])?;
+    /// model.params.fill(0.3);
+    /// let wave: Vec<f64> = (0..1001).map(|t| (0.3 * t as f64).sin()).collect();
+    /// let (x, y) = (Inputs::Features(&wave[..1000]), Targets::Values(&wave[1..]));
+    /// let data = Dataset::new(x, y, &[0, 500, 1000])?; // the second goes on where the first ends
+    /// let optimizer = Optimizer::sgd(0.0, 0.0)?;
+    /// let mut trainer = Trainer::new(model, Loss::MeanSquaredError, optimizer, None)?.stateful()?;
+    /// trainer.step(&data, &[0])?;
+    /// let after_the_first = trainer.step(&data, &[1])?;
+    /// trainer.reset_states();
+    /// assert_ne!(trainer.step(&data, &[1])?, after_the_first);
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`Trainer::step`].
+    /// If a layer has two directions.
+    pub fn stateful(self) -> Result<Self> {
+        self.check_directions("carried on from batch to batch (stateful)")?;
+        Ok(Self { stateful: true, ..self })
+    }
+
+    fn check_directions(&self, what: &str) -> Result<()> {
+        let two = self.model.layers().position(|layer| layer.directions() == Some(2));
+        if let Some(n) = two {
+            ensure!(
+                false,
+                "layer {n} has two directions, and the second starts at the end of a sequence, so it \
+                 cannot be {what}; use layers of one direction"
+            );
+        }
+        Ok(())
+    }
+
+    /// Forgets the states that the next batch would start from; without [`Trainer::stateful`] there are
+    /// none.
+    pub fn reset_states(&mut self) {
+        self.carried = None;
+    }
+
+    /// One step on some sequences of the data, with truncated BPTT one for every chunk; gives the mean loss
+    /// of their tokens, a chunk's before its step. When one is not finite, the model stays as it is then.
+    ///
+    /// # Errors
+    /// If the data do not fit the model or the loss, or with [`Trainer::stateful`] the batch before.
+    pub fn step(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<f64> {
+        self.begin(data, sequences)?;
+        while !self.batch_is_over() {
+            self.next_chunk()?;
+        }
+        Ok(self.batch_loss)
+    }
+
+    /// Trains on the sequences of `order` from `progress` on, in batches, until they are done, a loss is not
+    /// finite, or the time is up, which is looked at after every step of the optimiser. The epoch is over
+    /// when `done` is `order.len()`.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`]; and if `progress` is inside a batch (`steps` is not zero), but not what the
+    /// last call gave.
     pub fn train(
         &mut self,
         data: &Dataset<'_, E>,
@@ -121,87 +226,90 @@ impl<E: Element> Trainer<E> {
         until: Instant,
     ) -> Result<Progress> {
         ensure!(batch_size > 0, "batch_size must be at least 1, got 0");
+        ensure!(
+            progress.steps == 0 || self.progress == Some(progress),
+            "{progress:?} is inside a batch, but not where this trainer is: give what the last call gave, or \
+             0 steps to begin the batch anew"
+        );
+        self.progress = None;
+        if (progress.done, progress.steps) == (0, 0) {
+            self.reset_states();
+        }
         while progress.done < order.len() && !progress.diverged {
             let end = progress.done.saturating_add(batch_size).min(order.len());
             let sequences = &order[progress.done..end];
-            let loss = self.step(data, sequences)?;
-            progress.loss_sum += loss * sequences.len() as f64;
-            progress.diverged = !loss.is_finite();
-            progress.done = end;
+            if progress.steps == 0 {
+                self.begin(data, sequences)?;
+            }
+            self.next_chunk()?;
+            progress.steps = self.steps;
+            if self.batch_is_over() {
+                progress.loss_sum += self.batch_loss * sequences.len() as f64;
+                progress.diverged = !self.batch_loss.is_finite();
+                (progress.done, progress.steps) = (end, 0);
+            }
             if Instant::now() >= until {
                 break;
             }
         }
+        self.progress = Some(progress);
         Ok(progress)
     }
 
-    /// The loss of every sequence, averaged over them.
-    ///
-    /// # Errors
-    /// If the data do not fit the model or the loss.
-    pub fn evaluate(&mut self, data: &Dataset<'_, E>) -> Result<f64> {
-        let mut progress = Progress::default();
-        while progress.done < data.len() {
-            progress = self.evaluate_until(data, progress, Instant::now())?;
-        }
-        Ok(progress.loss_sum / data.len() as f64)
-    }
-
-    /// Evaluates the sequences from `progress.done` on until they are done or the time is up.
-    ///
-    /// # Errors
-    /// As [`Trainer::evaluate`].
-    pub fn evaluate_until(
-        &mut self,
-        data: &Dataset<'_, E>,
-        mut progress: Progress,
-        until: Instant,
-    ) -> Result<Progress> {
-        while progress.done < data.len() {
-            let sequences = data.run_from(progress.done, EVALUATION_ROWS);
-            let loss = self.forward(data, &sequences, false)?;
-            progress.loss_sum += loss * sequences.len() as f64;
-            progress.done += sequences.len();
-            if Instant::now() >= until {
-                break;
-            }
-        }
-        Ok(progress)
-    }
-
-    /// The mean loss of a batch, whose gradient goes to the model's output.
-    fn forward(&mut self, data: &Dataset<'_, E>, sequences: &[usize], record: bool) -> Result<f64> {
-        ensure!(data.has_targets(), "the data set has no targets to train on or compare with");
+    /// Goes to the first step of a batch.
+    fn begin(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<()> {
+        data.check_targets()?;
+        self.progress = None;
         self.batch.gather(data, sequences)?;
-        self.model.forward(self.batch.input(), self.batch.sizes(), record)?;
-        let (outputs, gradient) = self.model.output_and_gradient()?;
-        self.loss.of(outputs, self.batch.targets(), gradient)
-    }
-}
-
-impl<E: Element> Sequential<E> {
-    /// The outputs for every step of every sequence, one after the other: (sum of T, F).
-    ///
-    /// # Errors
-    /// If the data do not fit the model.
-    pub fn predict(&mut self, data: &Dataset<'_, E>) -> Result<Vec<E>> {
-        let features = self.out_features();
-        let mut outputs = zeros(data.steps().saturating_mul(features))?;
-        let mut batch = Batch::default();
-        let mut done = 0;
-        while done < data.len() {
-            let sequences = data.run_from(done, EVALUATION_ROWS);
-            done += sequences.len();
-            batch.gather(data, &sequences)?;
-            let (steps, rows) = (batch.sizes().steps(), batch.sizes().rows());
-            let y = self.forward(batch.input(), batch.sizes(), false)?;
-            for (b, &sequence) in sequences.iter().enumerate() {
-                let to = &mut outputs[data.range(sequence).start * features..][..steps * features];
-                for (t, to) in to.chunks_exact_mut(features).enumerate() {
-                    to.copy_from_slice(&y[(t * rows + b) * features..][..features]);
-                }
-            }
+        (self.steps, self.batch_loss) = (0, 0.0);
+        let sizes = self.batch.sizes();
+        let (rows, steps) = (sizes.rows(), sizes.steps());
+        if let Some(carried) = self.carried {
+            ensure!(
+                carried == rows,
+                "stateful: a batch of {rows} sequences cannot go on from one of {carried}; batch_size must \
+                 divide the number of sequences"
+            );
         }
-        Ok(outputs)
+        if self.stateful {
+            ensure!(
+                sizes.count(steps - 1) == rows,
+                "stateful: all sequences of a batch must be of one length"
+            );
+        }
+        if self.carried.is_none() {
+            self.model.reset_states(&mut self.states, rows)?;
+        }
+        self.carried = self.stateful.then_some(rows);
+        Ok(())
+    }
+
+    /// All steps are done, or a loss was not finite.
+    fn batch_is_over(&self) -> bool {
+        self.steps == self.batch.sizes().steps() || !self.batch_loss.is_finite()
+    }
+
+    /// A step of the optimiser on the next chunk of the batch. If its loss is not finite, the model stays
+    /// as it is.
+    fn next_chunk(&mut self) -> Result<()> {
+        let sizes = self.batch.sizes();
+        let end = self.tbptt.map_or(sizes.steps(), |steps| self.steps.saturating_add(steps));
+        let end = end.min(sizes.steps());
+        let chunk = self.batch.chunk(self.steps, end);
+        self.model.forward_from(chunk.input, &chunk.sizes, &mut self.states, true)?;
+        let (outputs, gradient) = self.model.output_and_gradient()?;
+        let loss = self.loss.of(outputs, chunk.targets, None, Some(gradient))?;
+        if loss.is_finite() {
+            self.grads.fill(E::ZERO);
+            self.model.backward(chunk.input, &chunk.sizes, &mut self.grads)?;
+            if let Some(norm) = self.clip_norm {
+                clip_by_global_norm(&mut self.grads, norm);
+            }
+            self.moments.update(&mut self.model.params, &self.grads);
+        }
+        // The mean over the tokens of the batch; a chunk that is all of it counts exactly once.
+        self.batch_loss += loss * (chunk.sizes.total() as f64 / sizes.total() as f64);
+        self.steps = end;
+        Ok(())
     }
 }

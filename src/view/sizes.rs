@@ -78,4 +78,12 @@ impl BatchSizes {
     pub fn offset(&self, t: usize) -> usize {
         self.offsets[t]
     }
+
+    /// The steps from `first` to before `end` as a batch of its own: all rows, those that have ended with no
+    /// steps.
+    pub(crate) fn slice(&self, first: usize, end: usize) -> Self {
+        let offsets = self.offsets[first..=end].iter().map(|offset| offset - self.offsets[first]);
+        let (counts, offsets) = (self.counts[first..end].to_vec(), offsets.collect());
+        Self { rows: self.rows, counts, offsets }
+    }
 }
