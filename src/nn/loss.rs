@@ -257,7 +257,7 @@ mod tests {
     fn targets_and_weights_that_do_not_fit_are_refused() {
         let z = [0.0f32; 6];
         let mut gradient = [7.0f32; 6];
-        let mut of = |loss: Loss, targets, weights| {
+        let mut of = |loss: Loss, targets: Targets<'_, f32>, weights: Option<&[f64]>| {
             let gradient = RowsMut::new(&mut gradient, 2, 3);
             let z = Rows::new(&z, 2, 3);
             loss.of(z, targets, weights, Some(gradient)).unwrap_err().to_string()
@@ -270,7 +270,8 @@ mod tests {
         assert!(of(Loss::CrossEntropy, classes, Some(&[1.0; 3])).contains("3 weights for 2"));
         assert!(of(Loss::CrossEntropy, classes, Some(&[0.0; 2])).contains("all 2 weights are 0"));
         for bad in [-1.0, f64::NAN, f64::INFINITY] {
-            let error = of(Loss::CrossEntropy, classes, Some(&[1.0, bad]));
+            let weights = [1.0, bad];
+            let error = of(Loss::CrossEntropy, classes, Some(&weights));
             assert!(error.contains("at least 0 and finite"), "{error}");
         }
         assert_eq!(gradient, [7.0; 6]);

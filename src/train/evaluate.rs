@@ -115,9 +115,10 @@ mod tests {
             }));
             let x = vec![0; offsets[lengths.len()]];
             let data = Dataset::<f32>::new(Inputs::Tokens(&x), Targets::Classes(&x), &offsets);
+            let data = data.unwrap();
             let mut batches = Vec::new();
             while batches.iter().sum::<usize>() < lengths.len() {
-                batches.push(batch_from(&data.unwrap(), batches.iter().sum()).len());
+                batches.push(batch_from(&data, batches.iter().sum()).len());
             }
             batches
         };

@@ -26,7 +26,7 @@ from bptt.lab.data import (
     sequence_sets,
 )
 from bptt.lab.lstm import backward, forward, init_lstm
-from bptt.lab.parts import Part, train_forecaster, train_lstm_torch
+from bptt.lab.parts import Part, train_forecaster, train_in_batches, train_lstm_torch
 from bptt.lab.pieces import (
     clip_gradient_norm,
     init_orthogonal,
@@ -61,6 +61,7 @@ __all__ = [
     "softmax",
     "tanh",
     "train_forecaster",
+    "train_in_batches",
     "train_lstm",
     "train_lstm_torch",
     "train_rnn",

@@ -1,4 +1,4 @@
-"""The lab's four parts, trained on the core: by hand with either gradient, then as with torch."""
+"""The lab's four parts, trained on the core: by hand, as with torch, and in batches."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bptt.history import History
 from bptt.lab.data import (
     VOCABULARY,
+    TokenSet,
     airline_passengers,
     one_hot_encode_sequence,
     sequence_sets,
@@ -21,12 +22,16 @@ from bptt.lab.rnn import forward_pass
 from bptt.lab.training import ByHand, train_lstm, train_rnn
 from bptt.layers import Linear, OneHot
 from bptt.model import Sequential
-from bptt.optimizers import Adam
-from bptt.recurrent import LSTM
+from bptt.optimizers import SGD, Adam
+from bptt.recurrent import LSTM, RNN
 
 Array = NDArray[Any]
 
 HIDDEN = 50
+#: Sequences of a batch, where parts 1 to 3 are trained in batches.
+BATCH = 8
+#: What the lab asks of part 3's cross-entropies, on the training and the validation sequences.
+MARKS = (0.29, 0.29)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,10 @@ class Part:
         Whether a score must stay below its limit rather than reach it.
     example : tuple of str, optional
         A target sequence of the test set and what the model predicts.
+    forecast : dict of ndarray
+        Of part 4, the forecasts for the train and the test months.
+    in_batches : bool
+        Whether it is one of parts 1 to 3 in batches of sequences of different lengths.
     """
 
     name: str
@@ -61,6 +70,7 @@ class Part:
     strict: bool = False
     example: tuple[str, str] | None = None
     forecast: dict[str, Array] = field(default_factory=dict)
+    in_batches: bool = False
 
     @property
     def met(self) -> bool | None:
@@ -105,27 +115,119 @@ def train_lstm_torch(*, epochs: int = 500, seed: int = 2023, progress: bool = Tr
     """
     rng = np.random.default_rng(seed)
     model = Sequential(OneHot(4), LSTM(4, HIDDEN, rng=rng), Linear(HIDDEN, 4, bias=False, rng=rng))
-    sets = sequence_sets()
-    train, validation = (sets.train.x, sets.train.y), (sets.validation.x, sets.validation.y)
-    history = model.fit(
-        *train,
-        loss="cross_entropy",
-        optimizer=Adam(3e-4),
-        epochs=epochs,
-        batch_size=1,
-        shuffle=False,
-        validation=validation,
+    train = sequence_sets().train
+    history = _fit(
+        model, train, optimizer=Adam(3e-4), epochs=epochs, batch_size=1, progress=progress
+    )
+    return _part("3 LSTM as with torch", model, history, limits=MARKS)
+
+
+def train_in_batches(
+    part: int, *, epochs: int | None = None, seed: int = 2023, progress: bool = True
+) -> Part:
+    """Train part 1, 2 or 3 in batches of eight sequences of different lengths, with `fit`.
+
+    OneHot(4), RNN(4, 50) (part 1) or LSTM(4, 50) (parts 2 and 3) and Linear(50, 4), part 3's
+    without bias as in the lab, in float32 with torch's initial weights. What is not the lab's:
+
+    - A batch is one step, so there are an eighth as many, each of them larger: learning rates of
+      0.05 (part 1, the lab has 3e-4), 0.3 (part 2, 0.1) and 2e-3 (part 3, 3e-4). Part 1 takes 1000
+      epochs rather than 2000.
+    - Parts 1 and 2 clip gradients to a norm of 1 rather than 0.25. With that, of seeds 0 to 9,
+      they score 0.315 to 0.42 and 0.313 to 0.317 on the training sequences rather than 0.29.
+    - Sequences of similar lengths make a batch, and the batches come in a fixed order, every third
+      one, so that short and long ones alternate. A batch's loss is the mean over its tokens, but
+      the lab's scores, and its mark of 0.29, are means over sequences, in which the tokens of short
+      ones count for more. Probabilities that are best for the mean over all tokens score 0.325 on
+      the training sequences, those that are best for the mean over such batches 0.287; the best
+      score there is 0.286.
+
+    Of seeds 0 to 9, all meet part 3's marks, and parts 1 and 2 score better than one sequence at a
+    time by hand.
+
+    Parameters
+    ----------
+    part : {1, 2, 3}
+        Which part.
+    epochs : int, optional
+        By default 1000, 500 and 500.
+    seed : int, default 2023
+        Of the initial weights.
+    progress : bool, default True
+        Whether to show a progress bar (needs tqdm).
+
+    Returns
+    -------
+    Part
+
+    Raises
+    ------
+    ValueError
+        If `part` is not 1, 2 or 3.
+
+    Examples
+    --------
+    >>> from bptt import lab
+    >>> part = lab.train_in_batches(3, epochs=100, progress=False)
+    >>> part.history.loss[-1] < part.history.loss[0]
+    True
+    """
+    if part not in (1, 2, 3):
+        raise ValueError(f"part must be 1, 2 or 3, got {part!r}; part 4 is in batches as it is")
+    rng = np.random.default_rng(seed)
+    recurrent = (RNN if part == 1 else LSTM)(4, HIDDEN, rng=rng)
+    model = Sequential(OneHot(4), recurrent, Linear(HIDDEN, 4, bias=part < 3, rng=rng))
+    history = _fit(
+        model,
+        _in_batches(sequence_sets().train),
+        optimizer={1: SGD(0.05), 2: SGD(0.3), 3: Adam(2e-3)}[part],
+        epochs=(1000 if part == 1 else 500) if epochs is None else epochs,
+        batch_size=BATCH,
+        clip_norm=1.0 if part < 3 else None,
         progress=progress,
     )
+    return _part(
+        f"{part} {'RNN' if part == 1 else 'LSTM'}, batches of {BATCH}",
+        model,
+        history,
+        limits=MARKS if part == 3 else None,
+        in_batches=True,
+    )
+
+
+def _in_batches(data: TokenSet) -> TokenSet:
+    """Order sequences so that batches are of similar lengths, every third batch coming next."""
+    by_length = np.argsort([len(x) for x in data.x], kind="stable").reshape(-1, BATCH)
+    count = len(by_length)
+    order = by_length[np.arange(count) * 3 % count].ravel()
+    return TokenSet([data.x[n] for n in order], [data.y[n] for n in order])
+
+
+def _fit(model: Sequential, train: TokenSet, **settings: Any) -> History:
+    """Train a model on the sequences, in their order."""
+    validation = sequence_sets().validation
+    return model.fit(
+        train.x,
+        train.y,
+        loss="cross_entropy",
+        shuffle=False,
+        validation=(validation.x, validation.y),
+        **settings,
+    )
+
+
+def _part(name: str, model: Sequential, history: History, **others: Any) -> Part:
+    """Score a model on the sequences."""
+    sets = sequence_sets()
     predicted = model.predict(sets.test.x[:1])[0].argmax(axis=-1)
     return Part(
-        name="3 LSTM as with torch",
+        name=name,
         model=model,
         history=history,
-        train=model.evaluate(*train, loss="cross_entropy"),
-        validation=model.evaluate(*validation, loss="cross_entropy"),
-        limits=(0.29, 0.29),
+        train=model.evaluate(sets.train.x, sets.train.y, loss="cross_entropy"),
+        validation=model.evaluate(sets.validation.x, sets.validation.y, loss="cross_entropy"),
         example=(_text(sets.test.y[0]), _text(predicted)),
+        **others,
     )
 
 
@@ -168,9 +270,15 @@ def train_forecaster(*, epochs: int = 3100, seed: int = 2023, progress: bool = T
 
 
 def run(*, seed: int = 2023, progress: bool = True) -> Iterator[Part]:
-    """Train parts 1 and 2 with either gradient, then parts 3 and 4, one after the other."""
-    for cell in ("RNN", "LSTM"):
+    """Train all parts one after the other.
+
+    Parts 1 and 2 with either gradient, part 3, each of them followed by itself in batches, then
+    part 4.
+    """
+    for part, cell in ((1, "RNN"), (2, "LSTM")):
         for exact in (False, True):
             yield by_hand(cell, exact=exact, seed=seed, progress=progress)
+        yield train_in_batches(part, seed=seed, progress=progress)
     yield train_lstm_torch(seed=seed, progress=progress)
+    yield train_in_batches(3, seed=seed, progress=progress)
     yield train_forecaster(seed=seed, progress=progress)

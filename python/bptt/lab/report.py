@@ -58,7 +58,9 @@ def plots(parts: Sequence[Part], folder: Path) -> list[Path]:
     require("matplotlib", "plot").use("Agg")
     pyplot = require("matplotlib.pyplot", "plot")
     folder.mkdir(parents=True, exist_ok=True)
-    sequences, forecasting = parts[:-1], parts[-1]
+    one_by_one = [part for part in parts[:-1] if not part.in_batches]
+    batches = [part for part in parts[:-1] if part.in_batches]
+    forecasting = parts[-1]
     drawn = []
 
     def save(figure: Any, name: str) -> None:
@@ -67,9 +69,11 @@ def plots(parts: Sequence[Part], folder: Path) -> list[Path]:
         pyplot.close(figure)
         drawn.append(path)
 
-    save(_comparison(pyplot, sequences), "gradients.png")
+    save(_comparison(pyplot, one_by_one), "gradients.png")
+    if batches:
+        save(_batches(pyplot, one_by_one, batches), "batches.png")
 
-    torch_like = sequences[-1]
+    torch_like = one_by_one[-1]
     figure, axis = pyplot.subplots(figsize=(6, 4), layout="constrained")
     _losses(axis, torch_like, "cross-entropy (nats a token)")
     axis.axhline(0.29, color="0.5", linewidth=1, linestyle=":")
@@ -114,6 +118,25 @@ def _comparison(pyplot: Any, parts: Sequence[Part]) -> Any:
     axes[0].set_ylabel("cross-entropy (nats a token)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def _batches(pyplot: Any, one_by_one: Sequence[Part], batches: Sequence[Part]) -> Any:
+    """Draw the validation losses over the seconds of training, part by part."""
+    figure, axes = pyplot.subplots(
+        1, len(batches), figsize=(10, 4.2), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis, batched in zip(axes[0], batches):
+        number = batched.name[0]
+        for part in [*(part for part in one_by_one if part.name[0] == number), batched]:
+            style = "C1-" if part.in_batches else ("C0--" if "published" in part.name else "C0-")
+            losses = part.history.validation_loss
+            seconds = np.linspace(0, part.history.seconds, len(losses) + 1)[1:]
+            axis.plot(seconds, losses, style, label=part.name[2:])
+        axis.set(title=f"part {number}, validation", xlabel="seconds", xscale="log", ylim=(0, None))
+        axis.legend(frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].set_ylabel("cross-entropy (nats a token)")
     return figure
 
 
