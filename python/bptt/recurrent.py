@@ -39,7 +39,8 @@ class LSTM(Recurrent):
         are added to the arguments of i, f and o (Gers, Schraudolph and Schmidhuber 2002).
     layer_norm : bool, default False
         Whether what x and h contribute to the gates is normalised over all gates and units, times
-        a gain, before the biases, and c where h is made of it (Ba, Kiros and Hinton 2016, as haste does it).
+        a gain, before the biases, and c where h is made of it (Ba, Kiros and Hinton 2016, as haste
+        does it).
     recurrent_dropout : float, default 0.0
         Probability, in [0, 1), that the products do not see a unit of h, for a sequence the same
         at all steps (Gal and Ghahramani 2016). In `forward` and `fit` only.

@@ -115,7 +115,7 @@ impl<'a> Weights<'a> {
             ensure!(false, "weights must be at least 0 and finite, got {weight}");
         }
         let sum = weights.iter().sum();
-        ensure!(sum > 0.0, "all {len} weights are 0: one at least must be above");
+        ensure!(sum != 0.0, "all {len} weights are 0: one at least must be above");
         Ok(Self { given, sum })
     }
 

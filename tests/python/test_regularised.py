@@ -142,9 +142,7 @@ def test_fit_trains_everything():
         before = layer.state_dict()
         model = bptt.Sequential(layer, bptt.Linear(12, 1, rng=1))
         start = model.evaluate(x, y, loss="mse")
-        model.fit(
-            x, y, loss="mse", optimizer=bptt.Adam(0.01), epochs=60, rng=0, progress=False
-        )
+        model.fit(x, y, loss="mse", optimizer=bptt.Adam(0.01), epochs=60, rng=0, progress=False)
         assert model.evaluate(x, y, loss="mse") < 0.5 * start
         for name, array in layer.parameters.items():
             assert not np.array_equal(array, before[name]), name
