@@ -76,6 +76,40 @@ def test_table_and_plots(tmp_path):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
 
 
+def test_parts_in_batches():
+    trained = [lab.train_in_batches(part, progress=False) for part in (1, 2, 3)]
+    assert [part.met for part in trained] == [None, None, True]  # 0.29, 0.29
+    for part in trained:
+        assert part.in_batches and "batches of 8" in part.name
+        assert part.train < 0.3 and part.validation < 0.28  # one at a time by hand: 0.46, 0.46
+        assert part.example[0].endswith("<EOS>")
+    again = lab.train_in_batches(2, epochs=50, progress=False)
+    assert again.history.loss == trained[1].history.loss[:50]
+    with pytest.raises(ValueError, match="must be 1, 2 or 3, got 4"):
+        lab.train_in_batches(4)
+
+
+def test_batches_are_of_similar_lengths_and_all_sequences_are_in_one():
+    train = lab.sequence_sets().train
+    ordered = parts._in_batches(train)
+    lengths = np.array([len(x) for x in ordered.x]).reshape(-1, parts.BATCH)
+    assert (np.ptp(lengths, axis=1) <= 4).all() and (np.ptp(lengths, axis=1) > 0).sum() == 8
+    assert sorted(map(len, train.x)) == sorted(lengths.ravel())
+    for x, y in zip(ordered.x, ordered.y):
+        np.testing.assert_array_equal(x[1:], y[:-1])
+
+
+def test_table_and_plots_of_batches(tmp_path):
+    pytest.importorskip("matplotlib")
+    batches = [lab.train_in_batches(part, epochs=8, progress=False) for part in (1, 2, 3)]
+    one_by_one = few_epochs()
+    trained = [*one_by_one[:-1], *batches, one_by_one[-1]]
+    assert report.table(trained).count("batches of 8 ") == 6  # a row and an example each
+    drawn = report.plots(trained, tmp_path)
+    assert "batches.png" in [path.name for path in drawn]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+
+
 def test_info(capsys):
     assert main(["info"]) == 0
     assert "simd level" in capsys.readouterr().out

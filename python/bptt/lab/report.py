@@ -134,7 +134,7 @@ def _batches(pyplot: Any, one_by_one: Sequence[Part], batches: Sequence[Part]) -
             seconds = np.linspace(0, part.history.seconds, len(losses) + 1)[1:]
             axis.plot(seconds, losses, style, label=part.name[2:])
         axis.set(title=f"part {number}, validation", xlabel="seconds", xscale="log", ylim=(0, None))
-        axis.legend(frameon=False)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("cross-entropy (nats a token)")
     return figure
