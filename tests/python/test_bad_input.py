@@ -22,6 +22,11 @@ def model():
     return bptt.Sequential(bptt.LSTM(2, 3, rng=0), bptt.Linear(3, 1, rng=0))
 
 
+def both_ways():
+    layers = bptt.LSTM(2, 3, bidirectional=True, rng=0), bptt.Linear(6, 1, rng=0)
+    return bptt.Sequential(*layers)
+
+
 def tokens():
     return bptt.Sequential(bptt.OneHot(3), bptt.RNN(3, 4, rng=0), bptt.Linear(4, 3, rng=0))
 
@@ -156,6 +161,39 @@ FITS = {
     "batch": (lambda: fit(model(), batch_size=0), ValueError, "batch_size must be at least 1"),
     "shuffle": (lambda: fit(model(), shuffle="yes"), TypeError, "True or False"),
     "rng": (lambda: fit(model(), rng="x"), TypeError, "rng must be"),
+    "tbptt": (lambda: fit(model(), tbptt=0), ValueError, "tbptt must be at least 1, got 0"),
+    "tbptt negative": (lambda: fit(model(), tbptt=-5), ValueError, "tbptt must be at least 1"),
+    "tbptt real": (lambda: fit(model(), tbptt=2.0), TypeError, "tbptt must be a whole number"),
+    "tbptt bool": (lambda: fit(model(), tbptt=True), TypeError, "tbptt must be a whole number"),
+    "tbptt huge": (lambda: fit(model(), tbptt=2**64), ValueError, "tbptt is too large"),
+    "tbptt both ways": (
+        lambda: fit(both_ways(), tbptt=2),
+        ValueError,
+        r"layer 0 has two directions.*chunks \(tbptt\); use layers of one direction",
+    ),
+    "stateful": (lambda: fit(model(), stateful=1), TypeError, "stateful must be True or False"),
+    "stateful shuffled": (
+        lambda: fit(model(), stateful=True),
+        ValueError,
+        "it needs shuffle=False",
+    ),
+    "stateful rest": (
+        lambda: fit(model(), stateful=True, shuffle=False, batch_size=3),
+        ValueError,
+        "divide the number of sequences: got batch_size 3 for 4",
+    ),
+    "stateful lengths": (
+        lambda: fit(
+            model(), [X[0], X[1, :3]], [Y[0], Y[1, :3]], stateful=True, shuffle=False, batch_size=1
+        ),
+        ValueError,
+        "sequences of one length, got 3 to 5 steps: cut them",
+    ),
+    "stateful both ways": (
+        lambda: fit(both_ways(), stateful=True, shuffle=False),
+        ValueError,
+        r"layer 0 has two directions.*\(stateful\)",
+    ),
     "validation": (lambda: fit(model(), validation=X), ValueError, r"tuple \(x, y\)"),
     "validation x": (
         lambda: fit(model(), validation=(X[..., :1], Y)),
@@ -201,16 +239,17 @@ def test_constructors_and_calls(case):
 def test_fit_predict_evaluate(case, monkeypatch):
     work, error, message = case
     made = []
-    for make in (model, tokens):
+    for make in (model, tokens, both_ways):
         # Keep hold of the model that the case makes, to see that nothing in it changed.
         monkeypatch.setitem(
-            globals(), make.__name__, lambda make=make: made.append(make()) or made[-1]
+            globals(), make.__name__, lambda make=make: made.append((make, make())) or made[-1][1]
         )
     with pytest.raises(error, match=message):
         work()
     monkeypatch.undo()
-    fresh = (tokens if isinstance(made[0].layers[0], bptt.OneHot) else model)().state_dict()
-    for name, array in made[0].state_dict().items():
+    make, given = made[0]
+    fresh = make().state_dict()
+    for name, array in given.state_dict().items():
         np.testing.assert_array_equal(array, fresh[name])
 
 
