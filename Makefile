@@ -37,6 +37,7 @@ bench: $(TORCH_VENV)/.core $(TORCH_VENV)/.peers  ## beside PyTorch and others (1
 	$(TORCH_BIN)/python benches/compare.py --json target/compare.json --figure target/compare.png
 	$(TORCH_BIN)/python benches/lab.py
 	$(TORCH_BIN)/python benches/ragged.py
+	$(TORCH_BIN)/python benches/memory.py
 	cargo bench --bench share
 	cargo bench --bench kernels
 
@@ -76,7 +77,7 @@ $(TORCH_VENV)/.made:
 	touch $@
 
 $(TORCH_VENV)/.core: $(TORCH_VENV)/.made $(CORE_SOURCES)
-	$(TORCH_BIN)/pip install --quiet --editable ".[test,notebook]"
+	$(TORCH_BIN)/pip install --quiet --editable ".[test,notebook,onnx]"
 	touch $@
 
 $(TORCH_VENV)/.peers: $(TORCH_VENV)/.made

@@ -1,5 +1,5 @@
 //! Criterion benchmarks with throughput in FLOP/s (criterion prints them as elements): the FMA peak,
-//! the cells alone, an LSTM layer over a sequence, and a whole training step.
+//! the cells alone, LSTM and GRU layers over a sequence, single steps, and a whole training step.
 //!
 //! `cargo bench --bench kernels`; `cargo bench --bench share` sets the layers beside the peak instead.
 
@@ -7,10 +7,11 @@ mod common;
 
 use std::time::Duration;
 
+use bptt::cell::{Cell, Gru, Lstm, Nonlinearity, Rnn};
 use bptt::simd::Level;
 use bptt::{
-    Dataset, Inputs, LSTM, Layer as ModelLayer, Linear, Loss, Optimizer, Sequential, Targets,
-    Trainer,
+    Dataset, Inputs, LSTM, Layer as ModelLayer, Linear, Loss, Optimizer, Recurrent, Sequential,
+    Stepper, Targets, Trainer,
 };
 use common::{Layer, Size, peak, peak_flops};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -30,27 +31,48 @@ fn cell(criterion: &mut Criterion) {
     for level in Level::available() {
         level.scope(|| {
             let size = Size(20, 256, 1, 16);
-            let mut layer = Layer::<f32>::new(size);
-            group.throughput(Throughput::Elements(size.flops()));
+            let mut layer = Layer::<_, f32>::new(Lstm::default(), size);
+            group.throughput(Throughput::Elements(size.flops::<Lstm>()));
             group.bench_function(level.name(), |b| b.iter(|| layer.infer()));
         });
     }
 }
 
-fn sequence(criterion: &mut Criterion) {
+fn sequence<C: Cell>(criterion: &mut Criterion, name: &str, cell: C) {
     let sizes = [Size(16, 1, 4, 50), Size(100, 32, 32, 64), Size(100, 64, 128, 256)];
     for level in Level::available() {
         level.scope(|| {
-            let mut group = criterion.benchmark_group(format!("lstm f32 {}", level.name()));
+            let mut group = criterion.benchmark_group(format!("{name} f32 {}", level.name()));
             for size in sizes {
-                let mut layer = Layer::<f32>::new(size);
-                group.throughput(Throughput::Elements(size.flops()));
+                let mut layer = Layer::<_, f32>::new(cell, size);
+                group.throughput(Throughput::Elements(size.flops::<C>()));
                 group.bench_function(BenchmarkId::new("infer", size), |b| b.iter(|| layer.infer()));
-                group.throughput(Throughput::Elements(3 * size.flops()));
+                group.throughput(Throughput::Elements(3 * size.flops::<C>()));
                 group.bench_function(BenchmarkId::new("train", size), |b| b.iter(|| layer.train()));
             }
         });
     }
+}
+
+fn sequences(criterion: &mut Criterion) {
+    sequence(criterion, "lstm", Lstm::default());
+    sequence(criterion, "gru", Gru);
+}
+
+/// One step of one row at H = 50, I = 10, with the weights packed.
+fn steppers(criterion: &mut Criterion) {
+    fn bench<C: Cell>(criterion: &mut Criterion, name: &str, cell: C) {
+        let layer = Recurrent::with_cell(cell, 10, 50, true).unwrap();
+        let params = vec![0.01f32; layer.parameter_len()];
+        let mut stepper = Stepper::new(layer, &params, 1).unwrap();
+        let x = [0.5; 10];
+        let mut group = criterion.benchmark_group("step");
+        group.throughput(Throughput::Elements(Size(1, 1, 10, 50).flops::<C>()));
+        group.bench_function(name, |b| b.iter(|| stepper.step(&x).unwrap()[0]));
+    }
+    bench(criterion, "lstm", Lstm::default());
+    bench(criterion, "gru", Gru);
+    bench(criterion, "rnn", Rnn { nonlinearity: Nonlinearity::Tanh });
 }
 
 /// Forward, loss, backward and Adam of the lab's part 4: LSTM(1, 50), Linear(50, 1), 8 x 4 steps.
@@ -69,7 +91,7 @@ fn training_step(criterion: &mut Criterion) {
     let order: Vec<usize> = (0..rows).collect();
     let optimizer = Optimizer::adam(1e-4).unwrap();
     let mut trainer = Trainer::new(model, Loss::MeanSquaredError, optimizer, None).unwrap();
-    let flops = 3 * Size(steps, rows, 1, hidden).flops();
+    let flops = 3 * Size(steps, rows, 1, hidden).flops::<Lstm>();
     let mut group = criterion.benchmark_group("training step");
     group.throughput(Throughput::Elements(flops));
     group.bench_function("lab part 4", |b| b.iter(|| trainer.step(&data, &order).unwrap()));
@@ -81,6 +103,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = fma_peak, cell, sequence, training_step
+    targets = fma_peak, cell, sequences, steppers, training_step
 }
 criterion_main!(benches);

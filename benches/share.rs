@@ -9,6 +9,7 @@ mod common;
 
 use std::time::Instant;
 
+use bptt::cell::Lstm;
 use bptt::simd::{Element, Level};
 use common::{Layer, Size, peak, peak_flops};
 
@@ -42,14 +43,15 @@ fn table<E: Element>(threads: usize, rounds: usize) {
 
     let mut peaks = Vec::new();
     for size in SIZES {
-        let mut layers: Vec<_> = levels.iter().map(|_| Layer::<E>::new(size)).collect();
+        let mut layers: Vec<_> =
+            levels.iter().map(|_| Layer::<_, E>::new(Lstm::default(), size)).collect();
         let mut shares = vec![Vec::new(); 2 * levels.len()];
         for _ in 0..rounds {
             let peak_now = || rate(peak_flops::<E>(best, threads), || peak::<E>(best, threads));
             let mut before = peak_now();
             for (index, (level, layer)) in levels.iter().zip(&mut layers).enumerate() {
                 for train in [false, true] {
-                    let flops = size.flops() * if train { 3 } else { 1 };
+                    let flops = size.flops::<Lstm>() * if train { 3 } else { 1 };
                     let pass = || if train { layer.train() } else { layer.infer() };
                     let rate = level.scope(|| rate(flops, pass));
                     let after = peak_now();

@@ -1,18 +1,19 @@
-//! What the benchmarks share: the FMA peak, and an LSTM layer with memory to run it in.
+//! What the benchmarks share: the FMA peak, and a recurrent layer with memory to run it in.
 
+use bptt::cell::Cell;
 use bptt::simd::peak::fma;
 use bptt::simd::{Element, Level};
-use bptt::{Gradients, LSTM, Seq, SeqMut, Shape, State, Tape};
+use bptt::{Gradients, Recurrent, Seq, SeqMut, Shape, State, Tape};
 
 /// T, B, I, H
 #[derive(Clone, Copy)]
 pub struct Size(pub usize, pub usize, pub usize, pub usize);
 
 impl Size {
-    /// Operations of a forward pass; training is three times that.
-    pub fn flops(self) -> u64 {
+    /// Operations of a forward pass of a layer of this cell; training is three times that.
+    pub fn flops<C: Cell>(self) -> u64 {
         let Size(t, b, i, h) = self;
-        (2 * t * b * (i + h) * 4 * h) as u64
+        (2 * t * b * (i + h) * C::GATES * h) as u64
     }
 }
 
@@ -40,9 +41,9 @@ pub fn peak<E: Element>(level: Level, threads: usize) {
     });
 }
 
-/// An LSTM layer with inputs, outputs and gradients.
-pub struct Layer<E: Element> {
-    lstm: LSTM,
+/// A recurrent layer with inputs, outputs and gradients.
+pub struct Layer<C, E: Element> {
+    layer: Recurrent<C>,
     shapes: (Shape, Shape),
     params: Vec<E>,
     dparams: Vec<E>,
@@ -55,24 +56,24 @@ pub struct Layer<E: Element> {
     inference: Tape<E>,
 }
 
-impl<E: Element> Layer<E> {
-    pub fn new(Size(steps, rows, input, hidden): Size) -> Self {
-        let lstm = LSTM::new(input, hidden, true).unwrap();
+impl<C: Cell, E: Element> Layer<C, E> {
+    pub fn new(cell: C, Size(steps, rows, input, hidden): Size) -> Self {
+        let layer = Recurrent::with_cell(cell, input, hidden, true).unwrap();
         let wave = |len: usize| -> Vec<E> {
             (0..len).map(|i| E::from_f64(0.1 * (i as f64 * 0.7).sin())).collect()
         };
         Self {
             shapes: (Shape::time_major(steps, rows, input), Shape::time_major(steps, rows, hidden)),
-            params: wave(lstm.parameter_len()),
-            dparams: wave(lstm.parameter_len()),
+            params: wave(layer.parameter_len()),
+            dparams: wave(layer.parameter_len()),
             x: wave(steps * rows * input),
             dx: wave(steps * rows * input),
             y: wave(steps * rows * hidden),
             dy: wave(steps * rows * hidden),
-            state: State::zeros(&lstm, rows).unwrap(),
+            state: State::zeros(&layer, rows).unwrap(),
             tape: Tape::new(),
             inference: Tape::for_inference(),
-            lstm,
+            layer,
         }
     }
 
@@ -82,17 +83,17 @@ impl<E: Element> Layer<E> {
 
     fn run(&mut self, record: bool) {
         let tape = if record { &mut self.tape } else { &mut self.inference };
-        self.state.reset(&self.lstm, self.shapes.0.rows).unwrap();
+        self.state.reset(&self.layer, self.shapes.0.rows).unwrap();
         let x = Seq::new(&self.x, self.shapes.0).unwrap();
         let y = SeqMut::new(&mut self.y, self.shapes.1).unwrap();
-        self.lstm.forward(&self.params, x, &mut self.state, y, tape).unwrap();
+        self.layer.forward(&self.params, x, &mut self.state, y, tape).unwrap();
     }
 
     /// Forward, backward, all gradients.
     pub fn train(&mut self) {
         self.run(true);
         let rows = self.shapes.0.rows;
-        self.state.reset(&self.lstm, rows).unwrap();
+        self.state.reset(&self.layer, rows).unwrap();
         self.dparams.fill(E::ZERO);
         let gradients = Gradients {
             params: Some(&mut self.dparams),
@@ -102,6 +103,6 @@ impl<E: Element> Layer<E> {
         let y = Seq::new(&self.y, self.shapes.1).unwrap();
         let dy = Seq::new(&self.dy, self.shapes.1).unwrap();
         let (tape, state) = (&mut self.tape, &mut self.state);
-        self.lstm.backward(&self.params, x, y, tape, dy, state, gradients).unwrap();
+        self.layer.backward(&self.params, x, y, tape, dy, state, gradients).unwrap();
     }
 }
