@@ -49,6 +49,8 @@ struct Sums<E>(#[allow(dead_code)] [E; MAX_SUMS]);
 struct Places<E> {
     panels: *const E,
     panel_len: usize,
+    /// The first row of the panels that is multiplied with.
+    from: usize,
     sums: *mut E,
     stride: usize,
     /// Whether to add to what is there instead of the bias.
@@ -58,8 +60,8 @@ struct Places<E> {
 /// R rows times P panels, the accumulators in registers throughout.
 ///
 /// # Safety
-/// Every `operand` is valid for R rows of its k; each of the P panels holds 1 + (all their k) rows of
-/// 2 vectors; the sums are valid for writing R rows of P panels, and hold numbers to be added to.
+/// Every `operand` is valid for R rows of its k; each of the P panels holds 1 + `from` + (all their k) rows
+/// of 2 vectors; the sums are valid for writing R rows of P panels, and hold numbers to be added to.
 #[inline(always)]
 unsafe fn tile<E: Element, S: Simd<E>, const R: usize, const P: usize>(
     s: S,
@@ -67,7 +69,7 @@ unsafe fn tile<E: Element, S: Simd<E>, const R: usize, const P: usize>(
     at: Places<E>,
 ) {
     let vector = |p: usize, v: usize| (2 * p + v) * S::LANES;
-    let mut w = at.panels.wrapping_add(2 * S::LANES);
+    let mut w = at.panels.wrapping_add((1 + at.from) * 2 * S::LANES);
     let mut first = !at.add;
     for operand in operands {
         let mut a = operand.data;
@@ -167,7 +169,14 @@ pub trait Consume<E: Element> {
         None
     }
 
-    /// Takes the sums of a row and panel, `[2][lane]`, bias included.
+    /// Fills in what the sums of a row and panel that are to be taken are added to, or says that this is
+    /// the bias.
+    #[inline(always)]
+    fn fill<S: Simd<E>>(&mut self, _s: S, _row: usize, _panel: usize, _sums: &mut [E]) -> bool {
+        false
+    }
+
+    /// Takes the sums of a row and panel, `[2][lane]`, with what they were added to.
     fn take<S: Simd<E>>(&mut self, s: S, row: usize, panel: usize, sums: &[E]);
 }
 
@@ -180,6 +189,20 @@ pub fn product<E: Element, S: Simd<E>>(
     w: &Panels<E>,
     consumer: &mut impl Consume<E>,
 ) {
+    assert!(a.iter().map(Rows::features).sum::<usize>() == w.k());
+    product_with_rows(s, a, w, 0, consumer);
+}
+
+/// The same with as many rows of the matrix as `a` has columns, from row `from` on. What the consumer does
+/// not add to something is added to the bias.
+#[inline(always)]
+pub fn product_with_rows<E: Element, S: Simd<E>>(
+    s: S,
+    a: &[Rows<'_, E>],
+    w: &Panels<E>,
+    from: usize,
+    consumer: &mut impl Consume<E>,
+) {
     let rows = a[0].count();
     assert!(a.iter().all(|part| part.count() == rows) && a.len() <= MAX_PARTS);
     let nothing = Operand { data: w.data().as_ptr(), row_stride: 0, k_stride: 0, k: 0 };
@@ -189,7 +212,7 @@ pub fn product<E: Element, S: Simd<E>>(
         *operand = Operand { data, row_stride, k_stride: 1, k: part.features() };
     }
     // Each operand is a view's, valid for `rows` rows of its features.
-    s.outline(Product { rows, operands: &operands[..a.len()], w, consumer });
+    s.outline(Product { rows, operands: &operands[..a.len()], w, from, consumer });
 }
 
 /// The same for an `a` stored by columns: `a[r][k]` is at `a[k * stride + r]`, r below `rows`.
@@ -205,7 +228,7 @@ pub fn product_by_columns<E: Element, S: Simd<E>>(
     assert!(rows <= stride && a.len() >= w.k() * stride);
     let operand = Operand { data: a.as_ptr(), row_stride: 1, k_stride: stride, k: w.k() };
     // k * stride + r < w.k() * stride <= a.len() for r < rows.
-    s.outline(Product { rows, operands: &[operand], w, consumer });
+    s.outline(Product { rows, operands: &[operand], w, from: 0, consumer });
 }
 
 /// The product of operands side by side, each valid for `rows` rows of its k, and a packed matrix.
@@ -215,6 +238,7 @@ struct Product<'a, E: Element, C> {
     rows: usize,
     operands: &'a [Operand<E>],
     w: &'a Panels<E>,
+    from: usize,
     consumer: &'a mut C,
 }
 
@@ -223,9 +247,9 @@ impl<E: Element, C: Consume<E>> Task<E> for Product<'_, E, C> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) {
-        let Self { rows, operands, w, consumer } = self;
+        let Self { rows, operands, w, from, consumer } = self;
         // SAFETY: whoever made it vouches for the operands.
-        unsafe { product_of(s, rows, operands, w, consumer) }
+        unsafe { product_of(s, rows, operands, (w, from), consumer) }
     }
 }
 
@@ -238,12 +262,13 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
     s: S,
     rows: usize,
     operands: &[Operand<E>],
-    w: &Panels<E>,
+    (w, from): (&Panels<E>, usize),
     consumer: &mut impl Consume<E>,
 ) {
     const { assert!(S::ROWS <= MAX_ROWS && S::LANES <= 16) };
     assert!(w.lanes() == S::LANES && operands.len() <= MAX_PARTS);
-    assert!(w.k() > 0 && operands.iter().map(|operand| operand.k).sum::<usize>() == w.k());
+    let k: usize = operands.iter().map(|operand| operand.k).sum();
+    assert!(k > 0 && from <= w.k() && k <= w.k() - from);
 
     // Every number is written before it is read: zeroing them would show in small products.
     let mut memory = MaybeUninit::<Sums<E>>::uninit();
@@ -272,6 +297,7 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
                 let mut at = Places {
                     panels: panels[p * panel_len..].as_ptr(),
                     panel_len,
+                    from,
                     sums: sums.wrapping_add(p * 2 * S::LANES),
                     stride,
                     add: false,
@@ -283,9 +309,19 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
                     (at.sums, at.stride) = rows.raw_mut();
                     at.add = add;
                     placed += many;
+                } else {
+                    for (r, p) in (0..height).flat_map(|r| (p..p + many).map(move |p| (r, p))) {
+                        let sums = sums.wrapping_add(r * stride + p * 2 * S::LANES);
+                        // SAFETY: inside the memory, by the assertion above; zeros are numbers.
+                        let sums = unsafe {
+                            sums.write_bytes(0, 2 * S::LANES);
+                            std::slice::from_raw_parts_mut(sums, 2 * S::LANES)
+                        };
+                        at.add = consumer.fill(s, first + r, c * chunk + p, sums);
+                    }
                 }
-                // SAFETY: rows first..first + height of every operand, whose k add up to the
-                // panels'; the sums have room for them, by the assertions above.
+                // SAFETY: rows first..first + height of every operand, whose k add up to no more than
+                // the panels' from row `from` on; the sums have room for them, by the assertions above.
                 unsafe { tile_of(s, height, many, tile, at) };
                 p += many;
             }
@@ -379,9 +415,20 @@ impl<E: Element> Consume<E> for AddTo<'_, '_, E> {
         // Padding columns may lie beyond the row.
         if let Some(to) = self.c.row_mut(self.row + row).get_mut(panel * 2 * S::LANES..) {
             for (to, sum) in to.chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
-                let sum = s.load(sum);
-                s.store(to, if self.add { s.add(s.load(to), sum) } else { sum });
+                s.store(to, s.load(sum));
             }
         }
+    }
+
+    #[inline(always)]
+    fn fill<S: Simd<E>>(&mut self, s: S, row: usize, panel: usize, sums: &mut [E]) -> bool {
+        if self.add
+            && let Some(from) = self.c.as_ref().row(self.row + row).get(panel * 2 * S::LANES..)
+        {
+            for (sum, from) in sums.chunks_exact_mut(S::LANES).zip(from.chunks(S::LANES)) {
+                s.store(sum, s.load(from));
+            }
+        }
+        self.add
     }
 }

@@ -9,7 +9,8 @@
 //! are summed in the loop, for every row apart.
 
 use super::direction::{Direction, Weights};
-use super::forward::split_rows;
+use super::forward::{FEW_ROWS, split_rows};
+use super::step_back::input_gradient;
 use super::tape::Record;
 use super::weights::{self, Sums};
 use crate::cell::Cell;
@@ -208,12 +209,25 @@ impl<C: Cell, E: Element> Task<E> for Backward<'_, C, E> {
     #[inline(always)]
     fn run<S: Simd<E>>(mut self, s: S) {
         let steps = self.dy.shape().steps;
+        // Where a step has few rows, dx is computed for all steps at once, if they lie as one matrix.
+        let mut dx = self.dx.take();
+        let few = self.dh.count() <= FEW_ROWS && self.tape.as_ref().together(0..steps).is_some();
+        let at_once = few && dx.as_ref().is_some_and(|dx| dx.as_ref().together(0..steps).is_some());
+        if !at_once {
+            self.dx = dx.take();
+        }
         for k in (0..steps).rev() {
             let t = self.layer.nth_step(k, steps);
             if self.dy.count(t) > 0 {
                 let before = k.checked_sub(1).map(|k| self.layer.nth_step(k, steps));
                 self.step(s, t, before);
             }
+        }
+        if let Some(dx) = &mut dx
+            && let (Some(records), Some(mut to)) =
+                (self.tape.as_ref().together(0..steps), dx.together_mut(0..steps))
+        {
+            input_gradient(s, self.layer, self.input_weights, records, &mut to);
         }
     }
 }

@@ -1,19 +1,26 @@
 //! The forward pass: the steps of step.rs, one after the other.
 //!
 //! y is where the next step reads; c lives in the state. Rows of the batch are independent, so each task
-//! takes some rows through all steps and no thread waits for another.
+//! takes some rows through all steps and no thread waits for another. Where a step has few rows, what x
+//! contributes is computed for many steps at once: products with few rows only stream the weights.
+
+use std::ops::Range;
 
 use super::Mode;
 use super::direction::{Direction, Weights};
 use super::packed::{Pack, Packed};
 use super::regular::Draw;
-use super::step::Step;
+use super::step::{Step, from_x};
 use super::tape::Record;
 use crate::cell::Cell;
 use crate::error::Result;
 use crate::parallel;
 use crate::simd::{Element, Level, Simd, Task};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
+
+/// Rows of a step up to which x is multiplied ahead, and about how many rows are multiplied then.
+pub(super) const FEW_ROWS: usize = 4;
+const ROWS_AHEAD: usize = 48;
 
 /// One direction of a layer over a batch, or over some of its steps.
 pub(super) struct Pass<'a, C, E: Element> {
@@ -44,14 +51,20 @@ pub(super) fn run<C: Cell, E: Element>(
         let Record { packed, values, scratch, initial, mask, seed, .. } = record;
         level.run(Pack { layer, weights, packed })?;
         let split = split_rows(x, flops, count)?;
+        let ahead = match rows {
+            // Without a tape there is room for as many rows at every step.
+            1..=FEW_ROWS if mode.records || rows == 1 || x.sizes().is_none() => ROWS_AHEAD / rows,
+            _ => 0,
+        };
         let values = if mode.records {
             initial[0].copy_rows(h.as_ref())?;
             initial[1].copy_rows(c.as_ref())?;
             values.resize(recording.len(x))?;
             recording.values_mut(values, x)?
         } else {
-            let shape = Shape::time_major(1, rows, recording.record);
-            scratch.resize(rows.saturating_mul(recording.record))?;
+            let steps = ahead.clamp(1, x.shape().steps.max(1));
+            let shape = Shape::time_major(steps, rows, recording.record);
+            scratch.resize((steps * rows).saturating_mul(recording.record))?;
             SeqMut::new(scratch, shape)?
         };
         let masked = !mask.is_empty();
@@ -69,6 +82,7 @@ pub(super) fn run<C: Cell, E: Element>(
                 y,
                 values,
                 records: mode.records,
+                ahead,
                 mask: masked.then(|| mask.slice(first, count)),
                 draw: mode.trains.then_some(Draw {
                     seed: *seed,
@@ -118,9 +132,11 @@ struct Forward<'a, C, E: Element> {
     h: RowsMut<'a, E>,
     c: RowsMut<'a, E>,
     y: SeqMut<'a, E>,
-    /// The tape (T, B, record), or one step of it.
+    /// The tape (T, B, record), or one step of it, or as many as are begun ahead.
     values: SeqMut<'a, E>,
     records: bool,
+    /// For how many steps x is multiplied at once; 0 for each with its own.
+    ahead: usize,
     mask: Option<Rows<'a, E>>,
     /// What zoneout draws from in the first step, with the rows of the batch.
     draw: Option<Draw>,
@@ -134,14 +150,18 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
     fn run<S: Simd<E>>(mut self, s: S) {
         let steps = self.x.shape().steps;
         let outputs = self.layer.output_size();
+        let mut begun = 0..0;
         for k in 0..steps {
+            if self.ahead > 0 && k % self.ahead == 0 {
+                begun = self.begin(s, k);
+            }
             let t = self.layer.nth_step(k, steps);
             let rows = self.x.count(t);
             if rows == 0 {
                 continue;
             }
             let before = k.checked_sub(1).map(|k| self.layer.nth_step(k, steps));
-            let x = self.x.step(t);
+            let x = if begun.contains(&t) { None } else { Some(self.x.step(t)) };
             let (h_before, mut y) = self.y.step_beside(t, before);
             // Rows that were there at the step before go on from it; the others begin.
             let going = h_before.map_or(0, |h| h.count().min(rows));
@@ -153,12 +173,14 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
                     (0, Some(h)) if going > 0 => h.slice(0, count),
                     _ => self.h.as_ref().slice(first, count),
                 };
-                let mut values = self.values.step_mut(if self.records { t } else { 0 });
+                // Without a tape, steps that are begun ahead lie one after the other.
+                let at = if begun.contains(&t) { t - begun.start } else { 0 };
+                let mut values = self.values.step_mut(if self.records { t } else { at });
                 let place = ((t * self.all_rows + first) * outputs) as u64;
                 let step = Step {
                     layer: self.layer,
                     packed: self.packed,
-                    x: x.slice(first, count),
+                    x: x.map(|x| x.slice(first, count)),
                     h,
                     c: self.c.rows_mut(first, count),
                     y: y.rows_mut(first, count),
@@ -173,6 +195,25 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
             for b in next.map_or(0, |next| self.x.count(next))..rows {
                 self.h.row_mut(b).copy_from_slice(y.as_ref().row(b));
             }
+        }
+    }
+}
+
+impl<C: Cell, E: Element> Forward<'_, C, E> {
+    /// Multiplies x of the steps that come as number `k` and after it; tells which, none if their rows do
+    /// not lie as one matrix.
+    #[inline(always)]
+    fn begin<S: Simd<E>>(&mut self, s: S, k: usize) -> Range<usize> {
+        let steps = self.x.shape().steps;
+        let (a, b) = (self.layer.nth_step(k, steps), self.layer.nth_step((k + self.ahead).min(steps) - 1, steps));
+        let range = a.min(b)..a.max(b) + 1;
+        let to = if self.records { range.clone() } else { 0..range.len() };
+        match (self.x.together(range.clone()), self.values.together_mut(to)) {
+            (Some(x), Some(mut values)) => {
+                from_x(s, self.layer, self.packed, x, &mut values);
+                range
+            }
+            _ => 0..0,
         }
     }
 }

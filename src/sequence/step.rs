@@ -13,7 +13,7 @@ use super::norm;
 use super::packed::Packed;
 use super::regular::{Draw, give, zone_out};
 use crate::cell::{Cell, MAX_TAPE, MAX_UNIT_WEIGHTS};
-use crate::product::product;
+use crate::product::{AddTo, product, product_with_rows};
 use crate::simd::{Element, Simd};
 use crate::view::{Rows, RowsMut};
 
@@ -21,7 +21,8 @@ use crate::view::{Rows, RowsMut};
 pub(super) struct Step<'a, C, E: Element> {
     pub layer: &'a Direction<C>,
     pub packed: &'a Packed<E>,
-    pub x: Rows<'a, E>,
+    /// None if what x contributes to the arguments is there already ([`from_x`]).
+    pub x: Option<Rows<'a, E>>,
     /// h before the step.
     pub h: Rows<'a, E>,
     /// c before and after it.
@@ -61,7 +62,7 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
     /// The arguments of the gates, from x and h: one product for every block.
     #[inline(always)]
     fn arguments<S: Simd<E>>(&mut self, s: S) {
-        let (layer, rows) = (self.layer, self.x.count());
+        let (layer, rows) = (self.layer, self.h.count());
         let (padded, slots) = (layer.padded(S::LANES), layer.slots());
         let (blocks, outputs) = (layer.blocks(), layer.output_size());
         for (n, (block, weights)) in blocks.iter().zip(&self.packed.weights).enumerate() {
@@ -78,15 +79,23 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
             let end = read.map_or(self.values.as_ref().features(), |(slot, _)| slot * padded);
             let (mut arguments, last) = self.values.split_columns(end);
             let h = read.map_or(self.h, |(_, width)| last.columns(0, width));
-            let parts = [self.x, h];
-            let parts = match (block.x, block.h) {
-                (Some(_), Some(_)) => &parts[..],
-                (Some(_), None) => &parts[..1],
-                _ => &parts[1..],
-            };
             let (first, columns) = (block.slot * padded, block.gates * padded);
             let mut to = arguments.part(0, rows, first, columns).expect("a record has all slots");
-            product(s, parts, weights, &mut to);
+            let (mut parts, mut from) = ([h; 2], 0);
+            let parts = match (block.x, self.x, block.h) {
+                (Some(_), Some(x), _) => {
+                    parts[0] = x;
+                    &parts[..if block.h.is_some() { 2 } else { 1 }]
+                }
+                (Some(_), None, Some(_)) => {
+                    from = layer.input_size;
+                    &parts[..1]
+                }
+                (Some(_), None, None) => continue,
+                (None, ..) => &parts[..1],
+            };
+            let mut to = AddTo { c: &mut to, row: 0, add: from > 0 };
+            product_with_rows(s, parts, weights, from, &mut to);
         }
     }
 
@@ -106,6 +115,26 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
                 cell.reset(s, &mut values[..C::TAPE], s.load(&h[unit..]));
                 store(s, &values[..C::TAPE], &mut record[unit..], padded);
             }
+        }
+    }
+}
+
+/// What x contributes to the arguments, for the rows of any number of steps at once. The sums are those that
+/// [`Step`] computes with x, in the same order: bias, x, then h.
+#[inline(always)]
+pub(super) fn from_x<C: Cell, E: Element, S: Simd<E>>(
+    s: S,
+    layer: &Direction<C>,
+    packed: &Packed<E>,
+    x: Rows<'_, E>,
+    values: &mut RowsMut<'_, E>,
+) {
+    let padded = layer.padded(S::LANES);
+    for (block, weights) in layer.blocks().iter().zip(&packed.weights) {
+        if block.x.is_some() {
+            let (first, columns) = (block.slot * padded, block.gates * padded);
+            let mut to = values.part(0, x.count(), first, columns).expect("a record has all slots");
+            product_with_rows(s, &[x], weights, 0, &mut AddTo { c: &mut to, row: 0, add: false });
         }
     }
 }

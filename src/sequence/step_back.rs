@@ -12,9 +12,10 @@ use super::norm;
 use super::regular::zone_out_back;
 use super::step::{load, own, store};
 use crate::cell::{Block, Cell, MAX_SLOTS, MAX_UNIT_WEIGHTS};
+use crate::panel::Panels;
 use crate::product::{AddTo, product};
 use crate::simd::{Element, Simd};
-use crate::view::Rows;
+use crate::view::{Rows, RowsMut};
 
 impl<C: Cell, E: Element> Backward<'_, C, E> {
     /// Step `t`, `before` being the one computed before it.
@@ -53,9 +54,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
             }
         }
         if let Some(dx) = &mut self.dx {
-            let mut parts = [values.columns(0, 0); MAX_SLOTS];
-            let da = gates(values, layer, S::LANES, blocks, |block| block.x, &mut parts);
-            product(s, da, self.input_weights, &mut dx.step_mut(t));
+            input_gradient(s, layer, self.input_weights, values, &mut dx.step_mut(t));
         }
     }
 
@@ -200,6 +199,20 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
             }
         }
     }
+}
+
+/// dx of some rows, of one step or of several.
+#[inline(always)]
+pub(super) fn input_gradient<C: Cell, E: Element, S: Simd<E>>(
+    s: S,
+    layer: &Direction<C>,
+    weights: &Panels<E>,
+    values: Rows<'_, E>,
+    dx: &mut RowsMut<'_, E>,
+) {
+    let mut parts = [values.columns(0, 0); MAX_SLOTS];
+    let da = gates(values, layer, S::LANES, layer.blocks(), |block| block.x, &mut parts);
+    product(s, da, weights, dx);
 }
 
 /// The gradients of the arguments in which x, or h, has a part, in the order of the weights.

@@ -152,7 +152,7 @@ impl<C: Cell, E: Element> Task<E> for Step<'_, C, E> {
             let step = OneStep {
                 layer: direction,
                 packed,
-                x: Rows::new(x, rows, direction.input_size),
+                x: Some(Rows::new(x, rows, direction.input_size)),
                 h: Rows::new(h, rows, outputs),
                 c: RowsMut::new(c, rows, if C::HAS_C { direction.hidden_size } else { 0 }),
                 y: RowsMut::new(next, rows, outputs),

@@ -232,6 +232,19 @@ impl<'a, E> Seq<'a, E> {
         Self { data: self.data.wrapping_add(before), shape, skip, ..*self }
     }
 
+    /// The rows of some steps together, one step's after the other's, if they are equally far apart.
+    pub fn together(&self, steps: Range<usize>) -> Option<Rows<'a, E>> {
+        let part = self.steps(steps);
+        let Shape { rows, features, step_stride, row_stride, .. } = part.shape;
+        let (whole, stride) = match part.sizes {
+            None if rows == 1 => (true, step_stride),
+            None => (step_stride == rows * row_stride, row_stride),
+            Some(sizes) => (part.first == 0 && rows == sizes.rows(), row_stride),
+        };
+        let rows = part.total();
+        whole.then_some(Rows { data: part.data, rows, features, stride, borrow: PhantomData })
+    }
+
     /// The features from `first` on, `count` of them.
     pub fn columns(&self, first: usize, count: usize) -> Self {
         assert!(first <= self.shape.features && count <= self.shape.features - first);
@@ -304,6 +317,12 @@ impl<'a, E> SeqMut<'a, E> {
     pub fn steps_mut(&mut self, steps: Range<usize>) -> SeqMut<'_, E> {
         let Seq { data, shape, skip, .. } = self.as_ref().steps(steps);
         SeqMut { data: data.cast_mut(), shape, skip, ..*self }
+    }
+
+    /// The rows of some steps together, to write; see [`Seq::together`].
+    pub fn together_mut(&mut self, steps: Range<usize>) -> Option<RowsMut<'_, E>> {
+        let Rows { data, rows, features, stride, .. } = self.as_ref().together(steps)?;
+        Some(RowsMut { data: data.cast_mut(), rows, features, stride, borrow: PhantomData })
     }
 
     /// The rows at step `t`, to write.
