@@ -6,7 +6,7 @@ use numpy::{
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::layer::Number;
+use super::tape::Number;
 use super::{read, slice_of, write, zeros};
 use crate::cell::Cell;
 use crate::sequence::{Recurrent, State};

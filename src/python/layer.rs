@@ -6,16 +6,28 @@ use pyo3::prelude::*;
 
 use super::batch::{Batch, Layout, States, seq_mut, state_of, states};
 use super::lengths::PyLengths;
+use super::tape::{Kept, Number, PyTape, Spare};
 use super::{read, slice_of, with_dtype, write, zeros};
 use crate::cell::{Cell, GruResetFirst, Nonlinearity};
 use crate::nn::{Layer, Linear, LinearMemory, recurrent};
 use crate::sequence::{GRU, Gradients, LSTM, Params, RNN, Recurrent, Tape};
-use crate::simd::Element;
 use crate::view::{Rows, RowsMut};
 
 /// The sizes and kind of a layer; parameters stay with the caller.
 #[pyclass(name = "Layer", module = "bptt._core", frozen)]
-pub struct PyLayer(pub Layer);
+pub struct PyLayer {
+    pub layer: Layer,
+    /// The last inference's, with the weights that it packed.
+    inference: Spare,
+    /// The last backward pass's.
+    training: Spare,
+}
+
+impl From<Layer> for PyLayer {
+    fn from(layer: Layer) -> Self {
+        Self { layer, inference: Spare::default(), training: Spare::default() }
+    }
+}
 
 /// What recurrent layers of every cell have.
 struct Options {
@@ -48,7 +60,7 @@ type PyGradients<'py> = (Option<Bound<'py, PyAny>>, States<'py>, Option<Bound<'p
 impl PyLayer {
     #[staticmethod]
     fn one_hot(classes: usize) -> Self {
-        Self(Layer::OneHot(classes))
+        Layer::OneHot(classes).into()
     }
 
     /// A recurrent layer of the cell "tanh", "relu", "lstm", "lstm_peepholes", "gru" or "gru_reset_first",
@@ -68,7 +80,7 @@ impl PyLayer {
     ) -> PyResult<Self> {
         let options = Options { num_layers, dropout, bidirectional, proj_size, layer_norm };
         let (i, h) = (input_size, hidden_size);
-        Ok(Self(match cell {
+        let layer = match cell {
             "lstm" => Layer::LSTM(options.of(LSTM::new(i, h, bias)?)?),
             "lstm_peepholes" => Layer::LSTM(options.of(LSTM::new(i, h, bias)?.with_peepholes())?),
             "gru" => Layer::GRU(options.of(GRU::new(i, h, bias)?)?),
@@ -81,29 +93,30 @@ impl PyLayer {
                 let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
                 Layer::RNN(options.of(RNN::new(i, h, nonlinearity, bias)?)?)
             }
-        }))
+        };
+        Ok(layer.into())
     }
 
     #[staticmethod]
     fn linear(in_features: usize, out_features: usize, bias: bool) -> PyResult<Self> {
-        Ok(Self(Layer::Linear(Linear::new(in_features, out_features, bias)?)))
+        Ok(Layer::Linear(Linear::new(in_features, out_features, bias)?).into())
     }
 
     /// Features that the layer takes; none for tokens.
     #[getter]
     fn in_features(&self) -> Option<usize> {
-        self.0.in_features()
+        self.layer.in_features()
     }
 
     /// Features that the layer gives.
     #[getter]
     fn out_features(&self) -> usize {
-        self.0.out_features()
+        self.layer.out_features()
     }
 
     /// Names and shapes of the parameters, as they follow each other in the flat array.
     fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        self.0.parameters()
+        self.layer.parameters()
     }
 
     /// A linear layer on x (N, in): y (N, out). The parameters are flat.
@@ -113,7 +126,7 @@ impl PyLayer {
         params: &Bound<'py, PyAny>,
         x: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let Layer::Linear(linear) = &self.0 else { return Err(not_for(&self.0)) };
+        let Layer::Linear(linear) = &self.layer else { return Err(not_for(&self.layer)) };
         with_dtype!(params, E => apply::<E>(py, linear, params, x))
     }
 
@@ -132,8 +145,8 @@ impl PyLayer {
         record: Option<Record>,
     ) -> PyResult<(Bound<'py, PyAny>, States<'py>, Option<PyTape>)> {
         let layout = Layout { batch_first, sizes: lengths.as_ref().map(|lengths| &lengths.sizes) };
-        with_dtype!(x, E => recurrent!(&self.0,
-            layer => forward::<_, E>(py, layer, params, x, state, layout, record),
+        with_dtype!(x, E => recurrent!(&self.layer,
+            layer => forward::<_, E>(py, (self, layer), params, x, state, layout, record),
             other => Err(not_for(other))))
     }
 
@@ -156,8 +169,8 @@ impl PyLayer {
     ) -> PyResult<PyGradients<'py>> {
         let layout = Layout { batch_first, sizes: lengths.as_ref().map(|lengths| &lengths.sizes) };
         let (pass, want) = ((x, y), (want_dx, want_grads));
-        with_dtype!(dy, E => recurrent!(&self.0,
-            layer => backward::<_, E>(py, layer, params, pass, tape, dy, dstate, layout, want),
+        with_dtype!(dy, E => recurrent!(&self.layer,
+            layer => backward::<_, E>(py, (self, layer), params, pass, tape, dy, dstate, layout, want),
             other => Err(not_for(other))))
     }
 }
@@ -165,66 +178,6 @@ impl PyLayer {
 fn not_for(layer: &Layer) -> PyErr {
     PyValueError::new_err(format!("{layer:?} has no such pass"))
 }
-
-/// What a forward pass recorded.
-#[pyclass(name = "Tape", module = "bptt._core")]
-pub struct PyTape(Recording);
-
-#[pymethods]
-impl PyTape {
-    /// One of the cell's values of one direction of one layer, flat: every step, row and unit.
-    fn values<'py>(
-        &self,
-        py: Python<'py>,
-        direction: usize,
-        slot: usize,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        fn array<'py, E: Number>(
-            py: Python<'py>,
-            values: Option<Vec<E>>,
-        ) -> PyResult<Bound<'py, PyAny>> {
-            let values =
-                values.ok_or_else(|| PyValueError::new_err("the tape has no such values"))?;
-            Ok(PyArray1::from_vec(py, values).into_any())
-        }
-        match &self.0 {
-            Recording::F32(tape) => array(py, tape.values(direction, slot)),
-            Recording::F64(tape) => array(py, tape.values(direction, slot)),
-        }
-    }
-}
-
-/// A tape of either dtype.
-pub enum Recording {
-    F32(Tape<f32>),
-    F64(Tape<f64>),
-}
-
-/// The number types that arrays and kernels share.
-pub trait Number: Element + numpy::Element {
-    /// Wraps a tape of this type.
-    fn wrap(tape: Tape<Self>) -> Recording;
-    /// The tape, if it is of this type.
-    fn unwrap(recording: &mut Recording) -> Option<&mut Tape<Self>>;
-}
-
-macro_rules! number {
-    ($type:ident, $variant:ident) => {
-        impl Number for $type {
-            fn wrap(tape: Tape<Self>) -> Recording {
-                Recording::$variant(tape)
-            }
-            fn unwrap(recording: &mut Recording) -> Option<&mut Tape<Self>> {
-                match recording {
-                    Recording::$variant(tape) => Some(tape),
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-number!(f32, F32);
-number!(f64, F64);
 
 /// The numbers of the parameters' arrays.
 fn parameters<'a, E: Number>(arrays: &'a [PyReadonlyArrayDyn<'_, E>]) -> PyResult<Vec<&'a [E]>> {
@@ -261,7 +214,7 @@ fn apply<'py, E: Number>(
 
 fn forward<'py, C: Cell, E: Number>(
     py: Python<'py>,
-    layer: &Recurrent<C>,
+    (owner, layer): (&PyLayer, &Recurrent<C>),
     params: Vec<Bound<'py, PyAny>>,
     x: &Bound<'py, PyAny>,
     state: States<'py>,
@@ -276,32 +229,43 @@ fn forward<'py, C: Cell, E: Number>(
     let rows = x.shape().rows;
     let mut state = state_of::<C, E>(layer, &state, rows)?;
     let y: Bound<'_, PyArrayDyn<E>> = zeros(py, &dims)?;
-    let mut tape = match record {
-        None => Tape::for_inference(),
-        Some((None, _)) => Tape::for_looking(),
-        Some((Some(_), _)) => Tape::new(),
+    let mut kept = match record {
+        None => owner.inference.take::<E>(),
+        Some((None, _)) => Kept { tape: Tape::for_looking(), weights: Vec::new() },
+        Some((Some(seed), checkpoints)) => {
+            let mut kept = owner.training.take::<E>();
+            kept.tape.set_recording(true);
+            kept.tape.set_seed(seed);
+            kept.tape.set_checkpoints(checkpoints);
+            kept
+        }
     };
-    if let Some((Some(seed), checkpoints)) = record {
-        tape.set_seed(seed);
-        tape.set_checkpoints(checkpoints);
-    }
     {
         let mut y = write(&y)?;
         let (y, params) = (y.as_slice_mut()?, parameters(&params)?);
         py.detach(|| {
+            if record.is_none() {
+                kept.expect_weights(&params)?;
+            }
             let y = seq_mut(y, &dims, layout)?;
-            layer.forward(Params::Arrays(&params), x, &mut state, y, &mut tape)
+            layer.forward(Params::Arrays(&params), x, &mut state, y, &mut kept.tape)
         })?;
     }
     let states = states(py, layer, &state, rows)?;
-    let tape = record.map(|_| PyTape(E::wrap(tape)));
+    let tape = match record {
+        None => {
+            owner.inference.put(kept);
+            None
+        }
+        Some(_) => Some(PyTape::new(kept)),
+    };
     Ok((y.into_any(), states, tape))
 }
 
 #[allow(clippy::too_many_arguments)]
 fn backward<'py, C: Cell, E: Number>(
     py: Python<'py>,
-    layer: &Recurrent<C>,
+    (owner, layer): (&PyLayer, &Recurrent<C>),
     params: Vec<Bound<'py, PyAny>>,
     (x, y): (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
     tape: &mut PyTape,
@@ -310,9 +274,7 @@ fn backward<'py, C: Cell, E: Number>(
     layout: Layout<'_>,
     (want_dx, want_grads): (bool, bool),
 ) -> PyResult<PyGradients<'py>> {
-    let Some(tape) = E::unwrap(&mut tape.0) else {
-        return Err(PyValueError::new_err("the tape was recorded by a layer of another dtype"));
-    };
+    let recorded = tape.recorded::<E>()?;
     let params = read_all::<E>(&params)?;
     let (x, y) = (Batch::<E>::read(x, layout)?, Batch::<E>::read(y, layout)?);
     let dy = Batch::<E>::read(dy, layout)?;
@@ -336,9 +298,11 @@ fn backward<'py, C: Cell, E: Number>(
         py.detach(|| {
             let dx = dx.map(|dx| seq_mut(dx, dims, layout)).transpose()?;
             let gradients = Gradients { params: grads, x: dx };
+            let tape = &mut recorded.tape;
             layer.backward(Params::Arrays(&params), x, y, tape, dy, &mut dstate, gradients)
         })?;
     }
+    tape.put_back::<E>(&owner.training);
     let dstates = states(py, layer, &dstate, rows)?;
     Ok((dx.map(Bound::into_any), dstates, grads.map(Bound::into_any)))
 }

@@ -5,7 +5,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::batch::{shape_of, view};
-use super::layer::Number;
+use super::tape::Number;
 use super::{read, slice_of, with_dtype, write, zeros};
 use crate::view::{BatchSizes, Seq, SeqMut};
 

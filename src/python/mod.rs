@@ -7,6 +7,7 @@ mod lab;
 mod layer;
 mod lengths;
 mod stepper;
+mod tape;
 mod trainer;
 
 use numpy::{PyArray, PyArrayMethods, PyReadonlyArray, PyReadwriteArray, PyUntypedArrayMethods};
@@ -125,7 +126,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(lab::lab_backward, module)?)?;
     module.add_class::<lab::PyLabTraining>()?;
     module.add_class::<layer::PyLayer>()?;
-    module.add_class::<layer::PyTape>()?;
+    module.add_class::<tape::PyTape>()?;
     module.add_class::<lengths::PyLengths>()?;
     module.add_class::<stepper::PyStepper>()?;
     module.add_class::<trainer::PyDataset>()?;

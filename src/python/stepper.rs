@@ -4,7 +4,8 @@ use numpy::{PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::layer::{Number, PyLayer};
+use super::layer::PyLayer;
+use super::tape::Number;
 use super::trainer::model_of;
 use super::{read, slice_of, write};
 use crate::nn::{Input, SequentialStepper};
@@ -41,7 +42,7 @@ impl PyStepper {
         double: bool,
         rows: usize,
     ) -> PyResult<Self> {
-        let layers = layers.iter().map(|layer| layer.0).collect();
+        let layers = layers.iter().map(|layer| layer.layer).collect();
         Ok(Self(match double {
             true => Any::F64(SequentialStepper::new(&model_of(layers, &params)?, rows)?),
             false => Any::F32(SequentialStepper::new(&model_of(layers, &params)?, rows)?),

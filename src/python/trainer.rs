@@ -7,7 +7,8 @@ use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::layer::{Number, PyLayer};
+use super::layer::PyLayer;
+use super::tape::Number;
 use super::{read, slice_of, write, zeros};
 use crate::nn::{Loss, Sequential, Targets};
 
@@ -162,7 +163,7 @@ impl PyTrainer {
         double: bool,
         options: Options,
     ) -> PyResult<Self> {
-        let layers = layers.iter().map(|layer| layer.0).collect();
+        let layers = layers.iter().map(|layer| layer.layer).collect();
         Ok(Self(match double {
             true => AnyTrainer::F64(options.trainer(layers, &params)?),
             false => AnyTrainer::F32(options.trainer(layers, &params)?),

@@ -48,8 +48,13 @@ pub(super) fn run<C: Cell, E: Element>(
     for Pass { layer, weights, x, h, c, y, record, first_step } in passes {
         let rows = x.shape().rows;
         let recording = layer.recording::<E>(x.shape(), level);
-        let Record { packed, values, scratch, initial, mask, seed, .. } = record;
-        level.run(Pack { layer, weights, packed })?;
+        let Record { packed, packed_for, values, scratch, initial, mask, seed, .. } = record;
+        let of = layer.recording::<E>(Shape::time_major(0, 0, 0), level);
+        if !(mode.same_weights && *packed_for == Some(of)) {
+            *packed_for = None;
+            level.run(Pack { layer, weights, packed })?;
+            *packed_for = Some(of);
+        }
         let split = split_rows(x, flops, count)?;
         let ahead = match rows {
             // Without a tape there is room for as many rows at every step.
@@ -205,7 +210,10 @@ impl<C: Cell, E: Element> Forward<'_, C, E> {
     #[inline(always)]
     fn begin<S: Simd<E>>(&mut self, s: S, k: usize) -> Range<usize> {
         let steps = self.x.shape().steps;
-        let (a, b) = (self.layer.nth_step(k, steps), self.layer.nth_step((k + self.ahead).min(steps) - 1, steps));
+        let (a, b) = (
+            self.layer.nth_step(k, steps),
+            self.layer.nth_step((k + self.ahead).min(steps) - 1, steps),
+        );
         let range = a.min(b)..a.max(b) + 1;
         let to = if self.records { range.clone() } else { 0..range.len() };
         match (self.x.together(range.clone()), self.values.together_mut(to)) {

@@ -88,7 +88,9 @@ impl<C: Cell> Recurrent<C> {
                     });
                 }
                 let records = mode.records && !checkpoints;
-                forward::run(level, passes, Mode { records, ..mode })?;
+                // The first part has packed the weights.
+                let same_weights = mode.same_weights || n > 0;
+                forward::run(level, passes, Mode { records, same_weights, ..mode })?;
             }
             for (layer, record) in layers.iter().zip(records) {
                 record.recorded = mode.records.then(|| layer.recording::<E>(x.shape(), level));

@@ -99,6 +99,8 @@ pub(super) struct Mode {
     pub records: bool,
     /// Dropout and zoneout draw.
     pub trains: bool,
+    /// The weights are those of the last pass.
+    pub same_weights: bool,
 }
 
 /// What lies between two layers, (T, B, D H) each.
@@ -135,8 +137,9 @@ pub(super) struct Record<E: Element> {
     pub dm: Buffer<E>,
     pub dgiven: Buffer<E>,
     pub dunits: Buffer<E>,
-    /// Packed for the level of the current call.
+    /// Packed, and for what layer and level.
     pub packed: Packed<E>,
+    pub packed_for: Option<Recording>,
     /// For going back: W_hh for dh, W_ih for dx, K = GATES * H, and W_hr, or what a reset h is multiplied with.
     pub hidden_weights: Panels<E>,
     pub input_weights: Panels<E>,
@@ -185,7 +188,7 @@ impl Recording {
 impl<E: Element> Tape<E> {
     /// A tape that records forward passes.
     pub fn new() -> Self {
-        Self { mode: Mode { records: true, trains: true }, ..Self::default() }
+        Self { mode: Mode { records: true, trains: true, same_weights: false }, ..Self::default() }
     }
 
     /// A tape that keeps nothing but memory: forward passes only.
@@ -196,12 +199,12 @@ impl<E: Element> Tape<E> {
     /// A tape that records what passes for inference compute, without dropout, to look at with
     /// [`Tape::values`].
     pub fn for_looking() -> Self {
-        Self { mode: Mode { records: true, trains: false }, ..Self::default() }
+        Self { mode: Mode { records: true, trains: false, same_weights: false }, ..Self::default() }
     }
 
     /// Whether forward passes are recorded, and with dropout, from now on.
     pub fn set_recording(&mut self, records: bool) {
-        self.mode = Mode { records, trains: records };
+        self.mode = Mode { records, trains: records, ..self.mode };
     }
 
     /// Whether passes that are recorded from now on keep checkpoints only.
@@ -212,6 +215,22 @@ impl<E: Element> Tape<E> {
     /// What the dropout of the next recorded pass draws from; every pass after it draws anew.
     pub fn set_seed(&mut self, seed: u64) {
         self.seed = seed;
+    }
+
+    /// Whether the weights of passes from now on hold the same numbers as those of the last one: then they
+    /// stay packed.
+    pub fn set_same_weights(&mut self, same: bool) {
+        self.mode.same_weights = same;
+    }
+
+    /// About how many numbers it holds: its records, and what lies between layers.
+    #[allow(clippy::len_without_is_empty)] // it has memory, not items
+    pub fn len(&self) -> usize {
+        let records = self.directions.iter().map(|record| record.values.len());
+        let between = self.between.iter();
+        let between = between
+            .map(|layers| layers.output.len() + layers.dropped.len() + layers.gradient.len());
+        records.chain(between).sum()
     }
 
     /// One of the cell's values in the recorded pass, as it is listed with the cell (an LSTM's i, f, g, o,

@@ -64,6 +64,8 @@ pub trait Element:
     fn to_f64(self) -> f64;
     /// The square root.
     fn sqrt(self) -> Self;
+    /// Whether two slices of one length hold the same numbers, bit for bit.
+    fn same_bits(a: &[Self], b: &[Self]) -> bool;
     /// Runs a task in the frame of a level; called by [`Level::run`].
     #[doc(hidden)]
     fn run<T: Task<Self>>(level: Level, task: T) -> T::Output;
@@ -321,6 +323,13 @@ macro_rules! element {
             #[inline(always)]
             fn sqrt(self) -> Self {
                 $type::sqrt(self)
+            }
+
+            fn same_bits(a: &[Self], b: &[Self]) -> bool {
+                // By parts, so that vectors compare and a difference ends it.
+                a.chunks(1024).zip(b.chunks(1024)).all(|(a, b)| {
+                    a.iter().zip(b).fold(0, |d, (a, b)| d | (a.to_bits() ^ b.to_bits())) == 0
+                })
             }
 
             #[cfg(target_arch = "x86_64")]

@@ -11,7 +11,7 @@ from bptt.__main__ import main
 from bptt.bench import cases, cli, contenders, figure, report, runner
 from bptt.bench.rules import Contender, UnsupportedError
 
-PLAN = runner.Plan(seconds=0.0, least=4, most=4, turn=0.0, pause=0.0)
+PLAN = runner.Plan(seconds=0.0, least=4, most=4, turn=0.0, pause=0.0, warm=0.0)
 CASE = cases.LayerCase("LSTM", (3, 2, 4, 5), train=False)
 
 
@@ -81,7 +81,7 @@ def test_the_peak_is_measured_in_every_round():
 
 
 def test_short_work_is_repeated_and_its_time_divided():
-    plan = runner.Plan(seconds=0.0, least=3, most=3, turn=0.002, pause=0.0)
+    plan = runner.Plan(seconds=0.0, least=3, most=3, turn=0.002, pause=0.0, warm=0.0)
     (result,) = runner.run([CASE], [Fake("bptt", outputs())], plan)
     (timing,) = result.timings
     assert timing.repeats > 10

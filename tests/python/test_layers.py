@@ -201,3 +201,54 @@ def test_threads():
     assert bptt.get_num_threads() == 3
     bptt.set_num_threads(before)
     assert bptt.simd_level() in ("avx512", "avx2", "portable")
+
+
+def test_weights_that_change_between_calls_are_seen():
+    """Layers keep packed weights for inference while they stay the same."""
+    layer = bptt.LSTM(3, 20, num_layers=2, rng=0)
+    x = np.ones((4, 2, 3), np.float32)
+    first = layer(x)[0]
+    np.testing.assert_array_equal(layer(x)[0], first)
+    for name in layer.parameters:
+        kept = layer.parameters[name].copy()
+        layer.parameters[name].flat[-1] += 1
+        changed = layer(x)[0]
+        assert not np.array_equal(changed, first), name
+        fresh = bptt.LSTM(3, 20, num_layers=2)
+        fresh.load_state_dict(layer.state_dict())
+        np.testing.assert_array_equal(changed, fresh(x)[0])
+        layer.parameters[name][...] = kept
+        np.testing.assert_array_equal(layer(x)[0], first)
+
+
+def test_tapes_of_one_layer_do_not_disturb_each_other():
+    """A layer keeps the memory of a tape that is used up for the next one."""
+    layer = bptt.GRU(3, 20, rng=0)
+    xs = [np.full((n + 2, 2, 3), n, np.float32) for n in range(3)]
+
+    def gradient(x):
+        fresh = bptt.GRU(3, 20, rng=0)
+        y, _, tape = fresh.forward(x)
+        return fresh.backward(tape, y)[2]["weight_hh_l0"]
+
+    passes = [(x, *layer.forward(x)) for x in xs]
+    for x, y, _, tape in passes[::-1]:
+        grads = layer.backward(tape, y)[2]
+        np.testing.assert_array_equal(grads["weight_hh_l0"], gradient(x))
+        again, _, other = layer.forward(x)
+        np.testing.assert_array_equal(again, y)
+        layer.backward(other, again)
+        with pytest.raises(ValueError, match="used up"):
+            layer.backward(tape, y)
+
+
+def test_one_layer_in_two_threads():
+    from concurrent.futures import ThreadPoolExecutor
+
+    layer = bptt.LSTM(8, 40, rng=0)
+    xs = [np.full((30, 6, 8), n / 8, np.float32) for n in range(8)]
+    wanted = [layer(x)[0] for x in xs]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(10):
+            for found, want in zip(pool.map(lambda x: layer(x)[0], xs), wanted, strict=True):
+                np.testing.assert_array_equal(found, want)

@@ -21,8 +21,9 @@ from bptt.bench.rules import Case, Library
 #: Rows of more operations are left out by --quick.
 QUICK_FLOPS = 1e9
 
-#: Seconds that the FMA peak is measured for, in every round.
+#: Seconds that the FMA peak is measured for, in every round, once it has run for as many to warm up.
 PEAK_SECONDS = 0.01
+WARM_SECONDS = 0.02
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +53,11 @@ def select(cases: Sequence[Case], quick: bool, only: str | None) -> list[Case]:
     return [c for c in chosen if re.search(only, f"{c.group}: {c.label}, {c.mode}")]
 
 
+def _peak(double: bool) -> float:
+    _core.fma_peak(double, WARM_SECONDS)
+    return _core.fma_peak(double, PEAK_SECONDS)
+
+
 def measure(
     cases: Sequence[Case], libraries: Sequence[Library], plan: runner.Plan
 ) -> tuple[list[runner.Result], bool]:
@@ -59,9 +65,7 @@ def measure(
     results: list[runner.Result] = []
     start = time.perf_counter()
     try:
-        for result in runner.run(
-            cases, libraries, plan, lambda double: _core.fma_peak(double, PEAK_SECONDS)
-        ):
+        for result in runner.run(cases, libraries, plan, _peak):
             results.append(result)
             best = result.best_peer
             print(

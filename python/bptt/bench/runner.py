@@ -2,8 +2,9 @@
 
 Who comes first changes from round to round, and every second round goes backwards, so that nobody
 always runs after the same one. Before each turn there is a pause, in which the threads of the one
-before stop waiting actively, and for short work a few calls that are not timed. Short work is
-repeated until the clock sees it; a turn's time is that of one.
+before stop waiting actively, and then calls that are not timed, until processors that have idled
+run at full speed again: some take tens of milliseconds. Short work is repeated until the clock
+sees it; a turn's time is that of one.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Plan:
         Seconds that a turn takes at least.
     pause : float, default 0.01
         Seconds before a turn.
+    warm : float, default 0.02
+        Seconds, at least, of calls that are not timed before those that are.
     """
 
     seconds: float = 1.2
@@ -45,10 +48,11 @@ class Plan:
     most: int = 41
     turn: float = 0.01
     pause: float = 0.01
+    warm: float = 0.02
 
 
 #: One look at everything, to see that it works.
-QUICK = Plan(seconds=0.0, least=2, most=2, turn=0.001, pause=0.0)
+QUICK = Plan(seconds=0.0, least=2, most=2, turn=0.001, pause=0.0, warm=0.0)
 
 
 @dataclass
@@ -218,7 +222,7 @@ def _measure(
         if seconds < plan.turn:  # the first call may be slow
             seconds = min(seconds, _time(contender, 1)[0])
         timing.repeats = max(1, math.ceil(plan.turn / max(seconds, 1e-9)))
-        turns += plan.pause + 1.25 * seconds * timing.repeats
+        turns += plan.pause + plan.warm + seconds * (timing.repeats + 1)
     rounds = int(plan.seconds * len(contenders) / max(turns, 1e-9))
     pairs = list(zip(contenders, result.timings))
     for number in range(min(max(rounds, plan.least), plan.most)):
@@ -226,8 +230,9 @@ def _measure(
             result.peaks.append(peak(result.case.double))
         for contender, timing in _order(pairs, number):
             time.sleep(plan.pause)
-            if timing.repeats > 1:
-                _time(contender, max(1, timing.repeats // 4))
+            awake = time.perf_counter() + plan.warm
+            while time.perf_counter() < awake:
+                contender.run()
             seconds, cores = _time(contender, timing.repeats)
             timing.seconds.append(seconds / timing.repeats / contender.units)
             timing.cores.append(cores)
