@@ -21,7 +21,7 @@ from bptt.bench.rules import Case, Library
 #: Rows of more operations are left out by --quick.
 QUICK_FLOPS = 1e9
 
-#: Seconds that the FMA peak is measured for, in every round, once it has run for as many to warm up.
+#: Seconds that the FMA peak is measured for, in every round, after some to warm up.
 PEAK_SECONDS = 0.01
 WARM_SECONDS = 0.02
 
