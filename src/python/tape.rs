@@ -4,7 +4,7 @@
 //! keeps the tape of its last backward pass for the next forward pass, and that of its last inference with
 //! the packed weights, which serve again while the weights are the same.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use numpy::PyArray1;
 use pyo3::exceptions::PyValueError;
@@ -87,26 +87,32 @@ macro_rules! number {
 number!(f32, F32);
 number!(f64, F64);
 
-/// What a layer keeps. A thread that finds nothing, because another uses it, makes its own.
+/// What a layer keeps. A thread that finds nothing, because another uses it, makes its own; nobody waits,
+/// because in a child forked meanwhile nobody would ever unlock it.
 #[derive(Default)]
 pub struct Spare(Mutex<Option<AnyKept>>);
 
 impl Spare {
+    fn place(&self) -> Option<MutexGuard<'_, Option<AnyKept>>> {
+        match self.0.try_lock() {
+            Ok(place) => Some(place),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// What is kept, or something new.
     pub fn take<E: Number>(&self) -> Kept<E> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let kept = self.place().and_then(|mut place| place.take());
         kept.and_then(E::unwrap).unwrap_or_default()
     }
 
     /// Keeps it for the next call, unless it is large.
     pub fn put<E: Number>(&self, kept: Kept<E>) {
-        if kept.tape.len() <= MOST_KEPT {
-            let kept = Some(E::wrap(kept));
-            let before = std::mem::replace(
-                &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),
-                kept,
-            );
-            drop(before); // after the lock
+        if kept.tape.len() <= MOST_KEPT
+            && let Some(mut place) = self.place()
+        {
+            *place = Some(E::wrap(kept));
         }
     }
 }
