@@ -102,6 +102,11 @@ impl<E: Element> OuterProducts<'_, '_, E> {
                     panels.pack_bias(s, &[]);
                     panels.pack(s, pairs.clone().take(k).map(|(t, row)| b(t, row)));
                 }
+                // Looked up once: all columns of a need the same rows.
+                let mut rows = [&[][..]; K_BLOCK];
+                for (row, (t, b)) in rows.iter_mut().zip(pairs.clone().take(k)) {
+                    *row = a(t, b);
+                }
                 let mut m = wanted.start;
                 while m < wanted.end {
                     let (block, unit) = (m / width, m % width);
@@ -109,8 +114,7 @@ impl<E: Element> OuterProducts<'_, '_, E> {
                     let rest = (width - unit).min(wanted.end - m);
                     let count = rest.div_ceil(rest.div_ceil(A_BLOCK));
                     let first = block * stride + unit;
-                    let rows =
-                        pairs.clone().take(k).map(|(t, row)| &a(t, row)[first..first + count]);
+                    let rows = rows[..k].iter().map(|row| &row[first..first + count]);
                     let row = m - wanted.start;
                     pack_columns(s, rows, &mut memory.a, sums, row..row + count);
                     for (panels, c) in memory.b.iter().zip(c.iter_mut()) {

@@ -1,15 +1,18 @@
 //! Threads: a private pool, and one way to hand it work.
 //!
-//! The calling thread works too, and takes tasks from the same counter as the pool's threads. It
-//! waits only for tasks that another thread has begun: waking a sleeping thread takes longer
+//! The calling thread works too. Every thread begins with tasks of its own, the same ones in call after call,
+//! so that what it wrote is still in its cache, and then takes what others have not begun. The caller waits only for tasks that another thread has begun: waking a sleeping thread takes longer
 //! (50 to 200 us) than a small call, so a thread that wakes late finds nothing left and leaves.
+//! For the same reason a thread of the pool that has nothing left to do looks for more for a while, a
+//! pass being several short parallel sections, before it sleeps ([`PATIENCE`]).
 //!
 //! The pool is keyed by process id: a forked child, whose threads fork did not copy, builds its own.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
 
@@ -21,6 +24,9 @@ const MIN_FLOPS: usize = 4_000_000;
 
 /// Rows of a batch from which on a task's register tiles are well filled.
 const ROWS_PER_TASK: usize = 12;
+
+/// How long a thread of the pool looks for more work before it sleeps.
+const PATIENCE: Duration = Duration::from_micros(200);
 
 /// More threads than any machine this is for.
 const MAX_THREADS: usize = 1024;
@@ -110,26 +116,23 @@ pub(crate) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) -> Result<()> + Sync)
         work(task.expect("each index is drawn once"))
     };
     let call: &(dyn Fn(usize) -> Result<()> + Sync) = &call;
-    // SAFETY: only the lifetime changes. `call` is used for indices below `total` alone, and below
-    // we wait until the calls for all of those have returned.
+    // SAFETY: only the lifetime changes. `call` is used once for each task, and below we wait until all
+    // these calls have returned.
     let call: &'static (dyn Fn(usize) -> Result<()> + Sync) = unsafe { std::mem::transmute(call) };
     let job = Arc::new(Job {
         call,
-        total: tasks.len(),
-        next: AtomicUsize::new(0),
+        taken: (0..tasks.len()).map(|_| AtomicBool::new(false)).collect(),
+        threads: helpers + 1,
         ended: AtomicUsize::new(0),
         failure: Mutex::new(None),
     });
     // Without a pool, the caller does everything.
     if let Some(pool) = pool(threads) {
-        for _ in 0..helpers {
-            let job = Arc::clone(&job);
-            pool.spawn(move || job.work());
-        }
+        pool.give(&job, helpers);
     }
     job.work();
     let mut spins = 0u32;
-    while job.ended.load(Ordering::Acquire) < job.total {
+    while job.ended.load(Ordering::Acquire) < job.taken.len() {
         spins = spins.saturating_add(1);
         if spins < 10_000 {
             std::hint::spin_loop();
@@ -147,10 +150,10 @@ pub(crate) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) -> Result<()> + Sync)
 
 /// Tasks that several threads draw from.
 struct Job {
-    /// Borrowed from [`run`], which outlives every call with an index below `total`.
+    /// Borrowed from [`run`], which outlives every call for a task that had not been taken.
     call: &'static (dyn Fn(usize) -> Result<()> + Sync),
-    total: usize,
-    next: AtomicUsize,
+    taken: Vec<AtomicBool>,
+    threads: usize,
     ended: AtomicUsize,
     failure: Mutex<Option<Failure>>,
 }
@@ -162,10 +165,12 @@ enum Failure {
 
 impl Job {
     fn work(&self) {
-        loop {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            if index >= self.total {
-                return;
+        // The caller is none of the pool's.
+        let thread = rayon::current_thread_index().map_or(0, |index| index + 1) % self.threads;
+        let (count, first) = (self.taken.len(), thread * self.taken.len() / self.threads);
+        for index in (first..count).chain(0..first) {
+            if self.taken[index].swap(true, Ordering::Relaxed) {
+                continue;
             }
             let failure = match catch_unwind(AssertUnwindSafe(|| (self.call)(index))) {
                 Ok(Ok(())) => None,
@@ -185,15 +190,77 @@ impl Job {
     }
 }
 
+/// Threads beside the calling ones.
+#[derive(Clone)]
+struct Pool {
+    threads: Arc<ThreadPool>,
+    desk: Arc<Desk>,
+}
+
+/// Where threads that have nothing left to do look for more.
+#[derive(Default)]
+struct Desk {
+    /// How many jobs lie there, to look at without the lock.
+    lying: AtomicUsize,
+    /// How many look, and what lies there for them: never more jobs than threads that look.
+    state: Mutex<(usize, Vec<Arc<Job>>)>,
+}
+
+impl Pool {
+    /// Has so many threads take part in a job: those that look for one, the others once they woke.
+    fn give(&self, job: &Arc<Job>, helpers: usize) {
+        let mut state = self.desk.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (looking, jobs) = &mut *state;
+        let awake = helpers.min(*looking - jobs.len());
+        jobs.extend((0..awake).map(|_| Arc::clone(job)));
+        self.desk.lying.store(jobs.len(), Ordering::Relaxed);
+        drop(state);
+        for _ in awake..helpers {
+            let (desk, mut job) = (Arc::clone(&self.desk), Arc::clone(job));
+            self.threads.spawn(move || {
+                job.work();
+                while let Some(next) = desk.look() {
+                    job = next;
+                    job.work();
+                }
+            });
+        }
+    }
+}
+
+impl Desk {
+    /// Waits a while for a job. In between it lets other threads run, should there be more than cores.
+    fn look(&self) -> Option<Arc<Job>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 += 1;
+        let start = Instant::now();
+        loop {
+            for _ in 0..100 {
+                if self.lying.load(Ordering::Relaxed) > 0 {
+                    break;
+                }
+                std::hint::spin_loop();
+            }
+            let late = start.elapsed() > PATIENCE;
+            if late || self.lying.load(Ordering::Relaxed) > 0 {
+                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let (looking, jobs) = &mut *state;
+                let job = jobs.pop();
+                self.lying.store(jobs.len(), Ordering::Relaxed);
+                if late || job.is_some() {
+                    *looking -= 1;
+                    return job;
+                }
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
 /// The pool of this process for that many threads, the caller's being one of them; none if it cannot
 /// be had now.
-fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
-    struct Pool {
-        process: u32,
-        threads: usize,
-        pool: Arc<ThreadPool>,
-    }
-    static POOL: Mutex<Option<Pool>> = Mutex::new(None);
+fn pool(threads: usize) -> Option<Pool> {
+    /// The process, how many threads, and the pool.
+    static POOL: Mutex<Option<(u32, usize, Pool)>> = Mutex::new(None);
     let process = std::process::id();
     // Somebody may be making the pool; and in a child forked meanwhile, nobody will ever unlock it.
     let mut current = match POOL.try_lock() {
@@ -201,19 +268,19 @@ fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(TryLockError::WouldBlock) => return None,
     };
-    if let Some(pool) = &*current
-        && (pool.process, pool.threads) == (process, threads)
+    if let Some((of_process, of_threads, pool)) = &*current
+        && (*of_process, *of_threads) == (process, threads)
     {
-        return Some(Arc::clone(&pool.pool));
+        return Some(pool.clone());
     }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads - 1)
         .thread_name(|index| format!("bptt-{index}"))
         .build()
         .ok()?;
-    let pool = Arc::new(pool);
-    let old = current.replace(Pool { process, threads, pool: Arc::clone(&pool) });
-    if let Some(old) = old.filter(|old| old.process != process) {
+    let pool = Pool { threads: Arc::new(pool), desk: Arc::default() };
+    let old = current.replace((process, threads, pool.clone()));
+    if let Some(old) = old.filter(|old| old.0 != process) {
         // Its threads are the parent's; ending them from here would wait for ever.
         std::mem::forget(old);
     }

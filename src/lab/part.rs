@@ -193,7 +193,7 @@ impl Part {
         let tape = Shape::time_major(steps, 1, C::TAPE * layer.padded(S::LANES));
         let (width, outputs) = (self.width(), Shape::time_major(steps, 1, hidden));
         let [dh, dc] = &mut self.dstate;
-        let backward = Backward {
+        let mut backward = Backward {
             layer: &layer,
             units: &[],
             hidden_weights: &self.back,
@@ -213,7 +213,7 @@ impl Part {
             dgiven: RowsMut::new(&mut [], 1, 0),
             dunits: RowsMut::new(&mut [], 1, 0),
         };
-        backward.run(s);
+        backward.steps(s);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::tape::Number;
-use super::{read, slice_of, write, zeros};
+use super::{empty, read, slice_of, write};
 use crate::cell::Cell;
 use crate::sequence::{Recurrent, State};
 use crate::view::{BatchSizes, Seq, SeqMut, Shape};
@@ -96,7 +96,7 @@ pub fn states<'py, C: Cell, E: Number>(
     let parts = [&state.h, &state.c].into_iter().zip(state_shapes(layer, rows));
     parts
         .map(|(part, shape)| {
-            let array: Bound<'_, PyArray3<E>> = zeros(py, &shape)?;
+            let array: Bound<'_, PyArray3<E>> = empty(py, &shape)?;
             write(&array)?.as_slice_mut()?.copy_from_slice(part);
             Ok(array.into_any())
         })

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use super::batch::{Batch, Layout, States, seq_mut, state_of, states};
 use super::lengths::PyLengths;
 use super::tape::{Kept, Number, PyTape, Spare};
-use super::{read, slice_of, with_dtype, write, zeros};
+use super::{empty, read, slice_of, with_dtype, write, zeros};
 use crate::cell::{Cell, GruResetFirst, Nonlinearity};
 use crate::nn::{Layer, Linear, LinearMemory, recurrent};
 use crate::sequence::{GRU, Gradients, LSTM, Params, RNN, Recurrent, Tape};
@@ -199,7 +199,7 @@ fn apply<'py, E: Number>(
     let params = read(params.cast::<PyArray1<E>>()?)?;
     let x = read(x.cast::<PyArray2<E>>()?)?;
     let (rows, features) = (x.shape()[0], x.shape()[1]);
-    let y: Bound<'_, PyArray2<E>> = zeros(py, &[rows, linear.out_features()])?;
+    let y: Bound<'_, PyArray2<E>> = empty(py, &[rows, linear.out_features()])?;
     {
         let mut y = write(&y)?;
         let (params, x, y) = (slice_of(&params)?, slice_of(&x)?, y.as_slice_mut()?);
@@ -228,7 +228,7 @@ fn forward<'py, C: Cell, E: Number>(
     let x = x.seq(layout)?;
     let rows = x.shape().rows;
     let mut state = state_of::<C, E>(layer, &state, rows)?;
-    let y: Bound<'_, PyArrayDyn<E>> = zeros(py, &dims)?;
+    let y: Bound<'_, PyArrayDyn<E>> = empty(py, &dims)?;
     let mut kept = match record {
         None => owner.inference.take::<E>(),
         Some((None, _)) => Kept { tape: Tape::for_looking(), weights: Vec::new() },
@@ -283,7 +283,7 @@ fn backward<'py, C: Cell, E: Number>(
         return Err(PyValueError::new_err(message));
     }
     let dims = x.dims();
-    let dx: Option<Bound<'_, PyArrayDyn<E>>> = want_dx.then(|| zeros(py, dims)).transpose()?;
+    let dx: Option<Bound<'_, PyArrayDyn<E>>> = want_dx.then(|| empty(py, dims)).transpose()?;
     let grads: Option<Bound<'_, PyArray1<E>>> =
         want_grads.then(|| zeros(py, &[layer.parameter_len()])).transpose()?;
     let (x, y, dy) = (x.seq(layout)?, y.seq(layout)?, dy.seq(layout)?);

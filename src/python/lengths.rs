@@ -6,8 +6,12 @@ use pyo3::prelude::*;
 
 use super::batch::{shape_of, view};
 use super::tape::Number;
-use super::{read, slice_of, with_dtype, write, zeros};
+use super::{empty, read, slice_of, with_dtype, write};
+use crate::parallel;
 use crate::view::{BatchSizes, Seq, SeqMut};
+
+/// A number that is copied takes about as long as so many operations of a kernel.
+const FLOPS_PER_COPY: usize = 25;
 
 /// The lengths of a batch's sequences.
 #[pyclass(name = "Lengths", module = "bptt._core", frozen)]
@@ -81,20 +85,21 @@ fn pack<'py, E: Number>(
     let (numbers, shape) = view(&x, batch_first)?;
     lengths.check(shape.steps, shape.rows)?;
     let features = shape.features;
-    let packed: Bound<'_, PyArray2<E>> = zeros(py, &[lengths.sizes.total(), features])?;
+    let packed: Bound<'_, PyArray2<E>> = empty(py, &[lengths.sizes.total(), features])?;
     {
         let mut to = write(&packed)?;
         let to = to.as_slice_mut()?;
         py.detach(|| {
             let x = Seq::new(numbers, shape)?;
-            let mut to = SeqMut::packed(to, &lengths.sizes, features)?;
-            for t in 0..lengths.sizes.steps() {
-                let (from, mut to) = (x.step(t), to.step_mut(t));
-                for b in 0..to.count() {
-                    to.row_mut(b).copy_from_slice(from.row(lengths.order[b]));
+            let to = SeqMut::packed(to, &lengths.sizes, features)?;
+            by_rows(to, |first, mut to| {
+                for t in 0..lengths.sizes.steps() {
+                    let (from, mut to) = (x.step(t), to.step_mut(t));
+                    for b in 0..to.count() {
+                        to.row_mut(b).copy_from_slice(from.row(lengths.order[first + b]));
+                    }
                 }
-            }
-            crate::Result::Ok(())
+            })
         })?;
     }
     Ok(packed.into_any())
@@ -111,21 +116,49 @@ fn unpack<'py, E: Number>(
     let (rows, features) = (lengths.order.len(), packed.shape()[1]);
     lengths.check(steps, rows)?;
     let dims = if batch_first { [rows, steps, features] } else { [steps, rows, features] };
-    let y: Bound<'_, PyArray3<E>> = zeros(py, &dims)?;
+    let y: Bound<'_, PyArray3<E>> = empty(py, &dims)?;
     {
         let mut to = write(&y)?;
         let (from, to) = (slice_of(&packed)?, to.as_slice_mut()?);
         py.detach(|| {
             let from = Seq::packed(from, &lengths.sizes, features)?;
-            let mut to = SeqMut::new(to, shape_of(&dims, batch_first))?;
-            for t in 0..lengths.sizes.steps() {
-                let (from, mut to) = (from.step(t), to.step_mut(t));
-                for b in 0..from.count() {
-                    to.row_mut(lengths.order[b]).copy_from_slice(from.row(b));
-                }
+            let to = SeqMut::new(to, shape_of(&dims, batch_first))?;
+            let mut places = vec![0; rows];
+            for (place, &row) in lengths.order.iter().enumerate() {
+                places[row] = place;
             }
-            crate::Result::Ok(())
+            by_rows(to, |first, mut to| {
+                for t in 0..steps {
+                    let there = if t < lengths.sizes.steps() { from.count(t) } else { 0 };
+                    let mut to = to.step_mut(t);
+                    for b in 0..to.count() {
+                        let (to, place) = (to.row_mut(b), places[first + b]);
+                        match place < there {
+                            true => to.copy_from_slice(from.step(t).row(place)),
+                            false => to.fill(E::ZERO),
+                        }
+                    }
+                }
+            })
         })?;
     }
     Ok(y.into_any())
+}
+
+/// Writes a batch, some rows on each thread: `write` is told the first of them.
+fn by_rows<E: Number>(
+    to: SeqMut<'_, E>,
+    write: impl Fn(usize, SeqMut<'_, E>) + Sync,
+) -> crate::Result<()> {
+    let numbers = to.as_ref().total().saturating_mul(to.shape().features);
+    let split = parallel::split_rows(to.shape().rows, numbers.saturating_mul(FLOPS_PER_COPY))?;
+    let mut first = 0;
+    let parts = to.split_rows(&split).into_iter().zip(&split).map(|(part, rows)| {
+        first += rows;
+        (first - rows, part)
+    });
+    parallel::run(parts.collect(), |(first, part)| {
+        write(first, part);
+        Ok(())
+    })
 }

@@ -31,7 +31,24 @@ fn zeros<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     py: Python<'py>,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyArray<E, D>>> {
-    let array = py.import("numpy")?.call_method1("zeros", (shape, E::NAME))?;
+    new_array(py, "zeros", shape)
+}
+
+/// The same of numbers that somebody is going to write: zeros, written here, would have to come from
+/// this thread's cache to the one that does.
+fn empty<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
+    py: Python<'py>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyArray<E, D>>> {
+    new_array(py, "empty", shape)
+}
+
+fn new_array<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
+    py: Python<'py>,
+    function: &str,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyArray<E, D>>> {
+    let array = py.import("numpy")?.call_method1(function, (shape, E::NAME))?;
     Ok(array.cast_into()?)
 }
 

@@ -4,12 +4,13 @@
 //!     dW_ih = da' x     dW_hh = da' h_{t-1}     db = sum of da     over all steps and rows at once
 //! ```
 //!
-//! The loop is split by rows of the batch, the sums after it by rows of the weights (weights.rs), so that
+//! The loop is split by rows of the batch, as the forward pass was, the sums after it by rows of the weights (weights.rs), so that
 //! every number is computed in one order however many threads there are. Gradients of the units' own weights
 //! are summed in the loop, for every row apart.
 
 use super::direction::{Direction, Weights};
-use super::forward::{FEW_ROWS, split_rows};
+use super::forward::FEW_ROWS;
+use super::share::Records;
 use super::step_back::input_gradient;
 use super::tape::Record;
 use super::weights::{self, Sums};
@@ -42,7 +43,6 @@ pub(super) fn run<C: Cell, E: Element>(
     level: Level,
     mut passes: Vec<Pass<'_, C, E>>,
 ) -> Result<()> {
-    let flops = passes.iter().map(|pass| pass.layer.flops(pass.x)).sum();
     let count = passes.len();
     let mut tasks = Vec::new();
     for pass in &mut passes {
@@ -54,45 +54,42 @@ pub(super) fn run<C: Cell, E: Element>(
             hidden_weights,
             input_weights,
             projection,
-            values,
+            shares,
             initial,
             mask,
             dh: dh_steps,
-            dm,
-            dgiven,
             dunits,
             ..
         } = &mut *pass.record;
         let input = pass.dx.is_some().then_some(&mut *input_weights);
         level.run(Pack { layer, weights, hidden: hidden_weights, input, projection })?;
-        let split = split_rows(x, flops, count)?;
+        let split: Vec<_> = shares.iter().map(|share| share.rows).collect();
         let outputs = layer.output_size();
         let hidden = if layer.separates() || C::RESETS { layer.hidden_size } else { 0 };
         let masked = !mask.is_empty();
         let given = if masked { outputs } else { 0 };
+        let c_size = pass.dc.as_ref().features();
         let own = layer.units().count * recording.padded;
         dh_steps.resize(x.total().saturating_mul(layer.proj_size))?;
-        dm.resize(rows.saturating_mul(hidden))?;
-        dgiven.resize(rows.saturating_mul(given))?;
         let mask = Rows::new(mask, if masked { rows } else { 0 }, outputs);
-        let values = recording.values_mut(values, x)?.split_rows(&split);
         let dh_steps = x.like_mut(dh_steps, layer.proj_size)?.split_rows(&split);
-        let dm = RowsMut::new(dm, rows, hidden).split_rows(&split);
-        let dgiven = RowsMut::new(dgiven, rows, given).split_rows(&split);
         let dunits = RowsMut::new(dunits, rows, own).split_rows(&split);
         let h0 = Rows::new(&initial[0], rows, outputs);
-        let c0 = Rows::new(&initial[1], rows, pass.dc.as_ref().features());
+        let c0 = Rows::new(&initial[1], rows, c_size);
         let (dh, dc) = (pass.dh.rows_mut(0, rows), pass.dc.rows_mut(0, rows));
         let mut dx = pass.dx.take().map(|dx| dx.split_rows(&split).into_iter());
         let mut first = 0;
         let states = dh.split_rows(&split).into_iter().zip(dc.split_rows(&split));
-        let steps = values.into_iter().zip(dh_steps);
-        let scratch = dm.into_iter().zip(dgiven).zip(dunits);
-        for (((dh, dc), (values, dh_steps)), ((dm, dgiven), dunits)) in
-            states.zip(steps).zip(scratch)
+        for ((share, (dh, dc)), (dh_steps, dunits)) in
+            shares.iter_mut().zip(states).zip(dh_steps.into_iter().zip(dunits))
         {
-            let rows = dh.count();
-            tasks.push(Backward {
+            let rows = share.rows;
+            let widths = [outputs, c_size, hidden, given];
+            let (tape, own) = share.parts(recording.record, widths.map(|width| rows * width))?;
+            let mut widths = widths.into_iter();
+            let [own_dh, own_dc, dm, dgiven] =
+                own.map(|own| RowsMut::new(own, rows, widths.next().expect("one each")));
+            let task = Backward {
                 layer,
                 units: &packed.units,
                 hidden_weights,
@@ -102,16 +99,17 @@ pub(super) fn run<C: Cell, E: Element>(
                 c0: c0.slice(first, rows),
                 mask: masked.then(|| mask.slice(first, rows)),
                 y: y.rows(first, rows),
-                tape: values,
+                tape,
                 dy: dy.rows(first, rows),
-                dh,
-                dc,
+                dh: own_dh,
+                dc: own_dc,
                 dx: dx.as_mut().and_then(Iterator::next),
                 dh_steps,
                 dm,
                 dgiven,
                 dunits,
-            });
+            };
+            tasks.push(Carried { task, dh, dc });
             first += rows;
         }
     }
@@ -120,22 +118,26 @@ pub(super) fn run<C: Cell, E: Element>(
         level.run(task);
         Ok(())
     })?;
-    let mut tasks = Vec::new();
+    let mut all = Vec::new();
     for Pass { layer, x, y, record, dparams, .. } in passes {
         if let Some(grads) = dparams {
             let rows = x.shape().rows;
             let recording = layer.recording::<E>(x.shape(), level);
             let sums = Sums {
                 layer,
-                da: recording.values(&record.values, x)?,
+                da: Records::new(&record.shares, recording.record)?,
                 dh: x.like(&record.dh, layer.proj_size)?,
                 x,
                 y,
                 h0: Rows::new(&record.initial[0], rows, layer.output_size()),
                 masked: !record.mask.is_empty(),
             };
-            weights::split(sums, grads, parts, &mut record.outer, &mut tasks);
+            all.push((sums, grads, &mut record.outer));
         }
+    }
+    let mut tasks = Vec::new();
+    for (sums, grads, memory) in &mut all {
+        weights::split(sums, grads, parts, memory, &mut tasks);
     }
     parallel::run(tasks, |task| level.run(task))
 }
@@ -203,11 +205,31 @@ pub(crate) struct Backward<'a, C, E: Element> {
     pub dunits: RowsMut<'a, E>,
 }
 
-impl<C: Cell, E: Element> Task<E> for Backward<'_, C, E> {
+/// Some rows back, with where the gradients of their states come from and go to: in between they lie in the
+/// task's own memory.
+struct Carried<'a, C, E: Element> {
+    task: Backward<'a, C, E>,
+    dh: RowsMut<'a, E>,
+    dc: RowsMut<'a, E>,
+}
+
+impl<C: Cell, E: Element> Task<E> for Carried<'_, C, E> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<E>>(mut self, s: S) {
+        self.task.dh.copy(self.dh.as_ref());
+        self.task.dc.copy(self.dc.as_ref());
+        self.task.steps(s);
+        self.dh.copy(self.task.dh.as_ref());
+        self.dc.copy(self.task.dc.as_ref());
+    }
+}
+
+impl<C: Cell, E: Element> Backward<'_, C, E> {
+    /// All steps.
+    #[inline(always)]
+    pub fn steps<S: Simd<E>>(&mut self, s: S) {
         let steps = self.dy.shape().steps;
         // Where a step has few rows, dx is computed for all steps at once, if they lie as one matrix.
         let mut dx = self.dx.take();

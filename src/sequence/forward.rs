@@ -1,8 +1,8 @@
 //! The forward pass: the steps of step.rs, one after the other.
 //!
-//! y is where the next step reads; c lives in the state. Rows of the batch are independent, so each task
-//! takes some rows through all steps and no thread waits for another. Where a step has few rows, what x
-//! contributes is computed for many steps at once: products with few rows only stream the weights.
+//! Rows of the batch are independent, so each task takes some rows through all steps, in memory of its own
+//! (share.rs), and no thread waits for another. Where a step has few rows, what x contributes is computed
+//! for many steps at once: products with few rows only stream the weights.
 
 use std::ops::Range;
 
@@ -10,6 +10,7 @@ use super::Mode;
 use super::direction::{Direction, Weights};
 use super::packed::{Pack, Packed};
 use super::regular::Draw;
+use super::share::Share;
 use super::step::{Step, from_x};
 use super::tape::Record;
 use crate::cell::Cell;
@@ -46,9 +47,8 @@ pub(super) fn run<C: Cell, E: Element>(
     let count = passes.len();
     let mut tasks = Vec::new();
     for Pass { layer, weights, x, h, c, y, record, first_step } in passes {
-        let rows = x.shape().rows;
-        let recording = layer.recording::<E>(x.shape(), level);
-        let Record { packed, packed_for, values, scratch, initial, mask, seed, .. } = record;
+        let (rows, record_len) = (x.shape().rows, layer.record(level.lanes::<E>()));
+        let Record { packed, packed_for, shares, initial, mask, seed, .. } = record;
         let of = layer.recording::<E>(Shape::time_major(0, 0, 0), level);
         if !(mode.same_weights && *packed_for == Some(of)) {
             *packed_for = None;
@@ -61,30 +61,35 @@ pub(super) fn run<C: Cell, E: Element>(
             1..=FEW_ROWS if mode.records || rows == 1 || x.sizes().is_none() => ROWS_AHEAD / rows,
             _ => 0,
         };
-        let values = if mode.records {
+        if mode.records {
             initial[0].copy_rows(h.as_ref())?;
             initial[1].copy_rows(c.as_ref())?;
-            values.resize(recording.len(x))?;
-            recording.values_mut(values, x)?
-        } else {
-            let steps = ahead.clamp(1, x.shape().steps.max(1));
-            let shape = Shape::time_major(steps, rows, recording.record);
-            scratch.resize((steps * rows).saturating_mul(recording.record))?;
-            SeqMut::new(scratch, shape)?
-        };
+        }
+        let kept = (!mode.records).then(|| ahead.clamp(1, x.shape().steps.max(1)));
         let masked = !mask.is_empty();
         let mask = Rows::new(mask, if masked { rows } else { 0 }, layer.output_size());
+        shares.resize_with(split.len(), Share::default);
         let (h, c, y) = (h.split_rows(&split), c.split_rows(&split), y.split_rows(&split));
         let mut first = 0;
-        for (((h, c), y), values) in h.into_iter().zip(c).zip(y).zip(values.split_rows(&split)) {
+        for (((h, c), y), share) in h.into_iter().zip(c).zip(y).zip(shares) {
             let count = h.count();
+            let x = x.rows(first, count);
+            share.begin(x, record_len, kept)?;
+            let widths = [h.as_ref().features(), h.as_ref().features(), c.as_ref().features()];
+            let (values, own) = share.parts(record_len, widths.map(|width| count * width))?;
+            let mut widths = widths.into_iter();
+            let [before, now, own_c] =
+                own.map(|own| RowsMut::new(own, count, widths.next().expect("one each")));
             tasks.push(Forward {
                 layer,
                 packed,
-                x: x.rows(first, count),
+                x,
                 h,
                 c,
                 y,
+                before,
+                now,
+                own_c,
                 values,
                 records: mode.records,
                 ahead,
@@ -137,6 +142,10 @@ struct Forward<'a, C, E: Element> {
     h: RowsMut<'a, E>,
     c: RowsMut<'a, E>,
     y: SeqMut<'a, E>,
+    /// h before and after a step, and c.
+    before: RowsMut<'a, E>,
+    now: RowsMut<'a, E>,
+    own_c: RowsMut<'a, E>,
     /// The tape (T, B, record), or one step of it, or as many as are begun ahead.
     values: SeqMut<'a, E>,
     records: bool,
@@ -156,6 +165,9 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
         let steps = self.x.shape().steps;
         let outputs = self.layer.output_size();
         let mut begun = 0..0;
+        // Rows that have begun.
+        let mut there = 0;
+        self.own_c.copy(self.c.as_ref());
         for k in 0..steps {
             if self.ahead > 0 && k % self.ahead == 0 {
                 begun = self.begin(s, k);
@@ -165,42 +177,36 @@ impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
             if rows == 0 {
                 continue;
             }
-            let before = k.checked_sub(1).map(|k| self.layer.nth_step(k, steps));
             let x = if begun.contains(&t) { None } else { Some(self.x.step(t)) };
-            let (h_before, mut y) = self.y.step_beside(t, before);
-            // Rows that were there at the step before go on from it; the others begin.
-            let going = h_before.map_or(0, |h| h.count().min(rows));
-            for (first, count) in [(0, going), (going, rows - going)] {
-                if count == 0 {
-                    continue;
-                }
-                let h = match (first, h_before) {
-                    (0, Some(h)) if going > 0 => h.slice(0, count),
-                    _ => self.h.as_ref().slice(first, count),
-                };
-                // Without a tape, steps that are begun ahead lie one after the other.
-                let at = if begun.contains(&t) { t - begun.start } else { 0 };
-                let mut values = self.values.step_mut(if self.records { t } else { at });
-                let place = ((t * self.all_rows + first) * outputs) as u64;
-                let step = Step {
-                    layer: self.layer,
-                    packed: self.packed,
-                    x: x.map(|x| x.slice(first, count)),
-                    h,
-                    c: self.c.rows_mut(first, count),
-                    y: y.rows_mut(first, count),
-                    values: values.rows_mut(first, count),
-                    mask: self.mask.map(|mask| mask.slice(first, count)),
-                    draw: self.draw.map(|draw| Draw { place: draw.place + place, ..draw }),
-                };
-                step.run(s);
+            for b in there..rows {
+                self.before.row_mut(b).copy_from_slice(self.h.as_ref().row(b));
             }
+            there = there.max(rows);
+            // Without a tape, steps that are begun ahead lie one after the other.
+            let at = if begun.contains(&t) { t - begun.start } else { 0 };
+            let mut values = self.values.step_mut(if self.records { t } else { at });
+            let place = (t * self.all_rows * outputs) as u64;
+            let step = Step {
+                layer: self.layer,
+                packed: self.packed,
+                x,
+                h: self.before.as_ref().slice(0, rows),
+                c: self.own_c.rows_mut(0, rows),
+                y: self.now.rows_mut(0, rows),
+                values: values.rows_mut(0, rows),
+                mask: self.mask.map(|mask| mask.slice(0, rows)),
+                draw: self.draw.map(|draw| Draw { place: draw.place + place, ..draw }),
+            };
+            step.run(s);
+            self.y.step_mut(t).copy(self.now.as_ref());
             // Rows that end here have their final state.
             let next = (k + 1 < steps).then(|| self.layer.nth_step(k + 1, steps));
             for b in next.map_or(0, |next| self.x.count(next))..rows {
-                self.h.row_mut(b).copy_from_slice(y.as_ref().row(b));
+                self.h.row_mut(b).copy_from_slice(self.now.as_ref().row(b));
             }
+            std::mem::swap(&mut self.before, &mut self.now);
         }
+        self.c.copy(self.own_c.as_ref());
     }
 }
 

@@ -12,6 +12,7 @@ mod packed;
 mod params;
 mod passes;
 mod regular;
+mod share;
 mod step;
 mod step_back;
 mod stepper;

@@ -5,13 +5,14 @@ use std::any::TypeId;
 use super::Recurrent;
 use super::packed::Packed;
 use super::regular::Regularisation;
+use super::share::{Records, Share};
 use crate::buffer::Buffer;
 use crate::cell::Cell;
 use crate::error::Result;
 use crate::outer::OuterMemory;
 use crate::panel::Panels;
 use crate::simd::{Element, Level};
-use crate::view::{BatchSizes, RowsMut, Seq, SeqMut};
+use crate::view::{BatchSizes, RowsMut};
 
 /// The state of a layer, or its gradient: h (L D, B, H), with a projection (L D, B, P), and, for an
 /// LSTM, c (L D, B, H), for L layers and D directions; c is empty otherwise.
@@ -116,26 +117,22 @@ pub(super) struct Between<E: Element> {
 #[derive(Default)]
 pub(super) struct Record<E: Element> {
     pub recorded: Option<Recording>,
-    /// (T, B, record), a record being what [`Direction::slots`](super::Direction) says; with checkpoints, of
-    /// one part.
-    pub values: Buffer<E>,
+    /// The tasks' records, being what [`Direction::slots`](super::Direction) says, of every step, with
+    /// checkpoints of one part's, and their memory for the steps.
+    pub shares: Vec<Share<E>>,
     /// h and c before the first step.
     pub initial: [Buffer<E>; 2],
     /// With checkpoints, h and c before every part, in the order in which they are computed.
     pub checkpoints: Vec<[Buffer<E>; 2]>,
     /// And a part's state and outputs, computed again.
     pub again: [Buffer<E>; 3],
-    /// Without recording, one step of it.
-    pub scratch: Buffer<E>,
     /// What zoneout draws from.
     pub seed: u64,
     /// What recurrent dropout multiplies h with, (B, P); empty without.
     pub mask: Buffer<E>,
     /// With a projection, the gradient of every output, (T, B, P).
     pub dh: Buffer<E>,
-    /// For a step back: see [`Backward`](super::Backward).
-    pub dm: Buffer<E>,
-    pub dgiven: Buffer<E>,
+    /// The gradients of the units' own weights, of every row: see [`Backward`](super::Backward).
     pub dunits: Buffer<E>,
     /// Packed, and for what layer and level.
     pub packed: Packed<E>,
@@ -164,25 +161,6 @@ pub(super) struct Recording {
     pub(super) padded: usize,
     /// The numbers of a record.
     pub(super) record: usize,
-}
-
-impl Recording {
-    pub(super) fn len<E>(&self, x: Seq<'_, E>) -> usize {
-        x.total().saturating_mul(self.record)
-    }
-
-    /// The values of a tape for this `x`: (T, B, record).
-    pub(super) fn values<'a, E>(&self, values: &'a [E], x: Seq<'a, E>) -> Result<Seq<'a, E>> {
-        x.like(values, self.record)
-    }
-
-    pub(super) fn values_mut<'a, E>(
-        &self,
-        values: &'a mut [E],
-        x: Seq<'a, E>,
-    ) -> Result<SeqMut<'a, E>> {
-        x.like_mut(values, self.record)
-    }
 }
 
 impl<E: Element> Tape<E> {
@@ -226,7 +204,7 @@ impl<E: Element> Tape<E> {
     /// About how many numbers it holds: its records, and what lies between layers.
     #[allow(clippy::len_without_is_empty)] // it has memory, not items
     pub fn len(&self) -> usize {
-        let records = self.directions.iter().map(|record| record.values.len());
+        let records = self.directions.iter().flat_map(|record| &record.shares).map(Share::len);
         let between = self.between.iter();
         let between = between
             .map(|layers| layers.output.len() + layers.dropped.len() + layers.gradient.len());
@@ -240,11 +218,14 @@ impl<E: Element> Tape<E> {
         let record = self.directions.get(direction).filter(|_| self.is_recorded())?;
         let kept = record.checkpoints.is_empty();
         let recording = record.recorded.filter(|recording| kept && slot < recording.values)?;
-        let records = record.values.chunks_exact(recording.record);
-        let values = records.flat_map(|record| {
-            record[slot * recording.padded..][..recording.hidden_size].iter().copied()
-        });
-        Some(values.collect())
+        let records = Records::new(&record.shares, recording.record).ok()?;
+        let count = |t| self.sizes.as_ref().map_or(recording.rows, |sizes| sizes.count(t));
+        let mut values = Vec::new();
+        for (t, b) in (0..recording.steps).flat_map(|t| (0..count(t)).map(move |b| (t, b))) {
+            let record = &records.row(t, b)[slot * recording.padded..];
+            values.extend_from_slice(&record[..recording.hidden_size]);
+        }
+        Some(values)
     }
 
     /// Whether it holds a forward pass that has not been used yet.

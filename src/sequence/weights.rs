@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::direction::Direction;
+use super::share::Records;
 use crate::cell::Cell;
 use crate::error::Result;
 use crate::outer::{OuterMemory, OuterProducts};
@@ -14,7 +15,7 @@ use crate::view::{Rows, RowsMut, Seq};
 pub(super) struct Sums<'a, C, E: Element> {
     pub layer: &'a Direction<C>,
     /// (T, B, record), the gradients of the gates' arguments in front.
-    pub da: Seq<'a, E>,
+    pub da: Records<'a, E>,
     /// With a projection, the gradients of its outputs (T, B, P).
     pub dh: Seq<'a, E>,
     pub x: Seq<'a, E>,
@@ -24,17 +25,9 @@ pub(super) struct Sums<'a, C, E: Element> {
     pub masked: bool,
 }
 
-impl<C, E: Element> Clone for Sums<'_, C, E> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<C, E: Element> Copy for Sums<'_, C, E> {}
-
 /// The gradients of some rows of the weights.
 pub(super) struct WeightGradients<'a, C, E: Element> {
-    sums: Sums<'a, C, E>,
+    sums: &'a Sums<'a, C, E>,
     /// The first slot of the rows' gates; none for rows of W_hr.
     slot: Option<usize>,
     /// Which rows, from the first of that gate on.
@@ -47,7 +40,7 @@ pub(super) struct WeightGradients<'a, C, E: Element> {
 
 /// Splits the work on a layer's flat gradients into about `parts` tasks for every block of gates.
 pub(super) fn split<'a, C: Cell, E: Element>(
-    sums: Sums<'a, C, E>,
+    sums: &'a Sums<'a, C, E>,
     grads: &'a mut [E],
     parts: usize,
     memory: &'a mut Vec<OuterMemory<E>>,
@@ -106,7 +99,7 @@ impl<'a, C: Cell, E: Element> Task<E> for WeightGradients<'a, C, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
-        let Sums { layer, da, dh, x, y, h0, masked } = self.sums;
+        let Sums { layer, ref da, dh, x, y, h0, masked } = *self.sums;
         let (steps, padded, slots) = (x.shape().steps, layer.padded(S::LANES), layer.slots());
         // Steps are counted in the order in which they were computed.
         let nth = |k: usize| layer.nth_step(k, steps);
@@ -117,19 +110,17 @@ impl<'a, C: Cell, E: Element> Task<E> for WeightGradients<'a, C, E> {
             _ => h0.row(b),
         };
         let m_row = |k: usize, b: usize| {
-            &da.step(nth(k)).row(b)[slots.projected * padded..][..layer.hidden_size]
+            &da.row(nth(k), b)[slots.projected * padded..][..layer.hidden_size]
         };
         let left = |k: usize, b: usize| match self.slot {
-            Some(slot) => &da.step(nth(k)).row(b)[slot * padded..],
+            Some(slot) => &da.row(nth(k), b)[slot * padded..],
             None => dh.step(nth(k)).row(b),
         };
         // What the last block of a cell that resets was given for h is the last of the cell's values.
-        let reset = |k: usize, b: usize| {
-            &da.step(nth(k)).row(b)[(C::TAPE - 1) * padded..][..layer.hidden_size]
-        };
-        let given = |k: usize, b: usize| {
-            &da.step(nth(k)).row(b)[slots.given * padded..][..layer.output_size()]
-        };
+        let reset =
+            |k: usize, b: usize| &da.row(nth(k), b)[(C::TAPE - 1) * padded..][..layer.hidden_size];
+        let given =
+            |k: usize, b: usize| &da.row(nth(k), b)[slots.given * padded..][..layer.output_size()];
         let resets = C::RESETS && self.slot == Some(C::BLOCKS[C::BLOCKS.len() - 1].slot);
         let from_h: &dyn Fn(usize, usize) -> &'a [E] = match (resets, masked) {
             (true, _) => &reset,

@@ -97,7 +97,7 @@ impl<E: Element> Batch<E> {
                 Some(classes) => Targets::Classes(between(classes, sizes, first, end)),
                 None => Targets::Values(between(&self.values, sizes, first, end)),
             },
-            sizes: sizes.slice(first, end),
+            sizes: sizes.part(first..end, 0, sizes.rows()),
         }
     }
 }

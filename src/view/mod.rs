@@ -114,6 +114,17 @@ impl<'a, E> RowsMut<'a, E> {
         }
     }
 
+    /// Copies the numbers of another matrix, its first rows if it has more.
+    #[inline(always)]
+    pub(crate) fn copy(&mut self, from: Rows<'_, E>)
+    where
+        E: Copy,
+    {
+        for b in 0..if self.features > 0 { self.rows } else { 0 } {
+            self.row_mut(b).copy_from_slice(from.row(b));
+        }
+    }
+
     /// `rows` rows from `row` on, and of them `columns` columns from `column` on, if there are as many.
     #[inline(always)]
     pub(crate) fn part(

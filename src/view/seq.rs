@@ -142,6 +142,12 @@ impl<'a, E> Seq<'a, E> {
         self.sizes
     }
 
+    /// The same of a batch of its own that has these rows and steps.
+    pub(crate) fn sizes_of_rows(&self) -> Option<BatchSizes> {
+        let steps = self.skip..self.skip + self.shape.steps;
+        self.sizes.map(|sizes| sizes.part(steps, self.first, self.shape.rows))
+    }
+
     /// How many rows step `t` has.
     #[inline(always)]
     pub fn count(&self, t: usize) -> usize {

@@ -1,5 +1,7 @@
 //! How long the sequences of a batch are.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result, ensure};
 
 /// The steps of a batch of sequences of different lengths, the longest first: at every step, the rows
@@ -79,11 +81,15 @@ impl BatchSizes {
         self.offsets[t]
     }
 
-    /// The steps from `first` to before `end` as a batch of its own: all rows, those that have ended with no
-    /// steps.
-    pub(crate) fn slice(&self, first: usize, end: usize) -> Self {
-        let offsets = self.offsets[first..=end].iter().map(|offset| offset - self.offsets[first]);
-        let (counts, offsets) = (self.counts[first..end].to_vec(), offsets.collect());
-        Self { rows: self.rows, counts, offsets }
+    /// Some steps of `rows` rows from `first_row` on as a batch of its own, with those that have ended,
+    /// which have no steps.
+    pub(crate) fn part(&self, steps: Range<usize>, first_row: usize, rows: usize) -> Self {
+        let there = |count: &usize| count.saturating_sub(first_row).min(rows);
+        let counts: Vec<_> = self.counts[steps].iter().map(there).collect();
+        let mut offsets = vec![0];
+        for count in &counts {
+            offsets.push(offsets[offsets.len() - 1] + count);
+        }
+        Self { rows, counts, offsets }
     }
 }
