@@ -17,6 +17,7 @@
 
 mod buffer;
 pub mod cell;
+mod crew;
 mod error;
 pub mod lab;
 mod math;

@@ -82,6 +82,12 @@ impl<E: Element> Panels<E> {
         RowsMut::new(&mut self.data[(panel * (1 + self.k) + row) * width..], rows, width)
     }
 
+    /// How many panels.
+    #[inline(always)]
+    pub fn panels(&self) -> usize {
+        self.columns().panels(self.lanes)
+    }
+
     /// K
     pub fn k(&self) -> usize {
         self.k

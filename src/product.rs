@@ -16,6 +16,7 @@
 //! the bias added to the first: one chain through everything rounded worse than torch does.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use crate::panel::Panels;
 use crate::simd::{Element, Simd, Task};
@@ -180,39 +181,56 @@ pub trait Consume<E: Element> {
     fn take<S: Simd<E>>(&mut self, s: S, row: usize, panel: usize, sums: &[E]);
 }
 
-/// The product of `a`, whose columns are those of its parts side by side, and a packed matrix, tile
-/// by tile.
-#[inline(always)]
-pub fn product<E: Element, S: Simd<E>>(
-    s: S,
-    a: &[Rows<'_, E>],
-    w: &Panels<E>,
-    consumer: &mut impl Consume<E>,
-) {
-    assert!(a.iter().map(Rows::features).sum::<usize>() == w.k());
-    product_with_rows(s, a, w, 0, consumer);
+/// What of a packed matrix is multiplied with.
+#[derive(Clone)]
+pub struct Part<'a, E: Element> {
+    w: &'a Panels<E>,
+    /// The first row; as many as the left-hand matrix has columns.
+    from: usize,
+    panels: Range<usize>,
 }
 
-/// The same with as many rows of the matrix as `a` has columns, from row `from` on. What the consumer does
-/// not add to something is added to the bias.
+impl<'a, E: Element> From<&'a Panels<E>> for Part<'a, E> {
+    #[inline(always)]
+    fn from(w: &'a Panels<E>) -> Self {
+        Self { w, from: 0, panels: 0..w.panels() }
+    }
+}
+
+impl<E: Element> Part<'_, E> {
+    /// The rows from `from` on.
+    #[inline(always)]
+    pub fn rows(self, from: usize) -> Self {
+        Self { from, ..self }
+    }
+
+    /// These panels: the columns 2 LANES `panels.start` to 2 LANES `panels.end`.
+    #[inline(always)]
+    pub fn panels(self, panels: Range<usize>) -> Self {
+        Self { panels, ..self }
+    }
+}
+
+/// The product of `a`, whose columns are those of its parts side by side, and a packed matrix, tile
+/// by tile. What the consumer does not add to something is added to the bias.
 #[inline(always)]
-pub fn product_with_rows<E: Element, S: Simd<E>>(
+pub fn product<'w, E: Element, S: Simd<E>>(
     s: S,
     a: &[Rows<'_, E>],
-    w: &Panels<E>,
-    from: usize,
+    w: impl Into<Part<'w, E>>,
     consumer: &mut impl Consume<E>,
 ) {
+    let w = w.into();
     let rows = a[0].count();
     assert!(a.iter().all(|part| part.count() == rows) && a.len() <= MAX_PARTS);
-    let nothing = Operand { data: w.data().as_ptr(), row_stride: 0, k_stride: 0, k: 0 };
+    let nothing = Operand { data: w.w.data().as_ptr(), row_stride: 0, k_stride: 0, k: 0 };
     let mut operands = [nothing; MAX_PARTS];
     for (operand, part) in operands.iter_mut().zip(a) {
         let (data, row_stride) = part.raw();
         *operand = Operand { data, row_stride, k_stride: 1, k: part.features() };
     }
     // Each operand is a view's, valid for `rows` rows of its features.
-    s.outline(Product { rows, operands: &operands[..a.len()], w, from, consumer });
+    s.outline(Product { rows, operands: &operands[..a.len()], w, consumer });
 }
 
 /// The same for an `a` stored by columns: `a[r][k]` is at `a[k * stride + r]`, r below `rows`.
@@ -228,7 +246,7 @@ pub fn product_by_columns<E: Element, S: Simd<E>>(
     assert!(rows <= stride && a.len() >= w.k() * stride);
     let operand = Operand { data: a.as_ptr(), row_stride: 1, k_stride: stride, k: w.k() };
     // k * stride + r < w.k() * stride <= a.len() for r < rows.
-    s.outline(Product { rows, operands: &[operand], w, from: 0, consumer });
+    s.outline(Product { rows, operands: &[operand], w: w.into(), consumer });
 }
 
 /// The product of operands side by side, each valid for `rows` rows of its k, and a packed matrix.
@@ -237,8 +255,7 @@ pub fn product_by_columns<E: Element, S: Simd<E>>(
 struct Product<'a, E: Element, C> {
     rows: usize,
     operands: &'a [Operand<E>],
-    w: &'a Panels<E>,
-    from: usize,
+    w: Part<'a, E>,
     consumer: &'a mut C,
 }
 
@@ -247,9 +264,9 @@ impl<E: Element, C: Consume<E>> Task<E> for Product<'_, E, C> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) {
-        let Self { rows, operands, w, from, consumer } = self;
+        let Self { rows, operands, w, consumer } = self;
         // SAFETY: whoever made it vouches for the operands.
-        unsafe { product_of(s, rows, operands, (w, from), consumer) }
+        unsafe { product_of(s, rows, operands, w, consumer) }
     }
 }
 
@@ -262,7 +279,7 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
     s: S,
     rows: usize,
     operands: &[Operand<E>],
-    (w, from): (&Panels<E>, usize),
+    Part { w, from, panels }: Part<'_, E>,
     consumer: &mut impl Consume<E>,
 ) {
     const { assert!(S::ROWS <= MAX_ROWS && S::LANES <= 16) };
@@ -278,8 +295,9 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
     let stride = chunk * 2 * S::LANES;
     let height = rows.div_ceil(rows.div_ceil(S::ROWS).max(1)).max(1);
     assert!(height <= S::ROWS && height * stride <= MAX_SUMS);
-    for (c, panels) in w.data().chunks(chunk * panel_len).enumerate() {
-        let count = panels.len() / panel_len;
+    for first_panel in panels.clone().step_by(chunk) {
+        let count = chunk.min(panels.end - first_panel);
+        let panels = &w.data()[first_panel * panel_len..(first_panel + count) * panel_len];
         // Tiles of about equal height.
         for first in (0..rows).step_by(height) {
             let height = height.min(rows - first);
@@ -302,7 +320,7 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
                     stride,
                     add: false,
                 };
-                let (column, columns) = ((c * chunk + p) * 2 * S::LANES, many * 2 * S::LANES);
+                let (column, columns) = ((first_panel + p) * 2 * S::LANES, many * 2 * S::LANES);
                 if let Some((mut rows, add)) = consumer.place(first, height, column, columns) {
                     assert!(p == placed && rows.count() == height);
                     assert!(rows.as_ref().features() == columns);
@@ -317,7 +335,7 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
                             sums.write_bytes(0, 2 * S::LANES);
                             std::slice::from_raw_parts_mut(sums, 2 * S::LANES)
                         };
-                        at.add = consumer.fill(s, first + r, c * chunk + p, sums);
+                        at.add = consumer.fill(s, first + r, first_panel + p, sums);
                     }
                 }
                 // SAFETY: rows first..first + height of every operand, whose k add up to no more than
@@ -330,7 +348,7 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
                     let sums = sums.wrapping_add(r * stride + p * 2 * S::LANES);
                     // SAFETY: the tiles above wrote these sums.
                     let sums = unsafe { std::slice::from_raw_parts(sums, 2 * S::LANES) };
-                    consumer.take(s, first + r, c * chunk + p, sums);
+                    consumer.take(s, first + r, first_panel + p, sums);
                 }
             }
         }
@@ -398,6 +416,15 @@ pub struct AddTo<'a, 'c, E: Element> {
     pub add: bool,
 }
 
+impl<E: Element> AddTo<'_, '_, E> {
+    /// Where some columns begin and end; padding columns may lie beyond the row.
+    #[inline(always)]
+    fn inside(&self, first: usize, columns: usize) -> (usize, usize) {
+        let features = self.c.as_ref().features();
+        (first.min(features), (first + columns).min(features))
+    }
+}
+
 impl<E: Element> Consume<E> for AddTo<'_, '_, E> {
     #[inline(always)]
     fn place(
@@ -412,19 +439,18 @@ impl<E: Element> Consume<E> for AddTo<'_, '_, E> {
 
     #[inline(always)]
     fn take<S: Simd<E>>(&mut self, s: S, row: usize, panel: usize, sums: &[E]) {
-        // Padding columns may lie beyond the row.
-        if let Some(to) = self.c.row_mut(self.row + row).get_mut(panel * 2 * S::LANES..) {
-            for (to, sum) in to.chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
-                s.store(to, s.load(sum));
-            }
+        let (first, end) = self.inside(panel * 2 * S::LANES, 2 * S::LANES);
+        let to = self.c.part_of_row(self.row + row, first, end - first);
+        for (to, sum) in to.chunks_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
+            s.store(to, s.load(sum));
         }
     }
 
     #[inline(always)]
     fn fill<S: Simd<E>>(&mut self, s: S, row: usize, panel: usize, sums: &mut [E]) -> bool {
-        if self.add
-            && let Some(from) = self.c.as_ref().row(self.row + row).get(panel * 2 * S::LANES..)
-        {
+        if self.add {
+            let (first, end) = self.inside(panel * 2 * S::LANES, 2 * S::LANES);
+            let from = self.c.as_ref().part_of_row(self.row + row, first, end - first);
             for (sum, from) in sums.chunks_exact_mut(S::LANES).zip(from.chunks(S::LANES)) {
                 s.store(sum, s.load(from));
             }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use bptt::cell::{Cell, Lstm, Nonlinearity, Rnn};
+use bptt::cell::{Cell, Gru, Lstm, Nonlinearity, Rnn};
 use bptt::reference::{self, Inputs, Oracle, Outputs, Sizes};
 use bptt::simd::Level;
 use bptt::{Recurrent, Seq, SeqMut, Shape, State, Tape, set_num_threads};
@@ -77,9 +77,9 @@ fn bits(results: &(Outputs, Inputs)) -> Vec<u64> {
 /// One test for the number of threads, because it is global. Large enough for several tasks.
 #[test]
 fn the_same_bits_for_1_to_8_threads_and_every_repetition() {
-    fn check<C: Cell + Oracle>(cell: C) {
-        let sizes = Sizes { steps: 7, rows: 53, input: 40, hidden: 100, bias: true };
-        let layer = Recurrent::with_cell(cell, 40, 100, true).unwrap();
+    fn check<C: Cell + Oracle>(cell: C, (steps, rows, hidden): (usize, usize, usize)) {
+        let sizes = Sizes { steps, rows, input: 40, hidden, bias: true };
+        let layer = Recurrent::with_cell(cell, 40, hidden, true).unwrap();
         let (inputs, d) = problem::<C>(sizes, C::HAS_C, 5);
         for level in Level::available() {
             level.scope(|| {
@@ -98,8 +98,15 @@ fn the_same_bits_for_1_to_8_threads_and_every_repetition() {
             });
         }
     }
-    check(Lstm::default());
-    check(TANH);
+    // Threads share the rows.
+    check(Lstm::default(), (7, 53, 100));
+    check(TANH, (7, 53, 100));
+    // Threads share the units, an odd number of vectors, of one row and of a few; some have none.
+    for (rows, hidden) in [(1, 232), (3, 144), (9, 129)] {
+        check(Lstm::default(), (12, rows, hidden));
+        check(Gru, (12, rows, hidden));
+        check(TANH, (12, rows, 2 * hidden));
+    }
 }
 
 /// Row b of a (T, B, F) array as (T, 1, F).

@@ -140,7 +140,7 @@ impl Part {
         let mut c = RowsMut::new(&mut self.c, 1, if C::HAS_C { own } else { 0 });
         let mut h = RowsMut::new(&mut after[1 + self.units.start..], 1, own);
         let before = row.columns(1, self.hidden);
-        cells(s, &layer, &[], before, &mut c, Some(&mut h), &mut values);
+        cells(s, &layer, (&[], 0..own), before, &mut c, Some(&mut h), &mut values);
     }
 
     /// From `dh` to the gradients of the parameters, over `steps` steps. Exact gradients, and those of
@@ -213,8 +213,7 @@ impl Part {
             dgiven: RowsMut::new(&mut [], 1, 0),
             dunits: RowsMut::new(&mut [], 1, 0),
         };
-        backward.steps(s);
-        Ok(())
+        backward.steps(s)
     }
 }
 

@@ -9,12 +9,13 @@
 //! are summed in the loop, for every row apart.
 
 use super::direction::{Direction, Weights};
-use super::forward::FEW_ROWS;
+use super::forward::{FEW_ROWS, members};
 use super::share::Records;
 use super::step_back::input_gradient;
 use super::tape::Record;
 use super::weights::{self, Sums};
 use crate::cell::Cell;
+use crate::crew::{self, Alone, Member, Rounds};
 use crate::error::Result;
 use crate::panel::Panels;
 use crate::parallel;
@@ -113,11 +114,16 @@ pub(super) fn run<C: Cell, E: Element>(
             first += rows;
         }
     }
-    let parts = if tasks.len() > count { parallel::num_threads()? } else { 1 };
-    parallel::run(tasks, |task| {
-        level.run(task);
-        Ok(())
-    })?;
+    let members = match &tasks[..] {
+        [Carried { task, .. }] => members(task.layer, task.dy)?,
+        _ => None,
+    };
+    let parallel = members.is_some() || tasks.len() > count;
+    let parts = if parallel { parallel::num_threads()? } else { 1 };
+    match members {
+        Some(members) => crew::share(level, tasks.remove(0), members)?,
+        None => parallel::run(tasks, |task| level.run(Alone(task)))?,
+    }
     let mut all = Vec::new();
     for Pass { layer, x, y, record, dparams, .. } in passes {
         if let Some(grads) = dparams {
@@ -213,43 +219,81 @@ struct Carried<'a, C, E: Element> {
     dc: RowsMut<'a, E>,
 }
 
-impl<C: Cell, E: Element> Task<E> for Carried<'_, C, E> {
-    type Output = ();
+impl<C: Cell, E: Element> Rounds<E> for Carried<'_, C, E> {
+    /// All steps, and dx.
+    fn rounds(&self) -> usize {
+        self.task.dy.shape().steps + 1
+    }
 
-    #[inline(always)]
-    fn run<S: Simd<E>>(mut self, s: S) {
+    fn begin(&mut self) {
         self.task.dh.copy(self.dh.as_ref());
         self.task.dc.copy(self.dc.as_ref());
-        self.task.steps(s);
+    }
+
+    fn end(&mut self) {
         self.dh.copy(self.task.dh.as_ref());
         self.dc.copy(self.task.dc.as_ref());
+    }
+
+    #[inline(always)]
+    fn round<S: Simd<E>>(&mut self, s: S, n: usize, member: &mut Member<'_>) -> Result<()> {
+        self.task.round(s, n, member)
+    }
+
+    unsafe fn alias(&self) -> Self {
+        let task = &self.task;
+        // SAFETY: of a step, each member writes to its own units, and of dx to its own columns.
+        unsafe {
+            let task = Backward {
+                tape: task.tape.alias(),
+                dh: task.dh.alias(),
+                dc: task.dc.alias(),
+                dx: task.dx.as_ref().map(|dx| dx.alias()),
+                dh_steps: task.dh_steps.alias(),
+                dm: task.dm.alias(),
+                dgiven: task.dgiven.alias(),
+                dunits: task.dunits.alias(),
+                ..*task
+            };
+            Self { task, dh: self.dh.alias(), dc: self.dc.alias() }
+        }
     }
 }
 
 impl<C: Cell, E: Element> Backward<'_, C, E> {
     /// All steps.
+    ///
+    /// # Errors
+    /// None; a part of a crew's would have some.
     #[inline(always)]
-    pub fn steps<S: Simd<E>>(&mut self, s: S) {
+    pub fn steps<S: Simd<E>>(&mut self, s: S) -> Result<()> {
+        (0..=self.dy.shape().steps).try_for_each(|n| self.round(s, n, &mut Member::alone()))
+    }
+
+    /// A member's part of round `n`: the step that was computed as the `n`th before the last one; after all of
+    /// them dx, where it is computed for all steps at once.
+    #[inline(always)]
+    fn round<S: Simd<E>>(&mut self, s: S, n: usize, member: &mut Member<'_>) -> Result<()> {
         let steps = self.dy.shape().steps;
-        // Where a step has few rows, dx is computed for all steps at once, if they lie as one matrix.
-        let mut dx = self.dx.take();
+        // Where a step has few rows, and they lie as one matrix.
         let few = self.dh.count() <= FEW_ROWS && self.tape.as_ref().together(0..steps).is_some();
-        let at_once = few && dx.as_ref().is_some_and(|dx| dx.as_ref().together(0..steps).is_some());
-        if !at_once {
-            self.dx = dx.take();
-        }
-        for k in (0..steps).rev() {
+        let at_once =
+            few && self.dx.as_ref().is_some_and(|dx| dx.as_ref().together(0..steps).is_some());
+        if n < steps {
+            let k = steps - 1 - n;
             let t = self.layer.nth_step(k, steps);
-            if self.dy.count(t) > 0 {
-                let before = k.checked_sub(1).map(|k| self.layer.nth_step(k, steps));
-                self.step(s, t, before);
-            }
+            let before = k.checked_sub(1).map(|k| self.layer.nth_step(k, steps));
+            return match self.dy.count(t) {
+                0 => Ok(()),
+                _ => self.step(s, (t, before), !at_once, member),
+            };
         }
-        if let Some(dx) = &mut dx
+        if let Some(dx) = self.dx.as_mut().filter(|_| at_once)
             && let (Some(records), Some(mut to)) =
                 (self.tape.as_ref().together(0..steps), dx.together_mut(0..steps))
         {
-            input_gradient(s, self.layer, self.input_weights, records, &mut to);
+            input_gradient(s, self.layer, self.input_weights, records, &mut to, member);
         }
+        Ok(())
     }
 }

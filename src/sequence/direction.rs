@@ -1,10 +1,12 @@
 //! One direction of one layer: its sizes, its share of the parameters, and how its records are laid out.
 
 use std::any::TypeId;
+use std::ops::Range;
 
 use super::regular::Regularisation;
 use super::tape::Recording;
 use crate::cell::{Block, Cell};
+use crate::crew::Member;
 use crate::simd::{Element, Level};
 use crate::view::{Seq, Shape};
 
@@ -192,6 +194,20 @@ impl<C: Cell> Direction<C> {
     pub(super) fn record(&self, lanes: usize) -> usize {
         let deviations = if self.regular.layer_norm { DEVIATIONS } else { 0 };
         self.slots().count * self.padded(lanes) + deviations
+    }
+
+    /// Whether threads can share a step, each with some of the units: if it is products and cells alone.
+    pub(super) fn splits_units(&self) -> bool {
+        let plain = Regularisation::default() == self.regular;
+        plain && self.proj_size == 0 && !C::RESETS
+    }
+
+    /// A member's units: whole panels of a matrix that has the units as its columns.
+    #[inline(always)]
+    pub(super) fn units_of(&self, member: &Member<'_>, lanes: usize) -> Range<usize> {
+        let panels = member.part(self.padded(lanes).div_ceil(2 * lanes));
+        let end = self.hidden_size;
+        (panels.start * 2 * lanes).min(end)..(panels.end * 2 * lanes).min(end)
     }
 
     /// The step that comes as number `k` of `steps`, and the other way round.

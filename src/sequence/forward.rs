@@ -14,14 +14,18 @@ use super::share::Share;
 use super::step::{Step, from_x};
 use super::tape::Record;
 use crate::cell::Cell;
+use crate::crew::{self, Alone, Member, Rounds};
 use crate::error::Result;
 use crate::parallel;
-use crate::simd::{Element, Level, Simd, Task};
+use crate::simd::{Element, Level, Simd};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
 /// Rows of a step up to which x is multiplied ahead, and about how many rows are multiplied then.
 pub(super) const FEW_ROWS: usize = 4;
 const ROWS_AHEAD: usize = 48;
+
+/// Below so many operations a step takes less time than two meetings of threads.
+const MIN_STEP_FLOPS: usize = 100_000;
 
 /// One direction of a layer over a batch, or over some of its steps.
 pub(super) struct Pass<'a, C, E: Element> {
@@ -46,6 +50,10 @@ pub(super) fn run<C: Cell, E: Element>(
     let flops = passes.iter().map(|pass| pass.layer.flops(pass.x)).sum();
     let count = passes.len();
     let mut tasks = Vec::new();
+    let members = match &passes[..] {
+        [pass] => members(pass.layer, pass.x)?,
+        _ => None,
+    };
     for Pass { layer, weights, x, h, c, y, record, first_step } in passes {
         let (rows, record_len) = (x.shape().rows, layer.record(level.lanes::<E>()));
         let Record { packed, packed_for, shares, initial, mask, seed, .. } = record;
@@ -55,7 +63,10 @@ pub(super) fn run<C: Cell, E: Element>(
             level.run(Pack { layer, weights, packed })?;
             *packed_for = Some(of);
         }
-        let split = split_rows(x, flops, count)?;
+        let split = match members {
+            None => split_rows(x, flops, count)?,
+            Some(_) => vec![rows],
+        };
         let ahead = match rows {
             // Without a tape there is room for as many rows at every step.
             1..=FEW_ROWS if mode.records || rows == 1 || x.sizes().is_none() => ROWS_AHEAD / rows,
@@ -78,7 +89,7 @@ pub(super) fn run<C: Cell, E: Element>(
             let widths = [h.as_ref().features(), h.as_ref().features(), c.as_ref().features()];
             let (values, own) = share.parts(record_len, widths.map(|width| count * width))?;
             let mut widths = widths.into_iter();
-            let [before, now, own_c] =
+            let [h0, h1, own_c] =
                 own.map(|own| RowsMut::new(own, count, widths.next().expect("one each")));
             tasks.push(Forward {
                 layer,
@@ -87,8 +98,7 @@ pub(super) fn run<C: Cell, E: Element>(
                 h,
                 c,
                 y,
-                before,
-                now,
+                own_h: [h0, h1],
                 own_c,
                 values,
                 records: mode.records,
@@ -103,10 +113,27 @@ pub(super) fn run<C: Cell, E: Element>(
             first += count;
         }
     }
-    parallel::run(tasks, |task| {
-        level.run(task);
-        Ok(())
-    })
+    if let (1, Some(members)) = (tasks.len(), members) {
+        return crew::share(level, tasks.remove(0), members);
+    }
+    parallel::run(tasks, |task| level.run(Alone(task)))
+}
+
+/// How many threads share every step of a pass, each with some of the units, where its rows are too few to
+/// share: then the weights, which it mostly streams, are shared, too.
+pub(super) fn members<C: Cell, E: Copy>(
+    layer: &Direction<C>,
+    x: Seq<'_, E>,
+) -> Result<Option<usize>> {
+    let rows = x.shape().rows;
+    let step = layer.flops(x) / x.shape().steps.max(1);
+    let threads = parallel::num_threads()?;
+    let shares = threads > 1
+        && layer.splits_units()
+        && step >= MIN_STEP_FLOPS
+        && rows < parallel::ROWS_PER_TASK * threads;
+    // A panel is the least that a thread takes.
+    Ok(shares.then(|| threads.min(layer.hidden_size.div_ceil(32))))
 }
 
 /// How many rows each task takes of a batch that is one of `passes`, `flops` together: about the same
@@ -142,9 +169,8 @@ struct Forward<'a, C, E: Element> {
     h: RowsMut<'a, E>,
     c: RowsMut<'a, E>,
     y: SeqMut<'a, E>,
-    /// h before and after a step, and c.
-    before: RowsMut<'a, E>,
-    now: RowsMut<'a, E>,
+    /// h before and after a step, in turn, and c.
+    own_h: [RowsMut<'a, E>; 2],
     own_c: RowsMut<'a, E>,
     /// The tape (T, B, record), or one step of it, or as many as are begun ahead.
     values: SeqMut<'a, E>,
@@ -157,74 +183,102 @@ struct Forward<'a, C, E: Element> {
     all_rows: usize,
 }
 
-impl<C: Cell, E: Element> Task<E> for Forward<'_, C, E> {
-    type Output = ();
+impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
+    fn rounds(&self) -> usize {
+        self.x.shape().steps
+    }
 
-    #[inline(always)]
-    fn run<S: Simd<E>>(mut self, s: S) {
-        let steps = self.x.shape().steps;
-        let outputs = self.layer.output_size();
-        let mut begun = 0..0;
-        // Rows that have begun.
-        let mut there = 0;
+    fn begin(&mut self) {
         self.own_c.copy(self.c.as_ref());
-        for k in 0..steps {
-            if self.ahead > 0 && k % self.ahead == 0 {
-                begun = self.begin(s, k);
-            }
-            let t = self.layer.nth_step(k, steps);
-            let rows = self.x.count(t);
-            if rows == 0 {
-                continue;
-            }
-            let x = if begun.contains(&t) { None } else { Some(self.x.step(t)) };
-            for b in there..rows {
-                self.before.row_mut(b).copy_from_slice(self.h.as_ref().row(b));
-            }
-            there = there.max(rows);
+        if self.rounds() > 0 {
+            let rows = self.x.count(self.layer.nth_step(0, self.rounds()));
+            self.own_h[0].rows_mut(0, rows).copy(self.h.as_ref());
+        }
+    }
+
+    fn end(&mut self) {
+        self.c.copy(self.own_c.as_ref());
+    }
+
+    /// The step that comes as number `k`.
+    #[inline(always)]
+    fn round<S: Simd<E>>(&mut self, s: S, k: usize, member: &mut Member<'_>) -> Result<()> {
+        let (steps, layer) = (self.x.shape().steps, self.layer);
+        let begun = self.begun(s, k, member);
+        let t = layer.nth_step(k, steps);
+        let rows = self.x.count(t);
+        let next = if k + 1 < steps { self.x.count(layer.nth_step(k + 1, steps)) } else { 0 };
+        let [before, now] = &mut self.own_h;
+        let (before, now) = if k % 2 == 0 { (before, now) } else { (now, before) };
+        if rows > 0 {
             // Without a tape, steps that are begun ahead lie one after the other.
             let at = if begun.contains(&t) { t - begun.start } else { 0 };
             let mut values = self.values.step_mut(if self.records { t } else { at });
-            let place = (t * self.all_rows * outputs) as u64;
+            let place = (t * self.all_rows * layer.output_size()) as u64;
             let step = Step {
-                layer: self.layer,
+                layer,
                 packed: self.packed,
-                x,
-                h: self.before.as_ref().slice(0, rows),
+                x: if begun.contains(&t) { None } else { Some(self.x.step(t)) },
+                h: before.as_ref().slice(0, rows),
                 c: self.own_c.rows_mut(0, rows),
-                y: self.now.rows_mut(0, rows),
+                y: now.rows_mut(0, rows),
                 values: values.rows_mut(0, rows),
                 mask: self.mask.map(|mask| mask.slice(0, rows)),
                 draw: self.draw.map(|draw| Draw { place: draw.place + place, ..draw }),
             };
-            step.run(s);
-            self.y.step_mut(t).copy(self.now.as_ref());
-            // Rows that end here have their final state.
-            let next = (k + 1 < steps).then(|| self.layer.nth_step(k + 1, steps));
-            for b in next.map_or(0, |next| self.x.count(next))..rows {
-                self.h.row_mut(b).copy_from_slice(self.now.as_ref().row(b));
-            }
-            std::mem::swap(&mut self.before, &mut self.now);
+            step.run(s, member)?;
         }
-        self.c.copy(self.own_c.as_ref());
+        let own = match member.count {
+            1 => 0..layer.output_size(),
+            _ => layer.units_of(member, S::LANES),
+        };
+        let mut y = self.y.step_mut(t);
+        for b in 0..rows {
+            let h = now.as_ref().part_of_row(b, own.start, own.len());
+            y.part_of_row(b, own.start, own.len()).copy_from_slice(h);
+            if b >= next {
+                // It ends here and has its final state.
+                self.h.part_of_row(b, own.start, own.len()).copy_from_slice(h);
+            }
+        }
+        for b in rows..next {
+            // It begins at the next step.
+            let h = self.h.as_ref().part_of_row(b, own.start, own.len());
+            now.part_of_row(b, own.start, own.len()).copy_from_slice(h);
+        }
+        Ok(())
+    }
+
+    unsafe fn alias(&self) -> Self {
+        // SAFETY: of a step, each member writes to its own units.
+        let ((h, c, own_c), y) =
+            unsafe { ((self.h.alias(), self.c.alias(), self.own_c.alias()), self.y.alias()) };
+        // SAFETY: as above.
+        let (own_h, values) =
+            unsafe { ([self.own_h[0].alias(), self.own_h[1].alias()], self.values.alias()) };
+        Self { h, c, own_c, y, own_h, values, ..*self }
     }
 }
 
 impl<C: Cell, E: Element> Forward<'_, C, E> {
-    /// Multiplies x of the steps that come as number `k` and after it; tells which, none if their rows do
-    /// not lie as one matrix.
+    /// The steps whose x has been multiplied ahead when number `k` comes, none if they are not: at the first
+    /// of them, that is done now. Their rows may not lie as one matrix.
     #[inline(always)]
-    fn begin<S: Simd<E>>(&mut self, s: S, k: usize) -> Range<usize> {
+    fn begun<S: Simd<E>>(&mut self, s: S, k: usize, member: &Member<'_>) -> Range<usize> {
+        if self.ahead == 0 {
+            return 0..0;
+        }
         let steps = self.x.shape().steps;
-        let (a, b) = (
-            self.layer.nth_step(k, steps),
-            self.layer.nth_step((k + self.ahead).min(steps) - 1, steps),
-        );
+        let first = k - k % self.ahead;
+        let last = (first + self.ahead).min(steps) - 1;
+        let (a, b) = (self.layer.nth_step(first, steps), self.layer.nth_step(last, steps));
         let range = a.min(b)..a.max(b) + 1;
         let to = if self.records { range.clone() } else { 0..range.len() };
         match (self.x.together(range.clone()), self.values.together_mut(to)) {
             (Some(x), Some(mut values)) => {
-                from_x(s, self.layer, self.packed, x, &mut values);
+                if k == first {
+                    from_x(s, self.layer, self.packed, x, &mut values, member);
+                }
                 range
             }
             _ => 0..0,

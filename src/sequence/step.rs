@@ -8,12 +8,17 @@
 //!
 //! and around these what regularises (regular.rs, norm.rs).
 
+use std::ops::Range;
+
 use super::direction::Direction;
 use super::norm;
 use super::packed::Packed;
 use super::regular::{Draw, give, zone_out};
-use crate::cell::{Cell, MAX_TAPE, MAX_UNIT_WEIGHTS};
-use crate::product::{AddTo, product, product_with_rows};
+use crate::cell::{Block, Cell, MAX_TAPE, MAX_UNIT_WEIGHTS};
+use crate::crew::Member;
+use crate::error::Result;
+use crate::panel::Panels;
+use crate::product::{AddTo, Part, product};
 use crate::simd::{Element, Simd};
 use crate::view::{Rows, RowsMut};
 
@@ -38,17 +43,23 @@ pub(super) struct Step<'a, C, E: Element> {
 }
 
 impl<C: Cell, E: Element> Step<'_, C, E> {
+    /// A member's part, that of its units.
+    ///
+    /// # Errors
+    /// If another member failed.
     #[inline(always)]
-    pub fn run<S: Simd<E>>(mut self, s: S) {
+    pub fn run<S: Simd<E>>(mut self, s: S, member: &mut Member<'_>) -> Result<()> {
         let Self { layer, packed, h, .. } = self;
         let (padded, slots) = (layer.padded(S::LANES), layer.slots());
         if let Some(mask) = self.mask {
             give(s, h, mask, slots.given * padded, &mut self.values);
         }
-        self.arguments(s);
+        self.arguments(s, member);
+        member.meet()?;
+        let own = layer.units_of(member, S::LANES);
         let projects = C::HAS_C && layer.proj_size > 0;
         let to = if projects { None } else { Some(&mut self.y) };
-        cells(s, layer, &packed.units, h, &mut self.c, to, &mut self.values);
+        cells(s, layer, (&packed.units, own), h, &mut self.c, to, &mut self.values);
         if projects {
             let m = self.values.as_ref().columns(slots.projected * padded, layer.hidden_size);
             product(s, &[m], &packed.projection, &mut self.y);
@@ -57,11 +68,12 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
             let kept = (slots.kept * padded, &mut self.values);
             zone_out(s, layer.regular.zoneout, self.draw, h, &mut self.y, kept);
         }
+        Ok(())
     }
 
     /// The arguments of the gates, from x and h: one product for every block.
     #[inline(always)]
-    fn arguments<S: Simd<E>>(&mut self, s: S) {
+    fn arguments<S: Simd<E>>(&mut self, s: S, member: &Member<'_>) {
         let (layer, rows) = (self.layer, self.h.count());
         let (padded, slots) = (layer.padded(S::LANES), layer.slots());
         let (blocks, outputs) = (layer.blocks(), layer.output_size());
@@ -95,7 +107,9 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
                 (None, ..) => &parts[..1],
             };
             let mut to = AddTo { c: &mut to, row: 0, add: from > 0 };
-            product_with_rows(s, parts, weights, from, &mut to);
+            for panels in panels_of(layer, block, weights, member, S::LANES) {
+                product(s, parts, Part::from(weights).rows(from).panels(panels), &mut to);
+            }
         }
     }
 
@@ -105,15 +119,15 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
         let Direction { cell, hidden_size, .. } = *self.layer;
         let (padded, given) = (self.layer.padded(S::LANES), self.layer.slots().given);
         for b in 0..self.h.count() {
-            let (record, rest) = self.values.row_mut(b).split_at_mut(C::TAPE * padded);
-            let h = match self.mask {
-                Some(_) => &rest[(given - C::TAPE) * padded..],
-                None => self.h.row(b),
-            };
             for unit in (0..hidden_size).step_by(S::LANES) {
-                let mut values = load::<C, E, S>(s, &record[unit..], padded);
-                cell.reset(s, &mut values[..C::TAPE], s.load(&h[unit..]));
-                store(s, &values[..C::TAPE], &mut record[unit..], padded);
+                let records = self.values.as_ref();
+                let h = match self.mask {
+                    Some(_) => s.load(&records.row(b)[given * padded + unit..]),
+                    None => s.load(&self.h.row(b)[unit..]),
+                };
+                let mut values = load::<C, E, S>(s, records, b, unit, padded);
+                cell.reset(s, &mut values[..C::TAPE], h);
+                store(s, &values[..C::TAPE], &mut self.values, b, unit, padded);
             }
         }
     }
@@ -128,27 +142,55 @@ pub(super) fn from_x<C: Cell, E: Element, S: Simd<E>>(
     packed: &Packed<E>,
     x: Rows<'_, E>,
     values: &mut RowsMut<'_, E>,
+    member: &Member<'_>,
 ) {
     let padded = layer.padded(S::LANES);
     for (block, weights) in layer.blocks().iter().zip(&packed.weights) {
         if block.x.is_some() {
             let (first, columns) = (block.slot * padded, block.gates * padded);
             let mut to = values.part(0, x.count(), first, columns).expect("a record has all slots");
-            product_with_rows(s, &[x], weights, 0, &mut AddTo { c: &mut to, row: 0, add: false });
+            for panels in panels_of(layer, block, weights, member, S::LANES) {
+                let mut to = AddTo { c: &mut to, row: 0, add: false };
+                product(s, &[x], Part::from(weights).panels(panels), &mut to);
+            }
         }
     }
+}
+
+/// The panels of a block's weights whose first column is a member's unit, gate by gate.
+#[inline(always)]
+fn panels_of<C: Cell, E: Element>(
+    layer: &Direction<C>,
+    block: &Block,
+    weights: &Panels<E>,
+    member: &Member<'_>,
+    lanes: usize,
+) -> impl Iterator<Item = Range<usize>> {
+    let alone = member.count == 1;
+    let (padded, units) = (layer.padded(lanes), layer.units_of(member, lanes));
+    let (all, end) = (0..weights.panels(), layer.hidden_size);
+    (0..if alone { 1 } else { block.gates }).map(move |gate| {
+        let first_from = |unit: usize| {
+            // The last member has the padding.
+            let unit = if unit == end { padded } else { unit };
+            (gate * padded + unit).div_ceil(2 * lanes)
+        };
+        if alone { all.clone() } else { first_from(units.start)..first_from(units.end) }
+    })
 }
 
 /// The values of a vector of units in a record.
 #[inline(always)]
 pub(super) fn load<C: Cell, E: Element, S: Simd<E>>(
     s: S,
-    record: &[E],
+    records: Rows<'_, E>,
+    b: usize,
+    unit: usize,
     padded: usize,
 ) -> [S::V; MAX_TAPE] {
     let mut values = [s.splat(E::ZERO); MAX_TAPE];
     for (slot, value) in values[..C::TAPE].iter_mut().enumerate() {
-        *value = s.load(&record[slot * padded..]);
+        *value = s.load(records.part_of_row(b, slot * padded + unit, S::LANES));
     }
     values
 }
@@ -158,11 +200,13 @@ pub(super) fn load<C: Cell, E: Element, S: Simd<E>>(
 pub(super) fn store<E: Element, S: Simd<E>>(
     s: S,
     values: &[S::V],
-    record: &mut [E],
+    records: &mut RowsMut<'_, E>,
+    b: usize,
+    unit: usize,
     padded: usize,
 ) {
     for (slot, &value) in values.iter().enumerate() {
-        s.store(&mut record[slot * padded..], value);
+        s.store(records.part_of_row(b, slot * padded + unit, S::LANES), value);
     }
 }
 
@@ -171,23 +215,25 @@ pub(super) fn store<E: Element, S: Simd<E>>(
 pub(super) fn own<C: Cell, E: Element, S: Simd<E>>(
     s: S,
     cell: C,
-    units: &[E],
+    units: Rows<'_, E>,
+    b: usize,
+    unit: usize,
     padded: usize,
 ) -> [S::V; MAX_UNIT_WEIGHTS] {
     let mut weights = [s.splat(E::ZERO); MAX_UNIT_WEIGHTS];
     for (n, weight) in weights[..cell.unit_weights()].iter_mut().enumerate() {
-        *weight = s.load(&units[n * padded..]);
+        *weight = s.load(units.part_of_row(b, n * padded + unit, S::LANES));
     }
     weights
 }
 
-/// The cells of one step: from the arguments in `values` to the new c and h. h goes to `y`, or if there
-/// is none to what is projected.
+/// The cells of some units in one step: from the arguments in `values` to the new c and h. h goes to `y`, or
+/// if there is none to what is projected.
 #[inline(always)]
 pub(crate) fn cells<C: Cell, E: Element, S: Simd<E>>(
     s: S,
     layer: &Direction<C>,
-    units: &[E],
+    (weights, units): (&[E], Range<usize>),
     h_before: Rows<'_, E>,
     c: &mut RowsMut<'_, E>,
     mut y: Option<&mut RowsMut<'_, E>>,
@@ -195,40 +241,41 @@ pub(crate) fn cells<C: Cell, E: Element, S: Simd<E>>(
 ) {
     let (cell, padded) = (layer.cell, layer.padded(S::LANES));
     let projected = layer.slots().projected * padded;
+    let own_weights = Rows::new(weights, 1, weights.len());
     for b in 0..values.as_ref().count() {
-        let record = values.row_mut(b);
         if layer.regular.layer_norm {
-            norm::arguments(s, layer, units, record);
+            norm::arguments(s, layer, weights, values.row_mut(b));
         }
-        for unit in (0..layer.hidden_size).step_by(S::LANES) {
-            let mut values = load::<C, E, S>(s, &record[unit..], padded);
-            let values = &mut values[..C::TAPE];
+        for unit in units.clone().step_by(S::LANES) {
+            let count = S::LANES.min(layer.hidden_size - unit);
+            let mut now = load::<C, E, S>(s, values.as_ref(), b, unit, padded);
+            let now = &mut now[..C::TAPE];
             let (mut h, mut c_now) = (s.splat(E::ZERO), s.splat(E::ZERO));
             if C::USES_H {
                 h = s.load(&h_before.row(b)[unit..]);
             }
             if C::HAS_C {
-                c_now = s.load(&c.as_ref().row(b)[unit..]);
+                c_now = s.load(c.as_ref().part_of_row(b, unit, count));
             }
             let mut weights = [s.splat(E::ZERO); MAX_UNIT_WEIGHTS];
             if cell.unit_weights() > 0 {
-                weights = own(s, cell, &units[unit..], padded);
+                weights = own(s, cell, own_weights, 0, unit, padded);
             }
-            cell.forward(s, values, &weights, h, &mut c_now);
+            cell.forward(s, now, &weights, h, &mut c_now);
             if C::HAS_C {
-                s.store(&mut c.row_mut(b)[unit..], c_now);
+                s.store(c.part_of_row(b, unit, count), c_now);
             }
-            store(s, values, &mut record[unit..], padded);
+            store(s, now, values, b, unit, padded);
             if !(C::HAS_C && layer.regular.layer_norm) {
-                let h = cell.output(s, values, h, c_now);
+                let h = cell.output(s, now, h, c_now);
                 match &mut y {
-                    Some(y) => s.store(&mut y.row_mut(b)[unit..], h),
-                    None => s.store(&mut record[projected + unit..], h),
+                    Some(y) => s.store(y.part_of_row(b, unit, count), h),
+                    None => s.store(values.part_of_row(b, projected + unit, S::LANES), h),
                 }
             }
         }
         if C::HAS_C && layer.regular.layer_norm {
-            norm::output(s, layer, units, record, y.as_mut().map(|y| y.row_mut(b)));
+            norm::output(s, layer, weights, values.row_mut(b), y.as_mut().map(|y| y.row_mut(b)));
         }
     }
 }

@@ -6,29 +6,43 @@
 //! dh_{t-1} += da_t W_hh                                   (and dx_t = da_t W_ih)
 //! ```
 
+use std::ops::Range;
+
 use super::backward::Backward;
 use super::direction::Direction;
 use super::norm;
 use super::regular::zone_out_back;
 use super::step::{load, own, store};
 use crate::cell::{Block, Cell, MAX_SLOTS, MAX_UNIT_WEIGHTS};
+use crate::crew::Member;
+use crate::error::Result;
 use crate::panel::Panels;
-use crate::product::{AddTo, product};
+use crate::product::{AddTo, Part, product};
 use crate::simd::{Element, Simd};
 use crate::view::{Rows, RowsMut};
 
 impl<C: Cell, E: Element> Backward<'_, C, E> {
-    /// Step `t`, `before` being the one computed before it.
+    /// A member's part of step `t`, `before` being the one computed before it: that of its units.
+    ///
+    /// # Errors
+    /// If another member failed.
     #[inline(always)]
-    pub(super) fn step<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>) {
+    pub(super) fn step<S: Simd<E>>(
+        &mut self,
+        s: S,
+        (t, before): (usize, Option<usize>),
+        wants_dx: bool,
+        member: &mut Member<'_>,
+    ) -> Result<()> {
         let layer = self.layer;
         if layer.separates() {
             self.incoming(s, t);
         }
-        self.cells(s, t, before);
+        self.cells(s, t, before, layer.units_of(member, S::LANES));
         if C::RESETS {
             self.reset_back(s, t, before);
         }
+        member.meet()?;
         let values = self.tape.as_ref().step(t);
         // Padding is left out of the products: there, infinities of the inputs have become NaN.
         let mut parts = [values.columns(0, 0); MAX_SLOTS];
@@ -43,7 +57,9 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
             None => AddTo { c: &mut dh, row: 0, add: adds },
             Some(_) => AddTo { c: &mut dgiven, row: 0, add: C::RESETS },
         };
-        product(s, da, self.hidden_weights, &mut to);
+        // The columns are the units.
+        let panels = member.part(self.hidden_weights.panels());
+        product(s, da, Part::from(self.hidden_weights).panels(panels), &mut to);
         if let Some(mask) = self.mask {
             for b in 0..values.count() {
                 let (d, mask, to) = (dgiven.row_mut(b), mask.row(b), dh.row_mut(b));
@@ -53,9 +69,10 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                 }
             }
         }
-        if let Some(dx) = &mut self.dx {
-            input_gradient(s, layer, self.input_weights, values, &mut dx.step_mut(t));
+        if let Some(dx) = self.dx.as_mut().filter(|_| wants_dx) {
+            input_gradient(s, layer, self.input_weights, values, &mut dx.step_mut(t), member);
         }
+        Ok(())
     }
 
     /// What comes to the cell of dh + dy: zoneout keeps its share in dh, and the projection takes it back.
@@ -85,16 +102,16 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         }
     }
 
-    /// The cells of step `t`: the record's values become da, dc and dh those of the step before.
+    /// The cells of some units at step `t`: the record's values become da, dc and dh those of the step before.
     #[inline(always)]
-    fn cells<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>) {
+    fn cells<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>, units: Range<usize>) {
         let Direction { cell, hidden_size, regular, .. } = *self.layer;
+        let own_weights = Rows::new(self.units, 1, self.units.len());
         let (padded, separates) = (self.layer.padded(S::LANES), self.layer.separates());
         let dy = self.dy.step(t);
         let h_before = before.map(|before| self.y.step(before));
         let (tape_before, mut now) = self.tape.step_beside(t, before);
         for b in 0..dy.count() {
-            let record = now.row_mut(b);
             // c is the last of the cell's values.
             let c_before = match &tape_before {
                 _ if !C::HAS_C => &[],
@@ -108,14 +125,17 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
             };
             if C::HAS_C && regular.layer_norm {
                 let to = (self.dc.row_mut(b), self.dunits.row_mut(b));
-                norm::output_back(s, self.layer, self.units, record, self.dm.as_ref().row(b), to);
+                let dm = self.dm.as_ref().row(b);
+                norm::output_back(s, self.layer, self.units, now.row_mut(b), dm, to);
             }
-            for unit in (0..hidden_size).step_by(S::LANES) {
-                let mut values = load::<C, E, S>(s, &record[unit..], padded);
+            for unit in units.clone().step_by(S::LANES) {
+                let count = S::LANES.min(hidden_size - unit);
+                let mut values = load::<C, E, S>(s, now.as_ref(), b, unit, padded);
                 let values = &mut values[..C::TAPE];
                 let dh = match separates {
                     false => {
-                        s.add(s.load(&self.dh.as_ref().row(b)[unit..]), s.load(&dy.row(b)[unit..]))
+                        let dh = self.dh.as_ref().part_of_row(b, unit, count);
+                        s.add(s.load(dh), s.load(&dy.row(b)[unit..]))
                     }
                     true => s.load(&self.dm.as_ref().row(b)[unit..]),
                 };
@@ -126,7 +146,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                 }
                 if C::HAS_C {
                     c = s.load(&c_before[unit..]);
-                    dc = s.load(&self.dc.as_ref().row(b)[unit..]);
+                    dc = s.load(self.dc.as_ref().part_of_row(b, unit, count));
                     if !regular.layer_norm {
                         dc = s.add(dc, cell.output_back(s, values, values[C::TAPE - 1], dh));
                     }
@@ -134,31 +154,31 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                 let (mut weights, mut dweights) =
                     ([zero; MAX_UNIT_WEIGHTS], [zero; MAX_UNIT_WEIGHTS]);
                 if cell.unit_weights() > 0 {
-                    weights = own(s, cell, &self.units[unit..], padded);
-                    dweights = own(s, cell, &self.dunits.as_ref().row(b)[unit..], padded);
+                    weights = own(s, cell, own_weights, 0, unit, padded);
+                    dweights = own(s, cell, self.dunits.as_ref(), b, unit, padded);
                 }
                 let through =
                     cell.backward(s, values, &weights, (h, c), dh, &mut dc, &mut dweights);
                 if cell.unit_weights() > 0 {
-                    let dunits = &mut self.dunits.row_mut(b)[unit..];
-                    store(s, &dweights[..cell.unit_weights()], dunits, padded);
+                    let dweights = &dweights[..cell.unit_weights()];
+                    store(s, dweights, &mut self.dunits, b, unit, padded);
                 }
                 if C::USES_H {
                     let mut through = through;
-                    let dh = &mut self.dh.row_mut(b)[unit..];
+                    let dh = self.dh.part_of_row(b, unit, count);
                     if regular.zoneout > 0.0 {
                         through = s.add(through, s.load(dh));
                     }
                     s.store(dh, through);
                 }
                 if C::HAS_C {
-                    s.store(&mut self.dc.row_mut(b)[unit..], dc);
+                    s.store(self.dc.part_of_row(b, unit, count), dc);
                 }
-                store(s, &values[..slots_of::<C>()], &mut record[unit..], padded);
+                store(s, &values[..slots_of::<C>()], &mut now, b, unit, padded);
             }
             if regular.layer_norm {
                 let dunits = self.dunits.row_mut(b);
-                norm::arguments_back(s, self.layer, self.units, record, dunits);
+                norm::arguments_back(s, self.layer, self.units, now.row_mut(b), dunits);
             }
         }
     }
@@ -175,18 +195,17 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         let da = now.as_ref().columns(slot * padded, hidden_size);
         product(s, &[da], self.projection, &mut self.dm.rows_mut(0, rows));
         for b in 0..rows {
-            let (record, rest) = now.row_mut(b).split_at_mut(C::TAPE * padded);
-            let h = match (&h_before, self.mask) {
-                (_, Some(_)) => &rest[(given - C::TAPE) * padded..],
-                (Some(before), _) if b < before.count() => before.row(b),
-                _ => self.h0.row(b),
-            };
             let dm = self.dm.as_ref().row(b);
             for unit in (0..hidden_size).step_by(S::LANES) {
-                let mut values = load::<C, E, S>(s, &record[unit..], padded);
+                let h = match (&h_before, self.mask) {
+                    (_, Some(_)) => &now.as_ref().row(b)[given * padded..],
+                    (Some(before), _) if b < before.count() => before.row(b),
+                    _ => self.h0.row(b),
+                };
+                let h = s.load(&h[unit..]);
+                let mut values = load::<C, E, S>(s, now.as_ref(), b, unit, padded);
                 let values = &mut values[..C::TAPE];
-                let d = s.load(&dm[unit..]);
-                let through = cell.reset_back(s, values, s.load(&h[unit..]), d);
+                let through = cell.reset_back(s, values, h, s.load(&dm[unit..]));
                 // The h that was reset is the one that the products were given.
                 match self.mask {
                     Some(_) => s.store(&mut self.dgiven.row_mut(b)[unit..], through),
@@ -195,7 +214,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                         s.store(dh, s.add(s.load(dh), through));
                     }
                 }
-                store(s, &values[..slots_of::<C>()], &mut record[unit..], padded);
+                store(s, &values[..slots_of::<C>()], &mut now, b, unit, padded);
             }
         }
     }
@@ -209,10 +228,12 @@ pub(super) fn input_gradient<C: Cell, E: Element, S: Simd<E>>(
     weights: &Panels<E>,
     values: Rows<'_, E>,
     dx: &mut RowsMut<'_, E>,
+    member: &Member<'_>,
 ) {
     let mut parts = [values.columns(0, 0); MAX_SLOTS];
     let da = gates(values, layer, S::LANES, layer.blocks(), |block| block.x, &mut parts);
-    product(s, da, weights, dx);
+    let panels = member.part(weights.panels());
+    product(s, da, Part::from(weights).panels(panels), &mut AddTo { c: dx, row: 0, add: false });
 }
 
 /// The gradients of the arguments in which x, or h, has a part, in the order of the weights.

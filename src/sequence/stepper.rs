@@ -5,6 +5,7 @@ use super::step::Step as OneStep;
 use super::{Direction, Params, Recurrent, State};
 use crate::buffer::Buffer;
 use crate::cell::Cell;
+use crate::crew::Member;
 use crate::error::{Result, ensure};
 use crate::simd::{Element, Level, Simd, Task};
 use crate::view::{Rows, RowsMut};
@@ -160,7 +161,8 @@ impl<C: Cell, E: Element> Task<E> for Step<'_, C, E> {
                 mask: None,
                 draw: None,
             };
-            step.run(s);
+            // Nobody else takes part.
+            let _ = step.run(s, &mut Member::alone());
             std::mem::swap(h, next);
         }
     }

@@ -70,6 +70,16 @@ impl<'a, E> Rows<'a, E> {
         }
     }
 
+    /// Some of the numbers of a row.
+    #[inline(always)]
+    pub(crate) fn part_of_row(&self, b: usize, first: usize, count: usize) -> &'a [E] {
+        assert!(b < self.rows && first <= self.features && count <= self.features - first);
+        // SAFETY: inside the view, by the checks where it was made.
+        unsafe {
+            std::slice::from_raw_parts(self.data.wrapping_add(b * self.stride + first), count)
+        }
+    }
+
     /// The rows from `first` on, `count` of them.
     pub fn slice(&self, first: usize, count: usize) -> Self {
         assert!(first <= self.rows && count <= self.rows - first);
@@ -123,6 +133,24 @@ impl<'a, E> RowsMut<'a, E> {
         for b in 0..if self.features > 0 { self.rows } else { 0 } {
             self.row_mut(b).copy_from_slice(from.row(b));
         }
+    }
+
+    /// Some of the numbers of a row, to write.
+    #[inline(always)]
+    pub(crate) fn part_of_row(&mut self, b: usize, first: usize, count: usize) -> &mut [E] {
+        assert!(b < self.rows && first <= self.features && count <= self.features - first);
+        // SAFETY: inside the view, by the checks where it was made; the borrow is exclusive.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.data.wrapping_add(b * self.stride + first), count)
+        }
+    }
+
+    /// The same rows once more.
+    ///
+    /// # Safety
+    /// No number may be part of a slice that one gives while the other reads or writes it.
+    pub(crate) unsafe fn alias(&self) -> RowsMut<'a, E> {
+        RowsMut { ..*self }
     }
 
     /// `rows` rows from `row` on, and of them `columns` columns from `column` on, if there are as many.

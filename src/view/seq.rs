@@ -319,6 +319,14 @@ impl<'a, E> SeqMut<'a, E> {
         SeqMut { ..*self }
     }
 
+    /// The same batch once more.
+    ///
+    /// # Safety
+    /// As for [`RowsMut::alias`].
+    pub(crate) unsafe fn alias(&self) -> SeqMut<'a, E> {
+        SeqMut { ..*self }
+    }
+
     /// Some of the steps.
     pub fn steps_mut(&mut self, steps: Range<usize>) -> SeqMut<'_, E> {
         let Seq { data, shape, skip, .. } = self.as_ref().steps(steps);
