@@ -209,7 +209,7 @@ impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
         let rows = self.x.count(t);
         let next = if k + 1 < steps { self.x.count(layer.nth_step(k + 1, steps)) } else { 0 };
         let [before, now] = &mut self.own_h;
-        let (before, now) = if k % 2 == 0 { (before, now) } else { (now, before) };
+        let (before, now) = if k.is_multiple_of(2) { (before, now) } else { (now, before) };
         if rows > 0 {
             // Without a tape, steps that are begun ahead lie one after the other.
             let at = if begun.contains(&t) { t - begun.start } else { 0 };
