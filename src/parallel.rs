@@ -20,7 +20,7 @@ use crate::error::{Error, Result, ensure};
 
 /// Below this much arithmetic a second thread costs more than it brings: waking it takes as long as
 /// about 4 million operations on one core.
-const MIN_FLOPS: usize = 4_000_000;
+pub(crate) const MIN_FLOPS: usize = 4_000_000;
 
 /// Rows of a batch from which on a task's register tiles are well filled.
 pub(crate) const ROWS_PER_TASK: usize = 12;

@@ -16,6 +16,7 @@ True
 
 from bptt import plot
 from bptt._core import __version__, get_num_threads, set_num_threads, simd_level
+from bptt._recurrent import explain
 from bptt.history import DivergedError, History
 from bptt.layers import Linear, OneHot
 from bptt.model import Sequential
@@ -36,6 +37,7 @@ __all__ = [
     "Sequential",
     "Stepper",
     "__version__",
+    "explain",
     "get_num_threads",
     "plot",
     "set_num_threads",

@@ -118,6 +118,7 @@ class Layer:
         lengths: Lengths | None,
         record: tuple[int | None, bool] | None,
     ) -> tuple[NDArray[Any], list[NDArray[Any]], Tape | None]: ...
+    def explain(self, x: NDArray[Any], batch_first: bool, lengths: Lengths | None) -> str: ...
     def backward(
         self,
         params: list[NDArray[Any]],

@@ -266,15 +266,7 @@ class Recurrent(Layer):
         lengths: ArrayLike | None,
         record: tuple[int | None, bool] | None,
     ) -> tuple[Array, State, Tape | None]:
-        array = _check.floats("x", x, self.dtype)
-        if array.ndim not in (2, 3):
-            layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
-            raise ValueError(f"x must be {layout} or (T, I), got shape {array.shape}")
-        if array.shape[-1] != self.input_size:
-            raise ValueError(
-                f"x must have {self.input_size} features in its last dimension (input_size), "
-                f"got shape {array.shape}"
-            )
+        array = self._check_x(x)
         batch = Batch(self, array, lengths)
         states = self._states_to_core("state", state, batch)
         core_x = batch.to_core(array)
@@ -288,6 +280,18 @@ class Recurrent(Layer):
         )
         tape = None if core_tape is None else Tape(core_tape, self, core_x, core_y, batch)
         return batch.from_core(core_y), batch.states_from_core(final), tape
+
+    def _check_x(self, x: ArrayLike) -> Array:
+        array = _check.floats("x", x, self.dtype)
+        if array.ndim not in (2, 3):
+            layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
+            raise ValueError(f"x must be {layout} or (T, I), got shape {array.shape}")
+        if array.shape[-1] != self.input_size:
+            raise ValueError(
+                f"x must have {self.input_size} features in its last dimension (input_size), "
+                f"got shape {array.shape}"
+            )
+        return array
 
     def _seed(self) -> int:
         """Return what the dropout of a pass draws from."""
@@ -389,3 +393,41 @@ class Recurrent(Layer):
                 raise ValueError(f"{name} {part} must have shape {shape}, got {array.shape}")
             arrays.append(array.reshape(core_shape))
         return batch.states_to_core(arrays)
+
+
+def explain(layer: Recurrent, x: ArrayLike, lengths: ArrayLike | None = None) -> str:
+    """Tell what a pass of a recurrent layer over x does, and why.
+
+    Parameters
+    ----------
+    layer : LSTM, GRU or RNN
+    x, lengths : array_like
+        As the layer takes them; only their shapes matter.
+
+    Returns
+    -------
+    str
+        To print: the instructions and threads there are, and for each layer the arithmetic of a
+        pass, the memory of its weights and of a tape, and how threads share it. None of that shows
+        in the results.
+
+    Raises
+    ------
+    TypeError
+        If the layer is none of those.
+    ValueError
+        If x or the lengths do not fit it.
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> text = bptt.explain(bptt.LSTM(64, 256), np.zeros((100, 1, 64), np.float32))
+    >>> "layer 0" in text
+    True
+    """
+    if not isinstance(layer, Recurrent):
+        kind = type(layer).__name__
+        raise TypeError(f"explain takes an LSTM, GRU or RNN of bptt, got {kind}")
+    array = layer._check_x(x)
+    batch = Batch(layer, array, lengths)
+    return layer._core.explain(batch.to_core(array), layer.batch_first, batch.lengths)

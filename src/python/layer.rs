@@ -150,6 +150,19 @@ impl PyLayer {
             other => Err(not_for(other))))
     }
 
+    /// What a recurrent layer's pass over x does, and why.
+    fn explain(
+        &self,
+        x: &Bound<'_, PyAny>,
+        batch_first: bool,
+        lengths: Option<PyRef<'_, PyLengths>>,
+    ) -> PyResult<String> {
+        let layout = Layout { batch_first, sizes: lengths.as_ref().map(|lengths| &lengths.sizes) };
+        with_dtype!(x, E => recurrent!(&self.layer,
+            layer => Ok(layer.explain(Batch::<E>::read(x, layout)?.seq(layout)?)?),
+            other => Err(not_for(other))))
+    }
+
     /// Backpropagation through the pass from x to y that the tape holds: (dx, gradient of the initial
     /// state, flat gradients of the parameters), the first and last if they are wanted.
     #[allow(clippy::too_many_arguments)]

@@ -9,7 +9,7 @@
 //! are summed in the loop, for every row apart.
 
 use super::direction::{Direction, Weights};
-use super::forward::{FEW_ROWS, members};
+use super::plan::{FEW_ROWS, members};
 use super::share::Records;
 use super::step_back::input_gradient;
 use super::tape::Record;

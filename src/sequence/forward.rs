@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::Mode;
 use super::direction::{Direction, Weights};
 use super::packed::{Pack, Packed};
+use super::plan::Plan;
 use super::regular::Draw;
 use super::share::Share;
 use super::step::{Step, from_x};
@@ -19,13 +20,6 @@ use crate::error::Result;
 use crate::parallel;
 use crate::simd::{Element, Level, Simd};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
-
-/// Rows of a step up to which x is multiplied ahead, and about how many rows are multiplied then.
-pub(super) const FEW_ROWS: usize = 4;
-const ROWS_AHEAD: usize = 48;
-
-/// Below so many operations a step takes less time than two meetings of threads.
-const MIN_STEP_FLOPS: usize = 100_000;
 
 /// One direction of a layer over a batch, or over some of its steps.
 pub(super) struct Pass<'a, C, E: Element> {
@@ -50,10 +44,7 @@ pub(super) fn run<C: Cell, E: Element>(
     let flops = passes.iter().map(|pass| pass.layer.flops(pass.x)).sum();
     let count = passes.len();
     let mut tasks = Vec::new();
-    let members = match &passes[..] {
-        [pass] => members(pass.layer, pass.x)?,
-        _ => None,
-    };
+    let mut members = None;
     for Pass { layer, weights, x, h, c, y, record, first_step } in passes {
         let (rows, record_len) = (x.shape().rows, layer.record(level.lanes::<E>()));
         let Record { packed, packed_for, shares, initial, mask, seed, .. } = record;
@@ -63,15 +54,9 @@ pub(super) fn run<C: Cell, E: Element>(
             level.run(Pack { layer, weights, packed })?;
             *packed_for = Some(of);
         }
-        let split = match members {
-            None => split_rows(x, flops, count)?,
-            Some(_) => vec![rows],
-        };
-        let ahead = match rows {
-            // Without a tape there is room for as many rows at every step.
-            1..=FEW_ROWS if mode.records || rows == 1 || x.sizes().is_none() => ROWS_AHEAD / rows,
-            _ => 0,
-        };
+        let plan = Plan::of(layer, x, mode.records, (count, flops))?;
+        let (split, ahead) = (plan.rows, plan.ahead);
+        members = plan.members;
         if mode.records {
             initial[0].copy_rows(h.as_ref())?;
             initial[1].copy_rows(c.as_ref())?;
@@ -113,51 +98,10 @@ pub(super) fn run<C: Cell, E: Element>(
             first += count;
         }
     }
-    if let (1, Some(members)) = (tasks.len(), members) {
-        return crew::share(level, tasks.remove(0), members);
+    match members {
+        Some(members) => crew::share(level, tasks.remove(0), members),
+        None => parallel::run(tasks, |task| level.run(Alone(task))),
     }
-    parallel::run(tasks, |task| level.run(Alone(task)))
-}
-
-/// How many threads share every step of a pass, each with some of the units, where its rows are too few to
-/// share: then the weights, which it mostly streams, are shared, too.
-pub(super) fn members<C: Cell, E: Copy>(
-    layer: &Direction<C>,
-    x: Seq<'_, E>,
-) -> Result<Option<usize>> {
-    let rows = x.shape().rows;
-    let step = layer.flops(x) / x.shape().steps.max(1);
-    let threads = parallel::num_threads()?;
-    let shares = threads > 1
-        && layer.splits_units()
-        && step >= MIN_STEP_FLOPS
-        && rows < parallel::ROWS_PER_TASK * threads;
-    // A panel is the least that a thread takes.
-    Ok(shares.then(|| threads.min(layer.hidden_size.div_ceil(32))))
-}
-
-/// How many rows each task takes of a batch that is one of `passes`, `flops` together: about the same
-/// number of steps.
-pub(super) fn split_rows<E>(x: Seq<'_, E>, flops: usize, passes: usize) -> Result<Vec<usize>> {
-    let rows = x.shape().rows;
-    let tasks = parallel::tasks(rows * passes, flops)?.div_ceil(passes);
-    if x.sizes().is_none() || tasks <= 1 {
-        return Ok(parallel::split(rows, tasks));
-    }
-    let mut split = vec![0];
-    let (mut done, mut steps) = (0, x.shape().steps);
-    for row in 0..rows {
-        // Rows are sorted: the next one is no longer.
-        while steps > 0 && x.count(steps - 1) <= row {
-            steps -= 1;
-        }
-        if done * tasks >= x.total() * split.len() {
-            split.push(0);
-        }
-        *split.last_mut().expect("never empty") += 1;
-        done += steps;
-    }
-    Ok(split)
 }
 
 /// Some rows through all steps.

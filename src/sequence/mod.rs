@@ -11,6 +11,7 @@ mod norm;
 mod packed;
 mod params;
 mod passes;
+mod plan;
 mod regular;
 mod share;
 mod step;
