@@ -64,10 +64,11 @@ pub(super) fn members<C: Cell, E: Copy>(
     layer: &Direction<C>,
     x: Seq<'_, E>,
 ) -> Result<Option<usize>> {
-    let step = layer.flops(x) / x.shape().steps.max(1);
-    let threads = parallel::num_threads()?;
+    let (flops, threads) = (layer.flops(x), parallel::num_threads()?);
+    let step = flops / x.shape().steps.max(1);
     let shares = threads > 1
         && layer.splits_units()
+        && flops >= parallel::MIN_FLOPS
         && step >= MIN_STEP_FLOPS
         && x.shape().rows < parallel::ROWS_PER_TASK * threads;
     // A panel is the least that a thread takes.
