@@ -317,9 +317,9 @@ class SequenceEstimator(BaseEstimator):
             raise ValueError(
                 f"learning_rate_init must be above 0 and finite, got {self.learning_rate_init}"
             )
-        if self.clip_norm is not None and not 0 < _check.real("clip_norm", self.clip_norm):
+        if self.clip_norm is not None and not _check.real("clip_norm", self.clip_norm) > 0:
             raise ValueError(f"clip_norm must be above 0 or None, got {self.clip_norm}")
-        if not 0 <= _check.real("tol", self.tol):
+        if not _check.real("tol", self.tol) >= 0:
             raise ValueError(f"tol must be at least 0, got {self.tol}")
         if not 0 < _check.real("validation_fraction", self.validation_fraction) < 1:
             raise ValueError(

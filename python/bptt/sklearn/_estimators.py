@@ -174,7 +174,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
 
     def _read(self, X: Any, y: Any, fresh: bool) -> tuple[Sequences, Array]:
         if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but y is None")
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         sequences = read_sequences(self, X, reset=fresh)
         y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y", estimator=self)
         check_consistent_length(sequences, y)

@@ -229,7 +229,7 @@ class SequenceForecaster(SequenceRegressor):
         return result[0] if one else result
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return R^2 of forecasts from windows X with what follows, y, or from those of series X."""
+        """Return R^2 of what follows windows X, y, or all windows of series X."""
         check_is_fitted(self)
         if y is None:
             series = _read_series(X)[0]
@@ -239,9 +239,8 @@ class SequenceForecaster(SequenceRegressor):
             windows = self._ends(self._read_fitted(X))
             followers = self._read_followers(windows, y)
         forecasts = self._roll(windows, self.horizon)
-        return float(
-            r2_score(followers.reshape(len(followers), -1), forecasts.reshape(len(forecasts), -1))
-        )
+        count = len(followers)
+        return float(r2_score(followers.reshape(count, -1), forecasts.reshape(count, -1)))
 
     def _read(self, X: Any, y: Any, fresh: bool) -> tuple[Sequences, Array]:
         windows: Sequences
@@ -365,13 +364,13 @@ def _read_series(X: Any) -> tuple[list[Array], bool]:
 
 
 def _cut(series: list[Array], window: int, horizon: int) -> tuple[Array, Array, list[int]]:
-    """Return all windows (M, window, F), what follows them (M, horizon, F), and each series' number."""
+    """Return windows (M, window, F), what follows them (M, horizon, F), and how many of each."""
     pieces = []
     for n, part in enumerate(series):
         if len(part) < window + horizon:
             raise ValueError(
-                f"series {n} has {len(part)} steps: a window of {window} and a horizon of {horizon} "
-                f"need {window + horizon}"
+                f"series {n} has {len(part)} steps: a window of {window} and a horizon of "
+                f"{horizon} need {window + horizon}"
             )
         view = np.lib.stride_tricks.sliding_window_view(part, window + horizon, axis=0)
         pieces.append(view.swapaxes(1, 2))
