@@ -14,20 +14,27 @@ use crate::nn::{Loss, Sequential, Targets};
 
 use crate::train::{Dataset, Inputs, Optimizer, Progress, Trainer};
 
-/// Sequences one after the other: inputs (sum of T, F) or tokens (sum of T,), targets likewise, and
-/// where each sequence starts.
+/// Sequences one after the other: inputs (sum of T, F) or tokens (sum of T,), targets likewise or one for
+/// every sequence, and where each sequence starts.
 #[pyclass(name = "Dataset", module = "bptt._core", frozen)]
 pub struct PyDataset {
     inputs: Py<PyAny>,
     targets: Option<Py<PyAny>>,
     offsets: Vec<usize>,
+    per_sequence: bool,
 }
 
 #[pymethods]
 impl PyDataset {
     #[new]
-    fn new(inputs: Py<PyAny>, targets: Option<Py<PyAny>>, offsets: Vec<usize>) -> Self {
-        Self { inputs, targets, offsets }
+    #[pyo3(signature = (inputs, targets, offsets, per_sequence=false))]
+    fn new(
+        inputs: Py<PyAny>,
+        targets: Option<Py<PyAny>>,
+        offsets: Vec<usize>,
+        per_sequence: bool,
+    ) -> Self {
+        Self { inputs, targets, offsets, per_sequence }
     }
 }
 
@@ -66,6 +73,9 @@ impl PyDataset {
             None => None,
         };
         let data = match targets {
+            Some(targets) if self.per_sequence => {
+                Dataset::per_sequence(inputs, targets, &self.offsets)?
+            }
             Some(targets) => Dataset::new(inputs, targets, &self.offsets)?,
             None => Dataset::without_targets(inputs, &self.offsets)?,
         };
@@ -213,7 +223,7 @@ impl PyTrainer {
         Ok(tuple_of(progress))
     }
 
-    /// The outputs for every step of every sequence, (sum of T, F).
+    /// The outputs for every step of every sequence, (sum of T, F), or with LastStep (N, F).
     fn predict<'py>(&mut self, py: Python<'py>, data: &PyDataset) -> PyResult<Bound<'py, PyAny>> {
         each!(&mut self.0, trainer => {
             let outputs = data.with(py, |data| trainer.model.predict(data))?;

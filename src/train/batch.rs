@@ -16,6 +16,8 @@ pub(super) struct Batch<E> {
     features: Vec<E>,
     classes: Option<Vec<u32>>,
     values: Vec<E>,
+    /// There is a target for every row rather than for every step.
+    per_sequence: bool,
 }
 
 /// Some steps of all rows of a batch. Such steps lie one after the other, so nothing is copied.
@@ -48,13 +50,23 @@ impl<E: Element> Batch<E> {
                 interleave(x, 1, data, place, self.tokens.get_or_insert_default());
             }
         }
+        self.per_sequence = data.per_sequence;
         match data.targets {
             Some(Targets::Values(y)) => {
                 self.classes = None;
-                interleave(y, y.len() / total, data, place, &mut self.values);
+                if self.per_sequence {
+                    pick(y, y.len() / data.len(), &self.rows, &mut self.values);
+                } else {
+                    interleave(y, y.len() / total, data, place, &mut self.values);
+                }
             }
             Some(Targets::Classes(y)) => {
-                interleave(y, 1, data, place, self.classes.get_or_insert_default());
+                let classes = self.classes.get_or_insert_default();
+                if self.per_sequence {
+                    pick(y, 1, &self.rows, classes);
+                } else {
+                    interleave(y, 1, data, place, classes);
+                }
             }
             None => {}
         }
@@ -72,9 +84,12 @@ impl<E: Element> Batch<E> {
         self.rows.iter().map(|&(sequence, _)| sequence)
     }
 
-    /// A weight for every token with which the mean over them is that over the sequences of each one's
+    /// A weight for every target with which the mean over them is that over the sequences of each one's
     /// own mean.
     pub fn sequence_weights(&self) -> Vec<f64> {
+        if self.per_sequence {
+            return vec![1.0; self.rows.len()];
+        }
         let sizes = self.sizes();
         let rows = (0..sizes.steps()).flat_map(|t| &self.rows[..sizes.count(t)]);
         rows.map(|&(_, length)| 1.0 / length as f64).collect()
@@ -94,6 +109,9 @@ impl<E: Element> Batch<E> {
                 None => Input::Features(between(&self.features, sizes, first, end)),
             },
             targets: match &self.classes {
+                // LastStep refuses chunks that are not whole.
+                Some(classes) if self.per_sequence => Targets::Classes(classes),
+                None if self.per_sequence => Targets::Values(&self.values),
                 Some(classes) => Targets::Classes(between(classes, sizes, first, end)),
                 None => Targets::Values(between(&self.values, sizes, first, end)),
             },
@@ -106,6 +124,14 @@ impl<E: Element> Batch<E> {
 fn between<'a, X>(all: &'a [X], sizes: &BatchSizes, first: usize, end: usize) -> &'a [X] {
     let width = all.len() / sizes.total();
     &all[sizes.offset(first) * width..sizes.offset(end) * width]
+}
+
+/// Copies what belongs to each row's sequence, of (N, width): (B, width).
+fn pick<X: Copy>(from: &[X], width: usize, rows: &[(usize, usize)], to: &mut Vec<X>) {
+    to.clear();
+    for &(n, _) in rows {
+        to.extend_from_slice(&from[n * width..][..width]);
+    }
 }
 
 /// Copies sequences (T, width) side by side: (sum of T, width).

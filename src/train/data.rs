@@ -1,7 +1,7 @@
 //! Data sets of sequences of any lengths.
 
 use crate::error::{Result, ensure};
-use crate::nn::Targets;
+use crate::nn::{Sequential, Targets};
 use crate::simd::Element;
 
 /// The inputs of all sequences, one after the other.
@@ -17,8 +17,9 @@ pub enum Inputs<'a, E> {
 #[derive(Debug, Clone, Copy)]
 pub struct Dataset<'a, E> {
     pub(super) inputs: Inputs<'a, E>,
-    /// One class, or one row of numbers, for every step.
+    /// One class, or one row of numbers, for every step, or for every sequence.
     pub(super) targets: Option<Targets<'a, E>>,
+    pub(super) per_sequence: bool,
     offsets: &'a [usize],
 }
 
@@ -33,21 +34,49 @@ impl<'a, E: Element> Dataset<'a, E> {
         targets: Targets<'a, E>,
         offsets: &'a [usize],
     ) -> Result<Self> {
-        let data = Self { targets: Some(targets), ..Self::without_targets(inputs, offsets)? };
-        let steps = data.steps();
+        let data = Self::without_targets(inputs, offsets)?;
+        data.with_targets(targets, data.steps(), "steps")
+    }
+
+    /// Sequences with one target each, for a model with a [`Layer::LastStep`](crate::Layer::LastStep).
+    ///
+    /// ```
+    /// use bptt::{Dataset, GRU, Inputs, Layer, Linear, Sequential, Targets};
+    ///
+    /// let gru = Layer::GRU(GRU::new(1, 4, true)?);
+    /// let linear = Layer::Linear(Linear::new(4, 2, true)?);
+    /// let mut model = Sequential::new(vec![gru, Layer::LastStep, linear])?;
+    /// let inputs = Inputs::Features(&[0.1, 0.2, 0.3, 0.4, 0.5]);
+    /// let data = Dataset::per_sequence(inputs, Targets::Classes(&[1, 0]), &[0, 2, 5])?;
+    /// assert_eq!(model.predict(&data)?.len(), 2 * 2); // (N, F)
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Dataset::new`].
+    pub fn per_sequence(
+        inputs: Inputs<'a, E>,
+        targets: Targets<'a, E>,
+        offsets: &'a [usize],
+    ) -> Result<Self> {
+        let data = Self { per_sequence: true, ..Self::without_targets(inputs, offsets)? };
+        data.with_targets(targets, data.len(), "sequences")
+    }
+
+    fn with_targets(self, targets: Targets<'a, E>, count: usize, of: &str) -> Result<Self> {
         match targets {
             Targets::Classes(classes) => ensure!(
-                classes.len() == steps,
-                "there are {} target classes for {steps} steps",
+                classes.len() == count,
+                "there are {} target classes for {count} {of}",
                 classes.len()
             ),
             Targets::Values(values) => ensure!(
-                values.len().is_multiple_of(steps),
-                "{} target numbers cannot be divided among {steps} steps",
+                values.len().is_multiple_of(count),
+                "{} target numbers cannot be divided among {count} {of}",
                 values.len()
             ),
         }
-        Ok(data)
+        Ok(Self { targets: Some(targets), ..self })
     }
 
     /// Sequences to predict from.
@@ -62,7 +91,7 @@ impl<'a, E: Element> Dataset<'a, E> {
         if let Some(n) = offsets.windows(2).position(|pair| pair[0] >= pair[1]) {
             ensure!(false, "sequence {n} is empty: every sequence needs at least one step");
         }
-        let data = Self { inputs, targets: None, offsets };
+        let data = Self { inputs, targets: None, per_sequence: false, offsets };
         let steps = data.steps();
         match inputs {
             Inputs::Features(x) => ensure!(
@@ -88,8 +117,15 @@ impl<'a, E: Element> Dataset<'a, E> {
         self.targets.is_some()
     }
 
-    pub(super) fn check_targets(&self) -> Result<()> {
+    /// Whether there are targets where the model has outputs.
+    pub(super) fn check_targets(&self, model: &Sequential<E>) -> Result<()> {
         ensure!(self.has_targets(), "the data set has no targets to train on or compare with");
+        ensure!(
+            self.per_sequence == model.gives_last_step(),
+            "a model takes a target for every step, or with LastStep one for every sequence, and the data \
+             set has them for every {}",
+            if self.per_sequence { "sequence" } else { "step" }
+        );
         Ok(())
     }
 
