@@ -33,7 +33,8 @@ _PARAMETERS = """hidden_size : int, default 64
     cell : {"lstm", "gru", "rnn"}, default "lstm"
         What a layer is made of.
     bidirectional : bool, default False
-        Whether a second direction reads the sequences from their end.
+        Whether a second direction reads the sequences from their end. What is taken of it is its
+        output at the last step, where it has begun: of use with `num_layers` above 1.
     dropout : float, default 0.0
         The share of the outputs of every recurrent layer that are dropped while training.
     batch_size : int, default 32
@@ -135,7 +136,7 @@ class SequenceEstimator(BaseEstimator):
 
     _loss: str
 
-    def _read(self, X: Any, y: Any, fresh: bool, **known: Any) -> tuple[Sequences, Array]:
+    def _read(self, X: Any, y: Any, fresh: bool, classes: Any = None) -> tuple[Sequences, Array]:
         """Return sequences and targets; with `fresh`, learn what they look like."""
         raise NotImplementedError
 
@@ -169,9 +170,11 @@ class SequenceEstimator(BaseEstimator):
             fresh = not (self.warm_start and hasattr(self, "_model"))
             sequences, targets = self._read(X, y, fresh)
             if fresh:
-                self._random_state = check_random_state(self.random_state)
+                self._forget()
             validation = None
             if self.early_stopping:
+                if self.validation_scores_ is None:
+                    self.validation_scores_, self.best_validation_score_ = [], -math.inf
                 seed = self._random_state.randint(2**31 - 1)
                 rows, held_out = self._hold_out(targets, seed)
                 validation = take(sequences, held_out), targets[held_out]
@@ -181,30 +184,34 @@ class SequenceEstimator(BaseEstimator):
             self._train(sequences, targets, self.max_iter, validation)
         return self
 
-    def _partial_fit(self, X: Any, y: Any, **known: Any) -> Self:
+    def _partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
         with self._unchanged_by_errors():
             if self.early_stopping:
                 raise ValueError("partial_fit does not support early_stopping=True")
             fresh = not hasattr(self, "_model")
-            sequences, targets = self._read(X, y, fresh, **known)
+            sequences, targets = self._read(X, y, fresh, classes)
             if fresh:
-                self._random_state = check_random_state(self.random_state)
+                self._forget()
                 self._begin(sequences, targets)
             self._train(sequences, targets, 1, None, until_stale=False)
         return self
 
+    def _forget(self) -> None:
+        """Begin anew, without what was learnt of earlier training."""
+        self._random_state = check_random_state(self.random_state)
+        self.loss_curve_: list[float] = []
+        self.best_loss_ = math.inf
+        self.validation_scores_: list[float] | None = None
+        self.best_validation_score_: float | None = None
+        self.n_iter_ = 0
+
     def _begin(self, sequences: Sequences, targets: Array) -> None:
-        """Make a new model for these data, and forget the last one's training."""
+        """Make a new model for these data."""
         steps = np.concatenate([part.reshape(-1, self._input_size) for part in sequences])
         self._scale = Scale.of(steps, self.scale)
         generator = np.random.default_rng(self._random_state.randint(2**31 - 1))
         self._model = self._make_model(self._outputs(targets), generator)
-        self._training = None
-        self.loss_curve_: list[float] = []
-        self.best_loss_ = math.inf
-        self.validation_scores_: list[float] | None = [] if self.early_stopping else None
-        self.best_validation_score_ = -math.inf if self.early_stopping else None
-        self.n_iter_ = 0
+        self._training: Training | None = None
 
     def _make_model(self, outputs: int, rng: np.random.Generator) -> bptt.Sequential:
         width = self.hidden_size * (2 if self.bidirectional else 1)
@@ -233,15 +240,15 @@ class SequenceEstimator(BaseEstimator):
         if until_stale or self._training is None:
             optimizer = bptt.Adam(self.learning_rate_init)
             self._training = Training(self._model, self._loss, optimizer, self.clip_norm)
-        self._training.set_data(self._scaled(sequences), self._to_model(targets))
+        training = self._training
+        training.set_data(self._scaled(sequences), self._to_model(targets))
         best = self._model.state_dict() if validation is not None else None
-        order = np.arange(len(targets), dtype=np.uint64)
+        count = len(targets)
         self._stale = 0  # passes in a row without an improvement
         try:
             for _ in range(passes):
-                if self.shuffle:
-                    self._random_state.shuffle(order)
-                loss = self._training.epoch(order, self.batch_size)
+                order = self._random_state.permutation(count) if self.shuffle else np.arange(count)
+                loss = training.epoch(order.astype(np.uint64), self.batch_size)
                 self.loss_curve_.append(loss)
                 self.loss_, self.n_iter_ = loss, self.n_iter_ + 1
                 if self.verbose:
@@ -262,7 +269,7 @@ class SequenceEstimator(BaseEstimator):
                         stacklevel=4,
                     )
         except KeyboardInterrupt:
-            self._training.write()
+            training.write()
             warnings.warn("Training interrupted by user.", stacklevel=4)
         if best is not None:
             self._model.load_state_dict(best)
@@ -289,7 +296,7 @@ class SequenceEstimator(BaseEstimator):
     def _predict(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the model's outputs (n, outputs)."""
         limit_worker_threads()
-        return self._model.predict(self._scaled(sequences))
+        return np.asarray(self._model.predict(self._scaled(sequences)))
 
     def _read_fitted(self, X: Any) -> Sequences:
         check_is_fitted(self, "loss_curve_")
@@ -309,7 +316,7 @@ class SequenceEstimator(BaseEstimator):
             _check.size(name, getattr(self, name))
         for name in ("bidirectional", "shuffle", "early_stopping", "scale", "warm_start"):
             _check.flag(name, getattr(self, name))
-        if self.cell not in _CELLS:
+        if not isinstance(self.cell, str) or self.cell not in _CELLS:
             raise ValueError(f'cell must be "lstm", "gru" or "rnn", got {self.cell!r}')
         if not 0 <= _check.real("dropout", self.dropout) < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
+from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
 
@@ -63,12 +64,13 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
 
         The first call is given all classes, unless they all are in y; the scale is that of its X.
         """
-        return self._partial_fit(X, y, classes=classes)
+        return self._partial_fit(X, y, classes)
 
     def predict(self, X: Any) -> Array:
         """Return the most likely class of every sequence, (n,)."""
         sequences = self._read_fitted(X)
-        return self.classes_[self._predict(sequences).argmax(axis=1)]
+        predicted: Array = self.classes_[self._predict(sequences).argmax(axis=1)]
+        return predicted
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probabilities of the classes, (n, classes), in the order of `classes_`."""
@@ -84,6 +86,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
     def _read(self, X: Any, y: Any, fresh: bool, classes: Any = None) -> tuple[Sequences, Array]:
         sequences = read_sequences(self, X, reset=fresh)
         y = column_or_1d(y, warn=True)
+        if y.dtype.kind == "f":
+            assert_all_finite(y, input_name="y")
         check_classification_targets(y)
         check_consistent_length(sequences, y)
         given = np.unique(y if classes is None else column_or_1d(classes))
@@ -172,9 +176,11 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         """Return (n, outputs) in the units of y."""
         return self._target_scale.undo(self._predict(sequences))
 
-    def _read(self, X: Any, y: Any, fresh: bool) -> tuple[Sequences, Array]:
+    def _read(self, X: Any, y: Any, fresh: bool, classes: Any = None) -> tuple[Sequences, Array]:
         if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
         sequences = read_sequences(self, X, reset=fresh)
         y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y", estimator=self)
         check_consistent_length(sequences, y)
@@ -193,7 +199,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         self._target_scale = Scale.of(targets, self.scale)
 
     def _outputs(self, targets: Array) -> int:
-        return targets.shape[1]
+        return int(targets.shape[1])
 
     def _to_model(self, targets: Array) -> Array:
         return self._target_scale.apply(targets)

@@ -212,6 +212,7 @@ class SequenceForecaster(SequenceRegressor):
             (N, steps, F).
         """
         check_is_fitted(self)
+        windows: Sequences
         steps = self.horizon if steps is None else _check.size("steps", steps)
         if series is None:
             if self._last is None:
@@ -231,6 +232,7 @@ class SequenceForecaster(SequenceRegressor):
     def score(self, X: Any, y: Any = None) -> float:
         """Return R^2 of what follows windows X, y, or all windows of series X."""
         check_is_fitted(self)
+        windows: Sequences
         if y is None:
             series = _read_series(X)[0]
             learn_features(self, series, reset=False)
@@ -242,8 +244,10 @@ class SequenceForecaster(SequenceRegressor):
         count = len(followers)
         return float(r2_score(followers.reshape(count, -1), forecasts.reshape(count, -1)))
 
-    def _read(self, X: Any, y: Any, fresh: bool) -> tuple[Sequences, Array]:
+    def _read(self, X: Any, y: Any, fresh: bool, classes: Any = None) -> tuple[Sequences, Array]:
         windows: Sequences
+        self._last: tuple[Array, bool] | None = None
+        self._window: int | None = None
         if y is None:
             series, one = _read_series(X)
             learn_features(self, series, reset=fresh)
@@ -253,16 +257,20 @@ class SequenceForecaster(SequenceRegressor):
         else:
             windows = read_sequences(self, X, reset=fresh)
             followers = self._read_followers(windows, y)
-            self._last, self._counts = None, [len(followers)]
-            self._window = None if isinstance(windows, list) else windows.shape[1]
+            self._counts = [len(followers)]
+            if not isinstance(windows, list):
+                self._window = windows.shape[1]
+        block = self.horizon if self.strategy == "direct" else 1
+        if fresh:
+            self._block = block  # steps that the network tells at once
+        elif block != self._block:
+            raise ValueError(
+                f"the network tells {self._block} steps at once, so training cannot go on with "
+                f"{block} of them (horizon, strategy): fit anew, with warm_start=False"
+            )
         windows, last = self._relative(windows)
-        followers = followers[:, : self._block] - last
+        followers = followers[:, :block] - last
         return windows, followers.reshape(len(followers), -1)
-
-    @property
-    def _block(self) -> int:
-        """Steps that the network tells at once."""
-        return self.horizon if self.strategy == "direct" else 1
 
     def _read_followers(self, windows: Sequences, y: Any) -> Array:
         """Return y as (n, horizon, F)."""
@@ -277,7 +285,7 @@ class SequenceForecaster(SequenceRegressor):
                 DataConversionWarning,
                 stacklevel=2,
             )
-        accepted = [shape, shape[:2]] if shape[2] == 1 else [shape]
+        accepted: list[tuple[int, ...]] = [shape, shape[:2]] if shape[2] == 1 else [shape]
         accepted += [shape[:1]] if shape[1:] == (1, 1) else []
         if y.shape not in accepted:
             raise ValueError(

@@ -23,7 +23,7 @@ def read_sequences(estimator: Any, X: Any, *, reset: bool) -> Sequences:
     """
     is_table = not is_list_of_arrays(X) and rank(X) != 3
     if is_table and (reset or estimator._from_table):
-        table = validate_data(estimator, X, dtype=np.float64, reset=reset)
+        table: Array = validate_data(estimator, X, dtype=np.float64, reset=reset)
         if reset:
             estimator._from_table, estimator._input_size = True, 1
         return table[:, :, None]
