@@ -17,10 +17,11 @@ True
 from bptt import plot
 from bptt._core import __version__, get_num_threads, set_num_threads, simd_level
 from bptt.history import DivergedError, History
-from bptt.layers import LastStep, Linear, OneHot
+from bptt.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, OneHot
 from bptt.model import Sequential
 from bptt.optimizers import SGD, Adam
 from bptt.recurrent import GRU, LSTM, RNN
+from bptt.saving import load
 from bptt.stepper import Stepper
 
 __all__ = [
@@ -30,14 +31,18 @@ __all__ = [
     "SGD",
     "Adam",
     "DivergedError",
+    "Dropout",
+    "Embedding",
     "History",
     "LastStep",
+    "LayerNorm",
     "Linear",
     "OneHot",
     "Sequential",
     "Stepper",
     "__version__",
     "get_num_threads",
+    "load",
     "plot",
     "set_num_threads",
     "simd_level",

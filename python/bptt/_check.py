@@ -48,11 +48,19 @@ def real(name: str, value: object) -> float:
         raise TypeError(f"{name} must be a number, got {value!r}") from None
 
 
+def probability(name: str, value: object) -> float:
+    """Return a probability that is not 1."""
+    number = real(name, value)
+    if not 0 <= number < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value}")
+    return number
+
+
 def dtype_of(dtype: object) -> np.dtype[Any]:
     """Return the dtype of a layer: float32 or float64."""
     try:
         kind = np.dtype(dtype)  # type: ignore[call-overload]
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses some texts
         raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
     if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype must be float32 or float64, got {kind}")

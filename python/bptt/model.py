@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,8 +30,8 @@ class Sequential:
 
     Parameters
     ----------
-    *layers : RNN, LSTM, GRU, Linear, OneHot or LastStep
-        OneHot only as the first, for data that are tokens. All of one dtype.
+    *layers : RNN, LSTM, GRU, Linear, OneHot, Embedding, LayerNorm, Dropout or LastStep
+        OneHot or Embedding only as the first, for data that are tokens. All of one dtype.
 
     Attributes
     ----------
@@ -42,10 +43,10 @@ class Sequential:
     Notes
     -----
     Data sets are batch-first: an array (N, T, F), or a list of N arrays (T_i, F) of any lengths;
-    for a model that starts with OneHot, (N, T) or N arrays (T_i,) of whole numbers. Targets have a
-    value for every step: real numbers (N, T, O) for the loss "mse", classes (N, T) for
-    "cross_entropy". With a LastStep among the layers, they have one for every sequence: (N, O), or
-    (N,) classes.
+    for a model that starts with OneHot or Embedding, (N, T) or N arrays (T_i,) of whole numbers.
+    Targets have a value for every step: real numbers (N, T, O) for the loss "mse", classes (N, T)
+    for "cross_entropy". With a LastStep among the layers, they have one for every sequence: (N, O),
+    or (N,) classes.
 
     Examples
     --------
@@ -93,6 +94,36 @@ class Sequential:
             for n, layer in enumerate(self.layers)
             for name, array in layer.parameters.items()
         }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the model to a file, for `bptt.load`.
+
+        It is in the safetensors format, by custom named ``.safetensors``: the parameters by the names of
+        `state_dict`, and of what layers the model is in the metadata. A file that was there is replaced in
+        one step: at any moment, also if the process is killed, the old or the new one is there as a whole.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; what was there is left as it was.
+
+        Examples
+        --------
+        >>> import os, tempfile, bptt
+        >>> model = bptt.Sequential(bptt.RNN(2, 3, rng=0))
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+        >>> model.save(path)
+        >>> bptt.load(path)
+        Sequential(RNN(2, 3))
+        """  # noqa: E501
+        from bptt import saving  # which needs this module
+
+        saving.write(path, self, {}, {})
 
     def fit(
         self,

@@ -21,20 +21,15 @@ pub struct PyDataset {
     inputs: Py<PyAny>,
     targets: Option<Py<PyAny>>,
     offsets: Vec<usize>,
-    per_sequence: bool,
+    once: bool,
 }
 
 #[pymethods]
 impl PyDataset {
     #[new]
-    #[pyo3(signature = (inputs, targets, offsets, per_sequence=false))]
-    fn new(
-        inputs: Py<PyAny>,
-        targets: Option<Py<PyAny>>,
-        offsets: Vec<usize>,
-        per_sequence: bool,
-    ) -> Self {
-        Self { inputs, targets, offsets, per_sequence }
+    #[pyo3(signature = (inputs, targets, offsets, once=false))]
+    fn new(inputs: Py<PyAny>, targets: Option<Py<PyAny>>, offsets: Vec<usize>, once: bool) -> Self {
+        Self { inputs, targets, offsets, once }
     }
 }
 
@@ -73,9 +68,7 @@ impl PyDataset {
             None => None,
         };
         let data = match targets {
-            Some(targets) if self.per_sequence => {
-                Dataset::per_sequence(inputs, targets, &self.offsets)?
-            }
+            Some(targets) if self.once => Dataset::with_one_target(inputs, targets, &self.offsets)?,
             Some(targets) => Dataset::new(inputs, targets, &self.offsets)?,
             None => Dataset::without_targets(inputs, &self.offsets)?,
         };
@@ -185,6 +178,24 @@ impl PyTrainer {
         each!(&mut self.0, trainer => trainer.model.set_seed(seed));
     }
 
+    /// What dropout draws from next.
+    fn seed(&self) -> u64 {
+        each!(&self.0, trainer => trainer.model.seed())
+    }
+
+    /// What the optimiser remembers: its steps and its vectors, empty where it needs none.
+    fn optimizer_state<'py>(&self, py: Python<'py>) -> (usize, Vec<Bound<'py, PyAny>>) {
+        each!(&self.0, trainer => {
+            let (steps, vectors) = trainer.optimizer_state();
+            (steps, vectors.iter().map(|v| PyArray1::from_slice(py, v).into_any()).collect())
+        })
+    }
+
+    /// Goes on from what `optimizer_state` gave, of the same optimiser and model.
+    fn restore_optimizer(&mut self, steps: usize, vectors: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+        each!(&mut self.0, trainer => restore(trainer, steps, &vectors))
+    }
+
     /// Copies the parameters into the layers' flat arrays, if they all are finite; tells whether.
     fn write_params(&self, params: Vec<Bound<'_, PyAny>>) -> PyResult<bool> {
         each!(&self.0, trainer => write_params(&trainer.model.params, &params))
@@ -233,6 +244,19 @@ impl PyTrainer {
             Ok(array.into_any())
         })
     }
+}
+
+fn restore<E: Number>(
+    trainer: &mut Trainer<E>,
+    steps: usize,
+    vectors: &[Bound<'_, PyAny>],
+) -> PyResult<()> {
+    let copy = |array: &Bound<'_, PyAny>| -> PyResult<Vec<E>> {
+        Ok(slice_of(&read(array.cast::<PyArray1<E>>()?)?)?.to_vec())
+    };
+    let vectors: Vec<_> = vectors.iter().map(copy).collect::<PyResult<_>>()?;
+    let wrong = |_| PyValueError::new_err("an optimizer's state has two vectors");
+    Ok(trainer.restore_optimizer(steps, vectors.try_into().map_err(wrong)?)?)
 }
 
 /// A model of layers with their flat parameters.

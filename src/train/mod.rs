@@ -197,6 +197,19 @@ impl<E: Element> Trainer<E> {
         Ok(())
     }
 
+    /// The steps that the optimiser has taken, and what it remembers of them.
+    pub fn optimizer_state(&self) -> (usize, [&[E]; 2]) {
+        self.moments.state()
+    }
+
+    /// Goes on from what [`Trainer::optimizer_state`] gave, of the same optimiser and model.
+    ///
+    /// # Errors
+    /// If a vector is of another length; nothing is changed then.
+    pub fn restore_optimizer(&mut self, steps: usize, vectors: [Vec<E>; 2]) -> Result<()> {
+        self.moments.restore(steps, vectors)
+    }
+
     /// Forgets the states that the next batch would start from; without [`Trainer::stateful`] there are
     /// none.
     pub fn reset_states(&mut self) {

@@ -81,6 +81,25 @@ impl<E: Element> Moments<E> {
         Ok(Self { optimizer, steps: 0, first: zeros(first)?, second: zeros(second)? })
     }
 
+    /// How many steps were taken, and what is remembered of them.
+    pub fn state(&self) -> (usize, [&[E]; 2]) {
+        (self.steps as usize, [&self.first, &self.second])
+    }
+
+    /// Goes on from a state that the same rule left.
+    pub fn restore(&mut self, steps: usize, vectors: [Vec<E>; 2]) -> Result<()> {
+        for (n, (new, old)) in vectors.iter().zip([&self.first, &self.second]).enumerate() {
+            let (given, want) = (new.len(), old.len());
+            ensure!(
+                given == want,
+                "vector {n} of the optimiser's state has {given} numbers, not {want}"
+            );
+        }
+        self.steps = i32::try_from(steps).unwrap_or(i32::MAX);
+        [self.first, self.second] = vectors;
+        Ok(())
+    }
+
     /// One step of the optimiser.
     pub fn update(&mut self, params: &mut [E], grads: &[E]) {
         self.steps = self.steps.saturating_add(1);
