@@ -135,6 +135,10 @@ class SequenceEstimator(BaseEstimator):
     # What the estimators add. Targets are rows (n, outputs) of float64, or classes (n,) of intp.
 
     _loss: str
+    _training: Training | None
+    loss_curve_: list[float]
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
 
     def _read(self, X: Any, y: Any, fresh: bool, classes: Any = None) -> tuple[Sequences, Array]:
         """Return sequences and targets; with `fresh`, learn what they look like."""
@@ -199,10 +203,10 @@ class SequenceEstimator(BaseEstimator):
     def _forget(self) -> None:
         """Begin anew, without what was learnt of earlier training."""
         self._random_state = check_random_state(self.random_state)
-        self.loss_curve_: list[float] = []
+        self.loss_curve_ = []
         self.best_loss_ = math.inf
-        self.validation_scores_: list[float] | None = None
-        self.best_validation_score_: float | None = None
+        self.validation_scores_ = None
+        self.best_validation_score_ = None
         self.n_iter_ = 0
 
     def _begin(self, sequences: Sequences, targets: Array) -> None:
@@ -211,7 +215,7 @@ class SequenceEstimator(BaseEstimator):
         self._scale = Scale.of(steps, self.scale)
         generator = np.random.default_rng(self._random_state.randint(2**31 - 1))
         self._model = self._make_model(self._outputs(targets), generator)
-        self._training: Training | None = None
+        self._training = None
 
     def _make_model(self, outputs: int, rng: np.random.Generator) -> bptt.Sequential:
         width = self.hidden_size * (2 if self.bidirectional else 1)
