@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,23 @@ _NAMES = {
     "h": "hidden state h",
 }
 _SIGMOIDS = ("i", "f", "o", "r", "z")
+
+
+@cache
+def _figure_class() -> Any:
+    class Figure(require("matplotlib.figure", "plot").Figure):  # type: ignore[misc]
+        """A figure of no window, that notebooks show whether or not pyplot is there."""
+
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png")
+            return file.getvalue()
+
+    return Figure
+
+
+def _figure(width: float, height: float) -> Any:
+    return _figure_class()(figsize=(width, height), layout="constrained")
 
 
 def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) -> Any:
@@ -50,7 +69,6 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
     >>> len(figure.axes) // 2  # each with a scale
     5
     """
-    figures = require("matplotlib.figure", "plot")
     ticker = require("matplotlib.ticker", "plot")
     arrays = {name: np.asarray(value) for name, value in values.items()}
     for name, array in arrays.items():
@@ -64,7 +82,7 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
     if tokens is not None and len(tokens) != steps:
         raise ValueError(f"there are {len(tokens)} tokens for {steps} steps")
     width = min(max(0.22 * steps + 2.2, 5.0), 14.0)
-    figure = figures.Figure(figsize=(width, 1.5 * len(arrays) + 0.5), layout="constrained")
+    figure = _figure(width, 1.5 * len(arrays) + 0.5)
     axes = figure.subplots(len(arrays), 1, sharex=True, squeeze=False)[:, 0]
     for (name, array), ax in zip(arrays.items(), axes):
         gate = name.split("_")[0]
@@ -117,7 +135,6 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, labels: Sequence[Any] | None
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['1', '1', '1']
     """
-    figures = require("matplotlib.figure", "plot")
     true, predicted = np.asarray(y_true), np.asarray(y_pred)
     if true.ndim != 1 or true.shape != predicted.shape or not len(true):
         raise ValueError(
@@ -141,7 +158,7 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, labels: Sequence[Any] | None
     words = [str(name) for name in names]
     longest = max(len(word) for word in words)
     side = min(max(0.45 * len(names) + 1.6 + 0.08 * longest, 3.4), 12.0)
-    figure = figures.Figure(figsize=(side, side), layout="constrained")
+    figure = _figure(side, side)
     ax = figure.subplots()
     ax.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
     for row, column in zip(*np.nonzero(counts)):
@@ -194,7 +211,6 @@ def forecast(
     >>> [line.get_label() for line in figure.axes[0].lines[:2]]
     ['series', 'naive']
     """
-    figures = require("matplotlib.figure", "plot")
     truth = _steps("series", series)
     named = forecasts if isinstance(forecasts, Mapping) else {"forecast": forecasts}
     parts = {str(name): _steps(f"forecast {name!r}", part) for name, part in named.items()}
@@ -207,7 +223,7 @@ def forecast(
     at = np.arange(end) if times is None else np.asarray(times)
     if at.ndim != 1 or len(at) < end:
         raise ValueError(f"times must be ({end},), one for every step, got shape {at.shape}")
-    figure = figures.Figure(figsize=(10, 4), layout="constrained")
+    figure = _figure(10, 4)
     ax = figure.subplots()
     ax.plot(at[: len(truth)], truth, color="0.65", linewidth=2.5, label="series")
     for name, part in parts.items():

@@ -63,3 +63,8 @@ def test_forecasts_are_drawn_where_they_begin():
     beyond = bptt.plot.forecast(series, [1, 2, 3]).axes[0]
     assert beyond.lines[1].get_xdata().tolist() == [10, 11, 12]
     assert beyond.lines[1].get_label() == "forecast"
+
+
+def test_notebooks_show_a_figure_without_pyplot():
+    for figure in (bptt.plot.confusion([0], [0]), bptt.plot.gates({"i": np.ones((3, 2))})):
+        assert figure._repr_png_().startswith(b"\x89PNG")
