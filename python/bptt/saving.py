@@ -15,15 +15,17 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from bptt import _safetensors
 from bptt._layer import Layer, parameters_at_most
 from bptt.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, OneHot
-from bptt.model import Sequential
 from bptt.recurrent import GRU, LSTM, RNN
+
+if TYPE_CHECKING:
+    from bptt.model import Sequential
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -71,6 +73,8 @@ def write(path: object, model: Sequential, metadata: Mapping[str, str], tensors:
 
 def read(path: object) -> tuple[Sequential, dict[str, str], dict[str, Array]]:
     """Read a model from a file, with the other metadata and tensors there."""
+    from bptt.model import Sequential  # which imports this module
+
     path = path_of(path)
     tensors, metadata = _safetensors.read(path)
     if "bptt" not in metadata:
