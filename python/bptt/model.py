@@ -1,32 +1,33 @@
-"""`Sequential`: layers one after the other, trained in Rust with the habits of Keras."""
+"""`Sequential`: layers one after the other, trained in Rust with the habits of Keras.
+
+What a model is without its training is in `_model`.
+"""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bptt import _check, _core, saving
+from bptt import _check, _core
 from bptt._checkpoint import Checkpoint, HistoryState, Order, Part, TrainerState
 from bptt._data import Sequences, one_per_sequence
 from bptt._fit import check_stateful, evaluate, train_epoch
-from bptt._layer import Layer, TrainableLayer, load_arrays
+from bptt._model import Model
 from bptt._progress import progress_bar
 from bptt.history import DivergedError, History
-from bptt.layers import LastStep
 from bptt.optimizers import SGD, Adam
-from bptt.stepper import Stepper
 
 Array = NDArray[Any]
 Data = ArrayLike | Sequence[ArrayLike]
 
 
-class Sequential:
+class Sequential(Model):
     """Layers one after the other, every step of one the input of the next.
 
     Parameters
@@ -60,69 +61,6 @@ class Sequential:
     >>> [scores.argmax(axis=-1).tolist() for scores in model.predict(x)]
     [[1, 2, 0, 1, 2], [2, 0, 1]]
     """
-
-    def __init__(self, *layers: Layer) -> None:
-        for n, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                raise TypeError(f"layer {n} must be a bptt layer, got {type(layer).__name__}")
-        self.layers = layers
-        self.history: History | None = None
-        self._trained = [layer for layer in layers if isinstance(layer, TrainableLayer)]
-        dtypes = {layer.dtype for layer in self._trained}
-        if len(dtypes) > 1:
-            raise ValueError("all layers must have one dtype, got float32 and float64")
-        if len({id(layer) for layer in self._trained}) < len(self._trained):
-            raise ValueError("a layer can be in a model only once")
-        self._dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
-        # (in, out) of every layer, in is None for tokens; the core checks that they fit together.
-        self._features = _core.features_of([layer._core for layer in layers])
-        self._per_sequence = any(isinstance(layer, LastStep) for layer in layers)
-
-    def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
-
-    def state_dict(self) -> dict[str, Array]:
-        """Return copies of all parameters, named ``"<layer>.<parameter>"``."""
-        return {name: array.copy() for name, array in self._named().items()}
-
-    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
-        """Copy parameters into the layers, in place; all or, with a ValueError, none."""
-        load_arrays(self._named(), state_dict)
-
-    def _named(self) -> dict[str, Array]:
-        return {
-            f"{n}.{name}": array
-            for n, layer in enumerate(self.layers)
-            for name, array in layer.parameters.items()
-        }
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the model to a file, for `bptt.load`.
-
-        It is in the safetensors format, by custom named ``.safetensors``: the parameters by the names of
-        `state_dict`, and of what layers the model is in the metadata. A file that was there is replaced in
-        one step: at any moment, also if the process is killed, the old or the new one is there as a whole.
-
-        Parameters
-        ----------
-        path : str or path
-            Where to.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written; what was there is left as it was.
-
-        Examples
-        --------
-        >>> import os, tempfile, bptt
-        >>> model = bptt.Sequential(bptt.RNN(2, 3, rng=0))
-        >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
-        >>> model.save(path)
-        >>> bptt.load(path)
-        Sequential(RNN(2, 3))
-        """  # noqa: E501
-        saving.write(path, self, {}, {})
 
     def fit(
         self,
@@ -362,21 +300,6 @@ class Sequential:
         """
         data, sequences = self._dataset(x, y, loss)
         return evaluate(self._trainer(loss, SGD(0.0)), data, len(sequences))
-
-    def stepper(self, batch: int = 1) -> Stepper:
-        """Return a `Stepper`, which is given one step of `batch` rows at a time.
-
-        LastStep does nothing there: of the steps so far, the last is the one at hand.
-
-        Examples
-        --------
-        >>> import bptt
-        >>> model = bptt.Sequential(bptt.OneHot(3), bptt.GRU(3, 8, rng=0), bptt.Linear(8, 3, rng=1))
-        >>> model.stepper().step(2).shape
-        (1, 3)
-        """
-        flat = [layer._flat for layer in self._trained]
-        return Stepper(self.layers, flat, self._dtype, batch)
 
     def _trainer(
         self,

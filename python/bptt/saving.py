@@ -25,6 +25,7 @@ from bptt.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, OneHot
 from bptt.recurrent import GRU, LSTM, RNN
 
 if TYPE_CHECKING:
+    from bptt._model import Model
     from bptt.model import Sequential
 
 Array = NDArray[Any]
@@ -51,7 +52,7 @@ def _settings(layer: type[Layer]) -> list[str]:
     return [name for name in names if name != "rng"]
 
 
-def architecture(model: Sequential) -> dict[str, Any]:
+def architecture(model: Model) -> dict[str, Any]:
     """Return of what layers a model is, as JSON can hold it."""
     layers = []
     for layer in model.layers:
@@ -65,7 +66,7 @@ def architecture(model: Sequential) -> dict[str, Any]:
     return {"version": VERSION, "layers": layers}
 
 
-def write(path: object, model: Sequential, metadata: Mapping[str, str], tensors: Arrays) -> None:
+def write(path: object, model: Model, metadata: Mapping[str, str], tensors: Arrays) -> None:
     """Write a model, and what else belongs to it, to a file."""
     texts = {"format": "np", "bptt": json.dumps(architecture(model)), **metadata}
     _safetensors.write(path_of(path), {**model._named(), **tensors}, texts)
