@@ -199,11 +199,11 @@ class Sequential(Model):
         file = saved = None
         if checkpoint is not None:
             settings = {
-                "loss": loss,
+                "loss": str(loss),
                 "optimizer": repr(optimizer),
                 "batch_size": batch_size,
                 "validation": validation is not None,
-                "clip_norm": None if clip_norm is None else float(clip_norm),
+                "clip_norm": None if clip_norm is None else _check.real("clip_norm", clip_norm),
                 "shuffle": shuffle,
                 "tbptt": tbptt,
                 "stateful": stateful,
