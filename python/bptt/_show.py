@@ -84,7 +84,7 @@ WIDTH, HEIGHT = 260, 70
 def history_html(history: History) -> str:
     """Return the history's text with its curves: training whole, validation dashed."""
     text = escape(repr(history)[1:-1])
-    curves = [("", history.loss), ("4 3", history.validation_loss)]
+    curves = [("", history.loss), (' stroke-dasharray="4 3"', history.validation_loss)]
     known = [y for _, losses in curves for y in losses if math.isfinite(y)]
     if len(history.loss) < 2 or not known:
         return f"<div>{text}</div>"
@@ -100,7 +100,7 @@ def history_html(history: History) -> str:
         if points:
             lines.append(
                 f'<polyline points="{points}" fill="none" stroke="currentColor" '
-                f'stroke-width="1.5" stroke-dasharray="{dashes}"/>'
+                f'stroke-width="1.5"{dashes}/>'
             )
     dashed = " (validation dashed)" if history.validation_loss else ""
     return (

@@ -98,7 +98,8 @@ def read(path: object) -> tuple[Sequential, dict[str, str], dict[str, Array]]:
         )
     try:
         with parameters_at_most(sum(array.size for array in tensors.values())):
-            model = Sequential(*(_layer(n, settings) for n, settings in enumerate(layers)))
+            made = (_layer(n, settings, len(tensors)) for n, settings in enumerate(layers))
+            model = Sequential(*made)
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{os.fspath(path)!r}: {error}") from None
     named = model._named()
@@ -115,7 +116,7 @@ def read(path: object) -> tuple[Sequential, dict[str, str], dict[str, Array]]:
     return model, metadata, tensors
 
 
-def _layer(n: int, settings: Any) -> Layer:
+def _layer(n: int, settings: Any, tensors: int) -> Layer:
     if not isinstance(settings, dict) or not isinstance(settings.get("type"), str):
         raise ValueError(f"layer {n} has no type")
     settings = dict(settings)
@@ -127,6 +128,9 @@ def _layer(n: int, settings: Any) -> Layer:
         raise ValueError(
             f"layer {n}, {name}, has {sorted(settings)}, it must have {sorted(wanted)}"
         )
+    depth = settings.get("num_layers")
+    if isinstance(depth, int) and depth > tensors:  # millions of them would take gigabytes to name
+        raise ValueError(f"layer {n}, {name}, has num_layers {depth}, more than there are tensors")
     try:
         return kind(**settings)
     except (ValueError, TypeError) as error:
