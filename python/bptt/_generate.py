@@ -28,9 +28,11 @@ def generate(
             f"generate needs a logit for each of the {tokens} tokens, this model has {outputs} "
             "outputs"
         )
-    given = _check.classes("prompt", prompt, tokens)
-    if given.ndim != 1 or not given.size:
-        raise ValueError(f"prompt must be at least one token, (T,), got shape {given.shape}")
+    array = _check.array_of("prompt", prompt)
+    # An empty list is an array of float64, but that is not what is wrong with it.
+    if array.ndim != 1 or not array.size:
+        raise ValueError(f"prompt must be at least one token, (T,), got shape {array.shape}")
+    given = _check.classes("prompt", array, tokens)
     n = _check.size("n", n, least=0)
     temperature = _check.real("temperature", temperature)
     if not 0 <= temperature < np.inf:

@@ -59,13 +59,15 @@ def test_the_same_seed_draws_the_same_tokens():
 def test_what_cannot_be_generated_is_refused():
     good = model()
     for prompt, match in [
-        ([], "prompt"),
+        ([], r"at least one token, \(T,\), got shape \(0,\)"),
+        (3, r"at least one token, \(T,\), got shape \(\)"),
         ([[1, 2]], r"at least one token, \(T,\), got shape \(1, 2\)"),
         (np.zeros(0, int), "at least one token"),
+        ([[1], [1, 2]], "prompt cannot be made an array"),
         ([5], "prompt has 5, which is out of range"),
         ([-1], "prompt has -1"),
     ]:
-        with pytest.raises((ValueError, TypeError), match=match):
+        with pytest.raises(ValueError, match=match):
             good.generate(prompt, 3)
     with pytest.raises(TypeError, match="integer dtype"):
         good.generate([0.5], 3)
