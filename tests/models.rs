@@ -57,7 +57,7 @@ fn check_gradients(mut model: Sequential<f64>, lengths: &[usize]) {
         let y = model.forward(input, &sizes, true).unwrap();
         y.iter().zip(&dy).map(|(y, dy)| y * dy).sum()
     };
-    for n in 0..grads.len() {
+    for (n, &grad) in grads.iter().enumerate() {
         let (kept, step) = (model.params[n], 1e-5);
         model.params[n] = kept + step;
         let up = of(&mut model);
@@ -65,7 +65,7 @@ fn check_gradients(mut model: Sequential<f64>, lengths: &[usize]) {
         let down = of(&mut model);
         model.params[n] = kept;
         let slope = (up - down) / (2.0 * step);
-        assert!((slope - grads[n]).abs() < 1e-8, "parameter {n}: {slope} {}", grads[n]);
+        assert!((slope - grad).abs() < 1e-8, "parameter {n}: {slope} {grad}");
     }
 }
 

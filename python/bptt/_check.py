@@ -67,7 +67,8 @@ def dtype_of(dtype: object) -> np.dtype[Any]:
     return np.dtype(np.float32 if kind.itemsize == 4 else np.float64)  # native byte order
 
 
-def _array(name: str, value: ArrayLike) -> Array:
+def array_of(name: str, value: ArrayLike) -> Array:
+    """Return the value as an array of whatever dtype and shape."""
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -80,7 +81,7 @@ def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
         flags = value.flags
         if flags.c_contiguous and flags.aligned:
             return value
-    array = _array(name, value)
+    array = array_of(name, value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     # ascontiguousarray would make a 0-D array 1-D.
@@ -89,14 +90,14 @@ def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
 
 def single_or_double(name: str, value: ArrayLike) -> Array:
     """Return the value as a contiguous array: float64 stays, other numbers become float32."""
-    array = _array(name, value)
+    array = array_of(name, value)
     double = array.dtype.kind == "f" and array.dtype.itemsize >= 8
     return floats(name, array, np.dtype(np.float64 if double else np.float32))
 
 
 def classes(name: str, value: ArrayLike, below: int) -> Array:
     """Return the value as a contiguous array of uint32, every number in [0, below)."""
-    array = _array(name, value)
+    array = array_of(name, value)
     if array.dtype.kind not in "iu":
         raise TypeError(
             f"{name} must hold whole numbers (tokens or classes) in an integer dtype, "

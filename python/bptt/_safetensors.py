@@ -24,7 +24,13 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-_DTYPES = {"F32": "<f4", "F64": "<f8", "U64": "<u8"}
+_DTYPES = {
+    "F32": "<f4",
+    "F64": "<f8",
+    "U32": "<u4",
+    "U64": "<u8",
+    "I64": "<i8",
+}
 _NAMES = {np.dtype(kind): name for name, kind in _DTYPES.items()}
 #: Bytes that a header may have, as in the format's own library.
 _LONGEST_HEADER = 100_000_000

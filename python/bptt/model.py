@@ -1,31 +1,33 @@
-"""`Sequential`: layers one after the other, trained in Rust with the habits of Keras."""
+"""`Sequential`: layers one after the other, trained in Rust with the habits of Keras.
+
+What a model is without its training is in `_model`.
+"""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bptt import _check, _core
+from bptt._checkpoint import Checkpoint, HistoryState, Order, Part, TrainerState
 from bptt._data import Sequences, one_per_sequence
 from bptt._fit import check_stateful, evaluate, train_epoch
-from bptt._layer import Layer, TrainableLayer, load_arrays
+from bptt._model import Model
 from bptt._progress import progress_bar
 from bptt.history import DivergedError, History
-from bptt.layers import LastStep
 from bptt.optimizers import SGD, Adam
-from bptt.stepper import Stepper
 
 Array = NDArray[Any]
 Data = ArrayLike | Sequence[ArrayLike]
 
 
-class Sequential:
+class Sequential(Model):
     """Layers one after the other, every step of one the input of the next.
 
     Parameters
@@ -60,71 +62,6 @@ class Sequential:
     [[1, 2, 0, 1, 2], [2, 0, 1]]
     """
 
-    def __init__(self, *layers: Layer) -> None:
-        for n, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                raise TypeError(f"layer {n} must be a bptt layer, got {type(layer).__name__}")
-        self.layers = layers
-        self.history: History | None = None
-        self._trained = [layer for layer in layers if isinstance(layer, TrainableLayer)]
-        dtypes = {layer.dtype for layer in self._trained}
-        if len(dtypes) > 1:
-            raise ValueError("all layers must have one dtype, got float32 and float64")
-        if len({id(layer) for layer in self._trained}) < len(self._trained):
-            raise ValueError("a layer can be in a model only once")
-        self._dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
-        # (in, out) of every layer, in is None for tokens; the core checks that they fit together.
-        self._features = _core.features_of([layer._core for layer in layers])
-        self._per_sequence = any(isinstance(layer, LastStep) for layer in layers)
-
-    def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
-
-    def state_dict(self) -> dict[str, Array]:
-        """Return copies of all parameters, named ``"<layer>.<parameter>"``."""
-        return {name: array.copy() for name, array in self._named().items()}
-
-    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
-        """Copy parameters into the layers, in place; all or, with a ValueError, none."""
-        load_arrays(self._named(), state_dict)
-
-    def _named(self) -> dict[str, Array]:
-        return {
-            f"{n}.{name}": array
-            for n, layer in enumerate(self.layers)
-            for name, array in layer.parameters.items()
-        }
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the model to a file, for `bptt.load`.
-
-        It is in the safetensors format, by custom named ``.safetensors``: the parameters by the names of
-        `state_dict`, and of what layers the model is in the metadata. A file that was there is replaced in
-        one step: at any moment, also if the process is killed, the old or the new one is there as a whole.
-
-        Parameters
-        ----------
-        path : str or path
-            Where to.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written; what was there is left as it was.
-
-        Examples
-        --------
-        >>> import os, tempfile, bptt
-        >>> model = bptt.Sequential(bptt.RNN(2, 3, rng=0))
-        >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
-        >>> model.save(path)
-        >>> bptt.load(path)
-        Sequential(RNN(2, 3))
-        """  # noqa: E501
-        from bptt import saving  # which needs this module
-
-        saving.write(path, self, {}, {})
-
     def fit(
         self,
         x: Data,
@@ -141,6 +78,9 @@ class Sequential:
         progress: bool = True,
         tbptt: int | None = None,
         stateful: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 1,
+        resume: bool = False,
     ) -> History:
         """Train the layers, in place.
 
@@ -183,6 +123,18 @@ class Sequential:
             long sequence in pieces: with batch_size B, piece n + B goes on where piece n ends.
             Needs ``shuffle=False``, sequences of one length, and a batch_size that divides their
             number.
+        checkpoint : str or path, optional
+            A file to which model and training state are written after epochs, as `save` does it:
+            killed at any moment, the one before or the new one is there. `bptt.load` gives the
+            model in it.
+        checkpoint_every : int, default 1
+            Epochs from one checkpoint to the next; there is one after the last epoch, too.
+        resume : bool, default False
+            Whether to go on from `checkpoint`, if it is there, with its parameters, the state of
+            the optimiser and of all random numbers, and its history, so that the result has the
+            bits of a run that was never broken off. `epochs` counts those that are done. The
+            model, the data and all other settings must be those of the first run; the parameters
+            of this model, and the seed, do not matter.
 
         Returns
         -------
@@ -192,8 +144,11 @@ class Sequential:
         Raises
         ------
         ValueError, TypeError
-            For data or settings that do not fit; for `tbptt` and `stateful` also if a layer is
-            bidirectional, since its second direction starts at the end. Nothing is changed then.
+            For data or settings that do not fit, also those of the checkpoint; for `tbptt` and
+            `stateful` also if a layer is bidirectional, since its second direction starts at the
+            end. Nothing is changed then.
+        OSError
+            If the checkpoint cannot be written. The layers keep what they learnt.
         DivergedError
             If a loss or a parameter becomes NaN or infinite. The layers keep the parameters of the
             end of the last good epoch.
@@ -209,6 +164,18 @@ class Sequential:
         ...                     epochs=5, tbptt=50, progress=False)
         >>> history.loss[-1] < 0.1 * history.loss[0]
         True
+
+        Training that can be broken off at any time, and goes on where it was:
+
+        >>> import os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
+        >>> options = {"loss": "mse", "optimizer": bptt.Adam(0.01), "rng": 0, "progress": False}
+        >>> twin = bptt.Sequential(bptt.GRU(1, 8, rng=2), bptt.Linear(8, 1, rng=3))
+        >>> for epochs in (2, 5):  # as if the process had ended after two of five epochs
+        ...     history = twin.fit(wave[:, :-1], wave[:, 1:], epochs=epochs, checkpoint=path,
+        ...                        resume=True, **options)
+        >>> len(history.loss)
+        5
         """
         epochs = _check.size("epochs", epochs, least=0)
         batch_size = _check.size("batch_size", batch_size)
@@ -216,6 +183,9 @@ class Sequential:
         progress = _check.flag("progress", progress)
         tbptt = None if tbptt is None else _check.size("tbptt", tbptt)
         stateful = _check.flag("stateful", stateful)
+        resume = _check.flag("resume", resume)
+        if resume and checkpoint is None:
+            raise ValueError("resume=True needs the file to go on from: give checkpoint=path")
         generator = _check.generator(rng)
         data, sequences = self._dataset(x, y, loss)
         lengths = np.diff(sequences.offsets)
@@ -226,20 +196,47 @@ class Sequential:
             if not isinstance(validation, (tuple, list)) or len(validation) != 2:
                 raise ValueError("validation must be a tuple (x, y)")
             checked = self._dataset(*validation, loss, "validation ")
-        trainer = self._trainer(loss, optimizer, clip_norm, tbptt, stateful)
+        file = saved = None
+        if checkpoint is not None:
+            settings = {
+                "loss": str(loss),
+                "optimizer": repr(optimizer),
+                "batch_size": batch_size,
+                "validation": validation is not None,
+                "clip_norm": None if clip_norm is None else _check.real("clip_norm", clip_norm),
+                "shuffle": shuffle,
+                "tbptt": tbptt,
+                "stateful": stateful,
+                "sequences": len(sequences),
+                "steps": sequences.offsets[-1],
+            }
+            file = Checkpoint(checkpoint, checkpoint_every, settings)
+            saved = file.read(self) if resume else None
+        source = self if saved is None else saved.model
+        trainer = source._trainer(loss, optimizer, clip_norm, tbptt, stateful)
         if not all(layer._flat.flags.writeable for layer in self._trained):
             raise ValueError("a layer's parameters are read-only; copy the model to train it")
-        trainer.set_seed(sum(layer._seed() for layer in self.layers) % 2**64)
-
-        history = self.history = History()
-        start = time.perf_counter()
-        order = np.arange(len(sequences), dtype=np.uint64)
+        history = History()
+        order = Order(len(sequences), generator if shuffle else None)
+        parts: dict[str, Part] = {
+            "trainer": TrainerState(trainer),
+            "order": order,
+            "history": HistoryState(history),
+        }
+        done = 0
+        if saved is not None:
+            saved.restore(parts)
+            self.load_state_dict(saved.model.state_dict())
+            done = saved.epochs
+        seed = sum(layer._seed() for layer in self.layers) % 2**64
+        if saved is None:
+            trainer.set_seed(seed)
+        self.history = history
+        start = time.perf_counter() - history.seconds
         try:
-            with progress_bar(epochs, progress) as bar:
-                for epoch in range(epochs):
-                    if shuffle:
-                        generator.shuffle(order)
-                    mean = train_epoch(trainer, data, lengths, order, batch_size, bar)
+            with progress_bar(max(epochs - done, 0), progress) as bar:
+                for epoch in range(done, epochs):
+                    mean = train_epoch(trainer, data, lengths, order.next(), batch_size, bar)
                     if not (math.isfinite(mean) and self._write(trainer)):
                         raise DivergedError(
                             f"training diverged in epoch {epoch + 1}, mean loss {mean:g}; the "
@@ -253,6 +250,9 @@ class Sequential:
                     history.loss.append(mean)
                     if validated is not None:
                         history.validation_loss.append(validated)
+                    if file is not None and (epoch + 1 == epochs or file.is_due(epoch + 1)):
+                        history.seconds = time.perf_counter() - start
+                        file.write(self, epoch + 1, parts)
                     bar.advance(history)
         except KeyboardInterrupt:
             self._write(trainer)
@@ -300,21 +300,6 @@ class Sequential:
         """
         data, sequences = self._dataset(x, y, loss)
         return evaluate(self._trainer(loss, SGD(0.0)), data, len(sequences))
-
-    def stepper(self, batch: int = 1) -> Stepper:
-        """Return a `Stepper`, which is given one step of `batch` rows at a time.
-
-        LastStep does nothing there: of the steps so far, the last is the one at hand.
-
-        Examples
-        --------
-        >>> import bptt
-        >>> model = bptt.Sequential(bptt.OneHot(3), bptt.GRU(3, 8, rng=0), bptt.Linear(8, 3, rng=1))
-        >>> model.stepper().step(2).shape
-        (1, 3)
-        """
-        flat = [layer._flat for layer in self._trained]
-        return Stepper(self.layers, flat, self._dtype, batch)
 
     def _trainer(
         self,

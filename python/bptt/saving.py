@@ -15,15 +15,18 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from bptt import _safetensors
 from bptt._layer import Layer, parameters_at_most
 from bptt.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, OneHot
-from bptt.model import Sequential
 from bptt.recurrent import GRU, LSTM, RNN
+
+if TYPE_CHECKING:
+    from bptt._model import Model
+    from bptt.model import Sequential
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -49,7 +52,7 @@ def _settings(layer: type[Layer]) -> list[str]:
     return [name for name in names if name != "rng"]
 
 
-def architecture(model: Sequential) -> dict[str, Any]:
+def architecture(model: Model) -> dict[str, Any]:
     """Return of what layers a model is, as JSON can hold it."""
     layers = []
     for layer in model.layers:
@@ -63,7 +66,7 @@ def architecture(model: Sequential) -> dict[str, Any]:
     return {"version": VERSION, "layers": layers}
 
 
-def write(path: object, model: Sequential, metadata: Mapping[str, str], tensors: Arrays) -> None:
+def write(path: object, model: Model, metadata: Mapping[str, str], tensors: Arrays) -> None:
     """Write a model, and what else belongs to it, to a file."""
     texts = {"format": "np", "bptt": json.dumps(architecture(model)), **metadata}
     _safetensors.write(path_of(path), {**model._named(), **tensors}, texts)
@@ -71,6 +74,8 @@ def write(path: object, model: Sequential, metadata: Mapping[str, str], tensors:
 
 def read(path: object) -> tuple[Sequential, dict[str, str], dict[str, Array]]:
     """Read a model from a file, with the other metadata and tensors there."""
+    from bptt.model import Sequential  # which imports this module
+
     path = path_of(path)
     tensors, metadata = _safetensors.read(path)
     if "bptt" not in metadata:
@@ -93,7 +98,8 @@ def read(path: object) -> tuple[Sequential, dict[str, str], dict[str, Array]]:
         )
     try:
         with parameters_at_most(sum(array.size for array in tensors.values())):
-            model = Sequential(*(_layer(n, settings) for n, settings in enumerate(layers)))
+            made = (_layer(n, settings, len(tensors)) for n, settings in enumerate(layers))
+            model = Sequential(*made)
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{os.fspath(path)!r}: {error}") from None
     named = model._named()
@@ -110,7 +116,7 @@ def read(path: object) -> tuple[Sequential, dict[str, str], dict[str, Array]]:
     return model, metadata, tensors
 
 
-def _layer(n: int, settings: Any) -> Layer:
+def _layer(n: int, settings: Any, tensors: int) -> Layer:
     if not isinstance(settings, dict) or not isinstance(settings.get("type"), str):
         raise ValueError(f"layer {n} has no type")
     settings = dict(settings)
@@ -122,6 +128,9 @@ def _layer(n: int, settings: Any) -> Layer:
         raise ValueError(
             f"layer {n}, {name}, has {sorted(settings)}, it must have {sorted(wanted)}"
         )
+    depth = settings.get("num_layers")
+    if isinstance(depth, int) and depth > tensors:  # millions of them would take gigabytes to name
+        raise ValueError(f"layer {n}, {name}, has num_layers {depth}, more than there are tensors")
     try:
         return kind(**settings)
     except (ValueError, TypeError) as error:

@@ -4,6 +4,16 @@ use crate::error::{Result, ensure};
 use crate::simd::Element;
 
 /// A table of vectors for tokens. Its parameters are `weight` (num_embeddings, embedding_dim).
+///
+/// ```
+/// use bptt::{BatchSizes, Embedding, Input, Layer, Sequential};
+///
+/// let mut model = Sequential::<f32>::new(vec![Layer::Embedding(Embedding::new(3, 2)?)])?;
+/// model.params = vec![0.0, 0.1, 1.0, 1.1, 2.0, 2.1]; // (3, 2)
+/// let sizes = BatchSizes::new(1, vec![1, 1])?;
+/// assert_eq!(model.forward(Input::Tokens(&[2, 0]), &sizes, false)?, [2.0, 2.1, 0.0, 0.1]);
+/// # Ok::<(), bptt::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Embedding {
     num_embeddings: usize,

@@ -13,6 +13,18 @@ use crate::sequence::{normalise, total};
 use crate::simd::{Element, Level, Simd, Task};
 
 /// A layer that normalises. Its parameters are `weight` (F,), then `bias` (F,), each if there is one.
+///
+/// ```
+/// use bptt::{BatchSizes, Input, Layer, LayerNorm, Sequential};
+///
+/// let norm = Layer::LayerNorm(LayerNorm::new(2, 1e-5, true, true)?);
+/// let mut model = Sequential::<f64>::new(vec![norm])?;
+/// model.params = vec![3.0, 3.0, 0.5, 0.5]; // weight, bias
+/// let sizes = BatchSizes::new(1, vec![1])?;
+/// let y = model.forward(Input::Features(&[10.0, 20.0]), &sizes, false)?;
+/// assert!((y[0] + 2.5).abs() < 1e-5 && (y[1] - 3.5).abs() < 1e-5); // -1 and 1, times 3, plus 0.5
+/// # Ok::<(), bptt::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerNorm {
     features: usize,

@@ -167,6 +167,7 @@ def of_layer(n, **settings):
         (of_layer(0, hidden_size="4"), "layer 0, GRU: hidden_size must be a whole number"),
         (of_layer(0, hidden_size=3), "layer 0 gives 3 features, layer 1 takes 4"),
         (of_layer(0, hidden_size=10**9), "more than there are in the file|too large|memory"),
+        (of_layer(0, num_layers=2**20 - 1), "num_layers 1048575, more than there are tensors"),
         (of_layer(0, hidden_size=10**30), "hidden_size is too large"),
         (of_layer(0, dtype="float64"), "one dtype"),
         (of_layer(0, dtype="object"), "dtype must be float32 or float64"),

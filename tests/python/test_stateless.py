@@ -87,8 +87,16 @@ def test_last_step_in_a_model_is_the_sequences_own():
         np.testing.assert_array_equal(stepper.step(x_t)[0], want)
 
 
+@pytest.fixture
+def threads():
+    """Give back the number of threads after a test that sets it."""
+    before = bptt.get_num_threads()
+    yield
+    bptt.set_num_threads(before)
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
-def test_targets_of_sequences(loss):
+def test_targets_of_sequences(loss, threads):
     def model():
         layers = bptt.LSTM(1, 8, rng=0), bptt.LastStep(), bptt.Linear(8, 2, rng=1)
         return bptt.Sequential(*layers)
@@ -104,10 +112,7 @@ def test_targets_of_sequences(loss):
     assert history.validation_loss[-1] == a.evaluate(x, y.tolist(), loss=loss)
     assert (a.predict(x).argmax(axis=1) == classes).mean() > 0.85
     bptt.set_num_threads(1)
-    try:
-        assert b.fit(x, y, progress=False, **options).loss == history.loss
-    finally:
-        bptt.set_num_threads(2)
+    assert b.fit(x, y, progress=False, **options).loss == history.loss
 
 
 def test_what_does_not_fit_a_last_step():
@@ -256,7 +261,7 @@ def test_dropout():
         layer(3.0)
 
 
-def test_a_model_of_all_of_them_learns_the_same_with_any_number_of_threads():
+def test_a_model_of_all_of_them_learns_the_same_with_any_number_of_threads(threads):
     def model():
         return bptt.Sequential(
             bptt.Embedding(5, 8, rng=0),
@@ -272,15 +277,14 @@ def test_a_model_of_all_of_them_learns_the_same_with_any_number_of_threads():
     y = [int(part[0] > 1) for part in x]
     options = {"loss": "cross_entropy", "optimizer": bptt.Adam(0.02), "epochs": 25, "rng": 0}
     results = []
-    for threads in (1, 2, 3):
-        bptt.set_num_threads(threads)
+    for count in (1, 2, 3):
+        bptt.set_num_threads(count)
         trained = model()
         history = trained.fit(x, y, progress=False, **options)
         results.append((history.loss, trained.predict(x).tolist()))
         # Evaluation in between draws nothing.
         watched = model()
         assert watched.fit(x, y, validation=(x, y), progress=False, **options).loss == history.loss
-    bptt.set_num_threads(2)
     assert results[0] == results[1] == results[2]
     assert results[0][0][-1] < 0.5 * results[0][0][0]
     stepper = trained.stepper(2)

@@ -67,7 +67,7 @@ def test_layers(kind, options, size, dtype):
         dy = rng.standard_normal(y.shape).astype(dtype)
         dx, grads = ours.backward(record, dy)
         if kind == "LayerNorm" and size <= 2:
-            continue  # whatever x is, it becomes 0, or -1 and 1: gradients are what cancelling leaves
+            continue  # x becomes 0, or -1 and 1, so gradients are what cancelling leaves
         their_y.backward(torch.from_numpy(dy))
         if kind != "Embedding":
             assert_close(dx, their_x.grad, dtype)
