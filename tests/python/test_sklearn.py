@@ -177,7 +177,7 @@ def test_training_ends_when_the_loss_does_not_improve():
 
 def test_partial_fit_makes_one_pass_and_goes_on():
     X, y = waves()
-    settings = {"hidden_size": 8, "random_state": 0, "tol": 0}
+    settings = {"hidden_size": 8, "random_state": 0, "tol": 0, "shuffle": False}
     parts = SequenceClassifier(**settings)
     for _ in range(3):
         assert parts.partial_fit(X, y, classes=["fast", "slow"]) is parts
@@ -302,21 +302,20 @@ def test_workers_of_multiprocessing_have_one_thread():
 
 
 def test_interrupted_training_keeps_what_it_has(monkeypatch):
-    from bptt.sklearn._training import Training
-
-    epoch, calls = Training.epoch, []
+    score, calls = SequenceClassifier._score, []
 
     def interrupted(self, *args):
         calls.append(None)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return epoch(self, *args)
+        return score(self, *args)
 
-    monkeypatch.setattr(Training, "epoch", interrupted)
+    monkeypatch.setattr(SequenceClassifier, "_score", interrupted)
     X, y = waves()
     with pytest.warns(UserWarning, match="interrupted by user"):
-        classifier = fitted(SequenceClassifier(max_iter=20), X, y)
-    assert classifier.n_iter_ == 2
+        classifier = fitted(SequenceClassifier(max_iter=20, early_stopping=True), X, y)
+    assert classifier.n_iter_ == 3
+    assert len(classifier.validation_scores_) == 2
     assert classifier.predict(X).shape == (40,)
 
 

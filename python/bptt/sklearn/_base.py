@@ -19,7 +19,6 @@ import bptt
 from bptt import _check
 from bptt.sklearn._sequences import Scale, Sequences, read_sequences, take
 from bptt.sklearn._threads import limit_worker_threads
-from bptt.sklearn._training import Training
 
 Array = NDArray[Any]
 _CELLS = {"lstm": bptt.LSTM, "gru": bptt.GRU, "rnn": bptt.RNN}
@@ -135,8 +134,11 @@ class SequenceEstimator(BaseEstimator):
     # What the estimators add. Targets are rows (n, outputs) of float64, or classes (n,) of intp.
 
     _loss: str
-    _training: Training | None
+    _optimizer: bptt.Adam | None
     loss_curve_: list[float]
+    loss_: float
+    best_loss_: float
+    n_iter_: int
     validation_scores_: list[float] | None
     best_validation_score_: float | None
 
@@ -179,8 +181,7 @@ class SequenceEstimator(BaseEstimator):
             if self.early_stopping:
                 if self.validation_scores_ is None:
                     self.validation_scores_, self.best_validation_score_ = [], -math.inf
-                seed = self._random_state.randint(2**31 - 1)
-                rows, held_out = self._hold_out(targets, seed)
+                rows, held_out = self._hold_out(targets, int(self._generator.integers(2**31)))
                 validation = take(sequences, held_out), targets[held_out]
                 sequences, targets = take(sequences, rows), targets[rows]
             if fresh:
@@ -202,7 +203,8 @@ class SequenceEstimator(BaseEstimator):
 
     def _forget(self) -> None:
         """Begin anew, without what was learnt of earlier training."""
-        self._random_state = check_random_state(self.random_state)
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self._generator = np.random.default_rng(seed)
         self.loss_curve_ = []
         self.best_loss_ = math.inf
         self.validation_scores_ = None
@@ -213,9 +215,8 @@ class SequenceEstimator(BaseEstimator):
         """Make a new model for these data."""
         steps = np.concatenate([part.reshape(-1, self._input_size) for part in sequences])
         self._scale = Scale.of(steps, self.scale)
-        generator = np.random.default_rng(self._random_state.randint(2**31 - 1))
-        self._model = self._make_model(self._outputs(targets), generator)
-        self._training = None
+        self._model = self._make_model(self._outputs(targets), self._generator)
+        self._optimizer = None
 
     def _make_model(self, outputs: int, rng: np.random.Generator) -> bptt.Sequential:
         width = self.hidden_size * (2 if self.bidirectional else 1)
@@ -241,56 +242,30 @@ class SequenceEstimator(BaseEstimator):
         validation: tuple[Sequences, Array] | None,
         until_stale: bool = True,
     ) -> None:
-        if until_stale or self._training is None:
-            optimizer = bptt.Adam(self.learning_rate_init)
-            self._training = Training(self._model, self._loss, optimizer, self.clip_norm)
-        training = self._training
-        training.set_data(self._scaled(sequences), self._to_model(targets))
-        best = self._model.state_dict() if validation is not None else None
-        count = len(targets)
-        self._stale = 0  # passes in a row without an improvement
-        try:
-            for _ in range(passes):
-                order = self._random_state.permutation(count) if self.shuffle else np.arange(count)
-                loss = training.epoch(order.astype(np.uint64), self.batch_size)
-                self.loss_curve_.append(loss)
-                self.loss_, self.n_iter_ = loss, self.n_iter_ + 1
-                if self.verbose:
-                    print(f"Iteration {self.n_iter_}, loss = {loss:.8f}")
-                if validation is not None and self._validate(validation):
-                    best = self._model.state_dict()
-                if validation is None:
-                    self._stale = self._stale + 1 if loss > self.best_loss_ - self.tol else 0
-                self.best_loss_ = min(self.best_loss_, loss)
-                if until_stale and self._stale > self.n_iter_no_change:
-                    break
-            else:
-                if until_stale:
-                    warnings.warn(
-                        f"Maximum iterations ({passes}) reached and the optimization hasn't "
-                        "converged yet.",
-                        ConvergenceWarning,
-                        stacklevel=4,
-                    )
-        except KeyboardInterrupt:
-            training.write()
+        # A model goes on with an optimiser's moments where it is given the same one.
+        if until_stale or self._optimizer is None:
+            self._optimizer = bptt.Adam(self.learning_rate_init)
+        history = self._model.fit(
+            self._scaled(sequences),
+            self._to_model(targets),
+            loss=self._loss,
+            optimizer=self._optimizer,
+            epochs=passes,
+            batch_size=self.batch_size,
+            clip_norm=self.clip_norm,
+            shuffle=self.shuffle,
+            rng=self._generator,
+            progress=False,
+            callbacks=[_Passes(self, validation)],
+        )
+        if history.interrupted:
             warnings.warn("Training interrupted by user.", stacklevel=4)
-        if best is not None:
-            self._model.load_state_dict(best)
-            self._training = None  # whose parameters are the last ones
-
-    def _validate(self, validation: tuple[Sequences, Array]) -> bool:
-        """Take the score on the data held out; tell whether it is the best so far."""
-        score = self._score(*validation)
-        assert self.validation_scores_ is not None and self.best_validation_score_ is not None
-        self.validation_scores_.append(score)
-        self._stale = self._stale + 1 if score < self.best_validation_score_ + self.tol else 0
-        if self.verbose:
-            print(f"Validation score: {score:f}")
-        is_best = score > self.best_validation_score_
-        if is_best:
-            self.best_validation_score_ = score
-        return is_best
+        elif until_stale and not self._model.stop_training:
+            warnings.warn(
+                f"Maximum iterations ({passes}) reached and the optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
 
     def _scaled(self, sequences: Sequences) -> Any:
         if isinstance(sequences, list):
@@ -308,11 +283,6 @@ class SequenceEstimator(BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "loss_curve_")
-
-    def __getstate__(self) -> dict[str, Any]:
-        # The optimiser's moments stay with the process; what goes on from a copy begins new ones.
-        state: dict[str, Any] = super().__getstate__()
-        return state | {"_training": None} if "_training" in state else state
 
     def _check_parameters(self) -> None:
         """Refuse parameters that are out of range, before anything is changed."""
@@ -336,3 +306,53 @@ class SequenceEstimator(BaseEstimator):
             raise ValueError(
                 f"validation_fraction must be between 0 and 1, got {self.validation_fraction}"
             )
+
+
+class _Passes(bptt.Callback):
+    """After every pass, what MLPClassifier does: keep its loss and score, see whether to stop."""
+
+    def __init__(
+        self, estimator: SequenceEstimator, validation: tuple[Sequences, Array] | None
+    ) -> None:
+        self._estimator, self._validation = estimator, validation
+        self._stale = 0  # passes in a row without an improvement
+        self._best: dict[str, Array] | None = None
+
+    def on_train_begin(self) -> None:
+        """Keep the parameters, should no pass make them better."""
+        if self._validation is not None:
+            self._best = self.model.state_dict()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Keep record, and tell when there was no improvement for too long."""
+        estimator, loss = self._estimator, logs["loss"]
+        estimator.loss_curve_.append(loss)
+        estimator.loss_, estimator.n_iter_ = loss, estimator.n_iter_ + 1
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
+        if self._validation is None:
+            improved = loss <= estimator.best_loss_ - estimator.tol
+        else:
+            improved = self._validate(*self._validation)
+        estimator.best_loss_ = min(estimator.best_loss_, loss)
+        self._stale = 0 if improved else self._stale + 1
+        self.model.stop_training = self._stale > estimator.n_iter_no_change
+
+    def _validate(self, sequences: Sequences, targets: Array) -> bool:
+        """Take the score of the data held out; tell whether it is an improvement."""
+        estimator = self._estimator
+        assert estimator.validation_scores_ is not None
+        assert estimator.best_validation_score_ is not None
+        score, best = estimator._score(sequences, targets), estimator.best_validation_score_
+        estimator.validation_scores_.append(score)
+        if estimator.verbose:
+            print(f"Validation score: {score:f}")
+        if score > best:
+            estimator.best_validation_score_ = score
+            self._best = self.model.state_dict()
+        return score >= best + estimator.tol
+
+    def on_train_end(self) -> None:
+        """Give back the parameters of the best score."""
+        if self._best is not None:
+            self.model.load_state_dict(self._best)
