@@ -1,6 +1,7 @@
 //! What stands around the recurrent layers: linear layers, one-hot inputs, losses, and the
 //! [`Sequential`] model that strings layers together.
 
+mod cross_entropy;
 mod layer;
 mod linear;
 mod loss;
@@ -11,6 +12,6 @@ pub use layer::Layer;
 #[cfg(feature = "python")]
 pub(crate) use layer::recurrent;
 pub use linear::{Linear, LinearMemory};
-pub use loss::{Loss, Targets};
+pub use loss::{IGNORED, Loss, Targets};
 pub use sequential::{Input, Sequential};
 pub use stepper::SequentialStepper;

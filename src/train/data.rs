@@ -17,8 +17,11 @@ pub enum Inputs<'a, E> {
 #[derive(Debug, Clone, Copy)]
 pub struct Dataset<'a, E> {
     pub(super) inputs: Inputs<'a, E>,
-    /// One class, or one row of numbers, for every step.
+    /// One class, or one row of numbers, for every step, or for every sequence.
     pub(super) targets: Option<Targets<'a, E>>,
+    pub(super) targets_once: bool,
+    /// What the losses of each sequence are multiplied with in training; 1 without.
+    pub(super) weights: Option<&'a [f64]>,
     offsets: &'a [usize],
 }
 
@@ -33,21 +36,58 @@ impl<'a, E: Element> Dataset<'a, E> {
         targets: Targets<'a, E>,
         offsets: &'a [usize],
     ) -> Result<Self> {
-        let data = Self { targets: Some(targets), ..Self::without_targets(inputs, offsets)? };
-        let steps = data.steps();
+        Self::with_targets(inputs, targets, offsets, false)
+    }
+
+    /// Sequences with one target each, for a model that gives one output for a sequence.
+    ///
+    /// # Errors
+    /// As [`Dataset::new`], sequences in place of steps.
+    pub fn with_one_target(
+        inputs: Inputs<'a, E>,
+        targets: Targets<'a, E>,
+        offsets: &'a [usize],
+    ) -> Result<Self> {
+        Self::with_targets(inputs, targets, offsets, true)
+    }
+
+    fn with_targets(
+        inputs: Inputs<'a, E>,
+        targets: Targets<'a, E>,
+        offsets: &'a [usize],
+        targets_once: bool,
+    ) -> Result<Self> {
+        let data = Self::without_targets(inputs, offsets)?;
+        let (wanted, what) = match targets_once {
+            true => (data.len(), "sequences"),
+            false => (data.steps(), "steps"),
+        };
         match targets {
-            Targets::Classes(classes) => ensure!(
-                classes.len() == steps,
-                "there are {} target classes for {steps} steps",
-                classes.len()
-            ),
+            Targets::Classes(classes) => {
+                let len = classes.len();
+                ensure!(len == wanted, "there are {len} target classes for {wanted} {what}");
+            }
             Targets::Values(values) => ensure!(
-                values.len().is_multiple_of(steps),
-                "{} target numbers cannot be divided among {steps} steps",
+                values.len().is_multiple_of(wanted),
+                "{} target numbers cannot be divided among {wanted} {what}",
                 values.len()
             ),
         }
-        Ok(data)
+        Ok(Self { targets: Some(targets), targets_once, ..data })
+    }
+
+    /// With a weight for every sequence: in training, the losses of its tokens are multiplied with it (the
+    /// mean is still divided by how many tokens there are).
+    ///
+    /// # Errors
+    /// If there is not one for every sequence, or one is negative or not finite.
+    pub fn with_weights(self, weights: &'a [f64]) -> Result<Self> {
+        let (given, len) = (weights.len(), self.len());
+        ensure!(given == len, "there are {given} weights for {len} sequences");
+        if let Some(w) = weights.iter().find(|&&w| !(0.0..f64::INFINITY).contains(&w)) {
+            ensure!(false, "weights must be at least 0 and finite, got {w}");
+        }
+        Ok(Self { weights: Some(weights), ..self })
     }
 
     /// Sequences to predict from.
@@ -62,7 +102,7 @@ impl<'a, E: Element> Dataset<'a, E> {
         if let Some(n) = offsets.windows(2).position(|pair| pair[0] >= pair[1]) {
             ensure!(false, "sequence {n} is empty: every sequence needs at least one step");
         }
-        let data = Self { inputs, targets: None, offsets };
+        let data = Self { inputs, targets: None, targets_once: false, weights: None, offsets };
         let steps = data.steps();
         match inputs {
             Inputs::Features(x) => ensure!(
@@ -101,7 +141,7 @@ impl<'a, E: Element> Dataset<'a, E> {
     /// The tokens of a sequence and the classes that are its targets, if that is what they are.
     pub(crate) fn tokens(&self, sequence: usize) -> Option<(&'a [u32], &'a [u32])> {
         match (self.inputs, self.targets) {
-            (Inputs::Tokens(x), Some(Targets::Classes(y))) => {
+            (Inputs::Tokens(x), Some(Targets::Classes(y))) if !self.targets_once => {
                 Some((&x[self.range(sequence)], &y[self.range(sequence)]))
             }
             _ => None,
@@ -127,5 +167,14 @@ mod tests {
         assert!(of(&[1.0; 5], &[0, 2, 4]).contains("divided"));
         let tokens = Dataset::<f32>::without_targets(Inputs::Tokens(&[0; 6]), &[0, 3]);
         assert!(tokens.unwrap_err().to_string().contains("6 tokens for 3 steps"));
+
+        let data = |x| Dataset::<f32>::without_targets(Inputs::Tokens(x), &[0, 3, 4]).unwrap();
+        let weighted = |w| data(&[0; 4]).with_weights(w).unwrap_err().to_string();
+        assert!(weighted(&[1.0]).contains("1 weights for 2 sequences"));
+        assert!(weighted(&[1.0, -1.0]).contains("at least 0"));
+        assert!(weighted(&[1.0, f64::NAN]).contains("at least 0"));
+        let (x, y) = (Inputs::Tokens(&[0; 4]), Targets::Classes(&[0; 4]));
+        let once = Dataset::<f32>::with_one_target(x, y, &[0, 3, 4]).unwrap_err().to_string();
+        assert!(once.contains("4 target classes for 2 sequences"));
     }
 }
