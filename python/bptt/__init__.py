@@ -17,7 +17,7 @@ True
 from bptt import plot
 from bptt._core import __version__, get_num_threads, set_num_threads, simd_level
 from bptt.history import DivergedError, History
-from bptt.layers import Linear, OneHot
+from bptt.layers import LastStep, Linear, OneHot
 from bptt.model import Sequential
 from bptt.optimizers import SGD, Adam
 from bptt.recurrent import GRU, LSTM, RNN
@@ -31,6 +31,7 @@ __all__ = [
     "Adam",
     "DivergedError",
     "History",
+    "LastStep",
     "Linear",
     "OneHot",
     "Sequential",

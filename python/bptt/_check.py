@@ -79,6 +79,13 @@ def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
     return _aligned(np.asarray(array, dtype=dtype, order="C"))
 
 
+def single_or_double(name: str, value: ArrayLike) -> Array:
+    """Return the value as a contiguous array: float64 stays, other numbers become float32."""
+    array = _array(name, value)
+    double = array.dtype.kind == "f" and array.dtype.itemsize >= 8
+    return floats(name, array, np.dtype(np.float64 if double else np.float32))
+
+
 def classes(name: str, value: ArrayLike, below: int) -> Array:
     """Return the value as a contiguous array of uint32, every number in [0, below)."""
     array = _array(name, value)

@@ -12,6 +12,7 @@ __all__ = [
     "Tape",
     "Trainer",
     "__version__",
+    "features_of",
     "fma_peak",
     "get_num_threads",
     "lab_backward",
@@ -25,6 +26,7 @@ __version__: str
 def simd_level() -> str: ...
 def get_num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...
+def features_of(layers: list[Layer]) -> list[tuple[int | None, int]]: ...
 def fma_peak(double: bool, seconds: float) -> float: ...
 def lab_forward(
     params: list[NDArray[np.float64]],
@@ -90,6 +92,8 @@ class Layer:
     @staticmethod
     def one_hot(classes: int) -> Layer: ...
     @staticmethod
+    def last_step() -> Layer: ...
+    @staticmethod
     def recurrent(
         cell: str,
         input_size: int,
@@ -104,11 +108,23 @@ class Layer:
     @staticmethod
     def linear(in_features: int, out_features: int, bias: bool) -> Layer: ...
     @property
+    def tokens(self) -> int | None: ...
+    @property
     def in_features(self) -> int | None: ...
     @property
-    def out_features(self) -> int: ...
+    def out_features(self) -> int | None: ...
     def parameters(self) -> list[tuple[str, list[int]]]: ...
-    def apply(self, params: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]: ...
+    def apply(
+        self, params: NDArray[Any], x: NDArray[Any], lengths: Lengths | None, seed: int | None
+    ) -> NDArray[Any]: ...
+    def apply_back(
+        self,
+        params: NDArray[Any],
+        x: NDArray[Any],
+        dy: NDArray[Any],
+        lengths: Lengths | None,
+        seed: int,
+    ) -> tuple[NDArray[Any] | None, NDArray[Any]]: ...
     def forward(
         self,
         params: list[NDArray[Any]],
@@ -135,7 +151,11 @@ class Layer:
 @final
 class Dataset:
     def __new__(
-        cls, inputs: NDArray[Any], targets: NDArray[Any] | None, offsets: list[int]
+        cls,
+        inputs: NDArray[Any],
+        targets: NDArray[Any] | None,
+        offsets: list[int],
+        per_sequence: bool = False,
     ) -> Dataset: ...
 
 @final

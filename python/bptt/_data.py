@@ -78,3 +78,21 @@ class Sequences:
         if self.is_array:
             return flat.reshape(len(self), -1, flat.shape[-1])
         return [flat[start:end] for start, end in pairwise(self.offsets)]
+
+
+def one_per_sequence(
+    name: str,
+    value: Any,
+    features: int | None,
+    count: int,
+    convert: Callable[[str, Any], Array],
+) -> Array:
+    """Return targets of which every sequence has one: (N, F), or (N,) classes."""
+    array = convert(name, value)
+    shape = (count,) if features is None else (count, features)
+    if array.shape != shape:
+        raise ValueError(
+            f"{name} must have shape {shape}, got {array.shape}: a model with LastStep takes one "
+            f"target for each of the {count} sequences"
+        )
+    return array

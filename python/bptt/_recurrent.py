@@ -1,4 +1,4 @@
-"""What recurrent layers share: the tape, how batches lie in arrays, forward and backward."""
+"""What recurrent layers share: the tape, forward and backward."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bptt import _check, _core
-from bptt.layers import Layer
+from bptt._batch import Batch, State
+from bptt._layer import TrainableLayer
 from bptt.stepper import Stepper
 
 Array = NDArray[Any]
-State = tuple[Array, ...]
 
 
 class Tape:
@@ -30,69 +30,6 @@ class Tape:
         self._batch = batch
 
 
-class Batch:
-    """How the sequences of a call lie in its arrays."""
-
-    def __init__(self, layer: Recurrent, x: Array, lengths: ArrayLike | None) -> None:
-        self.batch_first, self.batched = layer.batch_first, x.ndim == 3
-        self.rows, self.steps = 1, x.shape[0]
-        if self.batched:
-            self.rows, self.steps = x.shape[:2] if self.batch_first else x.shape[1::-1]
-        self.y_shape = (*x.shape[:-1], layer._outputs)
-        self.lengths: _core.Lengths | None = None
-        if lengths is not None:
-            self.lengths = _core.Lengths(_check_lengths(lengths, self.rows, self.steps))
-            self.order = np.array(self.lengths.order, dtype=np.intp)
-
-    def to_core(self, array: Array) -> Array:
-        """Give an array of the call's layout the core's: three dimensions, or no padding."""
-        if not self.batched:
-            array = array[None] if self.batch_first else array[:, None]
-        if self.lengths is None:
-            return array
-        return self.lengths.pack(array, self.batch_first)
-
-    def from_core(self, array: Array) -> Array:
-        if self.lengths is not None:
-            array = self.lengths.unpack(array, self.steps, self.batch_first)
-        if not self.batched:
-            array = array[0] if self.batch_first else array[:, 0]
-        return array
-
-    def from_steps(self, flat: Array, features: int) -> Array:
-        """Give numbers of every step and row, in the core's order, the call's layout."""
-        if self.lengths is not None:
-            return self.from_core(flat.reshape(-1, features))
-        array = flat.reshape(self.steps, self.rows, features)
-        return self.from_core(array.swapaxes(0, 1).copy() if self.batch_first else array)
-
-    def states_to_core(self, states: list[Array]) -> list[Array]:
-        if self.lengths is None:
-            return states
-        return [np.take(state, self.order, axis=1) for state in states]
-
-    def states_from_core(self, states: list[Array]) -> State:
-        if self.lengths is not None:
-            sorted_states, states = states, [np.empty_like(state) for state in states]
-            for to, state in zip(states, sorted_states):
-                to[:, self.order] = state
-        return tuple(state if self.batched else state[:, 0] for state in states)
-
-
-def _check_lengths(lengths: ArrayLike, rows: int, steps: int) -> list[int]:
-    array = np.asarray(lengths)
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"lengths must be whole numbers, got dtype {array.dtype}")
-    if array.shape != (rows,):
-        raise ValueError(
-            f"lengths must have shape {(rows,)}, one for each sequence, got {array.shape}"
-        )
-    if array.size and (array.min() < 0 or array.max() > steps):
-        wrong = array.min() if array.min() < 0 else array.max()
-        raise ValueError(f"lengths must be from 0 to {steps}, the steps of x, got {wrong}")
-    return [int(length) for length in array]
-
-
 def _probability(name: str, value: object) -> float:
     """Return a probability that is not 1."""
     probability = _check.real(name, value)
@@ -101,7 +38,7 @@ def _probability(name: str, value: object) -> float:
     return probability
 
 
-class Recurrent(Layer):
+class Recurrent(TrainableLayer):
     _states: int
     _cell: str
     _values: tuple[str, ...]  # of the cell, in the tape's order
@@ -267,15 +204,12 @@ class Recurrent(Layer):
         record: tuple[int | None, bool] | None,
     ) -> tuple[Array, State, Tape | None]:
         array = _check.floats("x", x, self.dtype)
-        if array.ndim not in (2, 3):
-            layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
-            raise ValueError(f"x must be {layout} or (T, I), got shape {array.shape}")
+        batch = Batch(array, lengths, self.batch_first)
         if array.shape[-1] != self.input_size:
             raise ValueError(
                 f"x must have {self.input_size} features in its last dimension (input_size), "
                 f"got shape {array.shape}"
             )
-        batch = Batch(self, array, lengths)
         states = self._states_to_core("state", state, batch)
         core_x = batch.to_core(array)
         core_y, final, core_tape = self._core.forward(
@@ -325,12 +259,10 @@ class Recurrent(Layer):
         if tape._used:
             raise ValueError("the tape is used up: run forward again for another backward")
         batch = tape._batch
-        if dy is None:
-            array = np.zeros(batch.y_shape, self.dtype)
-        else:
-            array = _check.floats("dy", dy, self.dtype)
-        if array.shape != batch.y_shape:
-            raise ValueError(f"dy must have the shape of y, {batch.y_shape}, got {array.shape}")
+        shape = (*batch.shape, self._outputs)
+        array = np.zeros(shape, self.dtype) if dy is None else _check.floats("dy", dy, self.dtype)
+        if array.shape != shape:
+            raise ValueError(f"dy must have the shape of y, {shape}, got {array.shape}")
         states = self._states_to_core("dstate", dstate, batch)
         dx, initial, flat = self._core.backward(
             list(self.parameters.values()),

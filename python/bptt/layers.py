@@ -1,116 +1,22 @@
-"""What all layers share, and the layers without a memory: Linear and OneHot."""
+"""The layers without a state: Linear, OneHot, LastStep."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bptt import _check
+from bptt._batch import Batch
 from bptt._core import Layer as CoreLayer
+from bptt._core import Lengths
+from bptt._layer import Layer, Record, Stateless, TrainableLayer
 
 Array = NDArray[Any]
 
 
-class Layer:
-    """What layers share: parameters in one flat array, seen as named arrays.
-
-    Attributes
-    ----------
-    dtype : numpy.dtype
-        float32 or float64.
-    parameters : mapping of str to ndarray
-        The parameters by torch's names. The arrays are written in place (``layer.parameters["bias"][:] = 0``);
-        to replace them all, use `load_state_dict`.
-    """  # noqa: E501
-
-    dtype: np.dtype[Any]
-    parameters: Mapping[str, Array]
-    _core: CoreLayer
-    _flat: Array
-
-    def _init(self, core: CoreLayer, dtype: object, bound: float, rng: object) -> None:
-        """Draw all parameters uniformly from [-bound, bound], as torch does."""
-        self.dtype = _check.dtype_of(dtype)
-        length = sum(int(np.prod(shape)) for _, shape in core.parameters())
-        draws = _check.generator(rng).uniform(-bound, bound, length)
-        self._set(core, draws.astype(self.dtype))
-
-    def _set(self, core: CoreLayer, flat: Array) -> None:
-        self._core, self._flat = core, flat
-        self.parameters = MappingProxyType(self._views(flat))
-
-    def _views(self, flat: Array) -> dict[str, Array]:
-        views, start = {}, 0
-        for name, shape in self._core.parameters():
-            end = start + int(np.prod(shape))
-            views[name] = flat[start:end].reshape(shape)
-            start = end
-        return views
-
-    def state_dict(self) -> dict[str, Array]:
-        """Return copies of the parameters by name."""
-        return {name: array.copy() for name, array in self.parameters.items()}
-
-    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
-        """Copy parameters into this layer, in place.
-
-        Parameters
-        ----------
-        state_dict : mapping of str to array_like
-            An array for every name in `parameters`, of its shape; torch tensors on the CPU will do.
-
-        Raises
-        ------
-        ValueError
-            If names are missing or unknown, or a shape differs. Nothing is changed then.
-        """
-        load_arrays(self.parameters, state_dict)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # The named arrays are views of the flat one, which a copy has to make anew.
-        state = self.__dict__.copy()
-        for name in ("_core", "parameters"):
-            del state[name]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._set(self._make_core(), self._flat)
-
-    def _make_core(self) -> CoreLayer:
-        raise NotImplementedError
-
-    def _seed(self) -> int:
-        """Return what dropout draws from in a pass or a training run; 0 where there is none."""
-        return 0
-
-
-def load_arrays(parameters: Mapping[str, Array], given: Mapping[str, ArrayLike]) -> None:
-    """Copy arrays to those of the same names, all or none."""
-    if not isinstance(given, Mapping):
-        raise TypeError(f"a state dict maps names to arrays, got {type(given).__name__}")
-    missing = [name for name in parameters if name not in given]
-    unknown = [name for name in given if name not in parameters]
-    if missing or unknown:
-        raise ValueError(
-            f"the state dict does not fit: missing {missing or 'none'}, "
-            f"unknown {unknown or 'none'}; it takes {list(parameters)}"
-        )
-    arrays = {}
-    for name, array in parameters.items():
-        new = _check.floats(name, given[name], array.dtype)
-        if new.shape != array.shape:
-            raise ValueError(f"{name} must have shape {array.shape}, got {new.shape}")
-        arrays[name] = new
-    for name, new in arrays.items():
-        parameters[name][...] = new
-
-
-class Linear(Layer):
+class Linear(Stateless, TrainableLayer):
     """A linear layer, as torch.nn.Linear: ``y = x W' + b`` on the last dimension.
 
     Parameters
@@ -152,16 +58,8 @@ class Linear(Layer):
     def _make_core(self) -> CoreLayer:
         return CoreLayer.linear(self.in_features, self.out_features, self.bias)
 
-    def __call__(self, x: ArrayLike) -> Array:
-        """Apply the layer to x (..., in_features); gives (..., out_features)."""
-        array = _check.floats("x", x, self.dtype)
-        if array.ndim == 0 or array.shape[-1] != self.in_features:
-            raise ValueError(
-                f"x must have {self.in_features} features in its last dimension (in_features), "
-                f"got shape {array.shape}"
-            )
-        y = self._core.apply(self._flat, array.reshape(-1, self.in_features))
-        return y.reshape(*array.shape[:-1], self.out_features)
+    def _given(self, x: ArrayLike) -> Array:
+        return _features(x, self.dtype, self.in_features, "in_features")
 
     def __repr__(self) -> str:
         bias = "" if self.bias else ", bias=False"
@@ -169,7 +67,17 @@ class Linear(Layer):
         return f"Linear({self.in_features}, {self.out_features}{bias}{dtype})"
 
 
-class OneHot:
+def _features(x: ArrayLike, dtype: np.dtype[Any], features: int, name: str) -> Array:
+    array = _check.floats("x", x, dtype)
+    if array.ndim == 0 or array.shape[-1] != features:
+        raise ValueError(
+            f"x must have {features} features in its last dimension ({name}), "
+            f"got shape {array.shape}"
+        )
+    return array
+
+
+class OneHot(Layer):
     """Tokens to one-hot vectors; the first layer of models that read tokens.
 
     Parameters
@@ -187,7 +95,10 @@ class OneHot:
 
     def __init__(self, classes: int) -> None:
         self.classes = _check.size("classes", classes)
-        self._core = CoreLayer.one_hot(self.classes)
+        self._core = self._make_core()
+
+    def _make_core(self) -> CoreLayer:
+        return CoreLayer.one_hot(self.classes)
 
     def __call__(self, tokens: ArrayLike) -> Array:
         """Return one-hot vectors (..., classes) of float32 for tokens (...)."""
@@ -196,11 +107,82 @@ class OneHot:
         np.put_along_axis(one_hot, indices[..., None].astype(np.intp), 1, axis=-1)
         return one_hot
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"classes": self.classes}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
-
     def __repr__(self) -> str:
         return f"OneHot({self.classes})"
+
+
+class LastStep(Stateless):
+    """The last step of every sequence: from (T, B, F) to (B, F).
+
+    In a model, what comes after it sees one step of each sequence, so there is one target for each:
+    sequences are classified, or a number is predicted from each. It has no parameters.
+
+    Parameters
+    ----------
+    batch_first : bool, default False
+        Whether the input, where the layer is used alone, is (B, T, F). In a model it does not matter.
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> x = np.arange(12.0).reshape(3, 2, 2)  # (T, B, F)
+    >>> bptt.LastStep()(x, lengths=[3, 1])
+    array([[8., 9.],
+           [2., 3.]])
+    >>> model = bptt.Sequential(bptt.GRU(1, 8, rng=0), bptt.LastStep(), bptt.Linear(8, 2, rng=1))
+    >>> model.predict(np.zeros((5, 7, 1))).shape  # (N, T, F) to (N, O)
+    (5, 2)
+    """  # noqa: E501
+
+    def __init__(self, *, batch_first: bool = False) -> None:
+        self.batch_first = _check.flag("batch_first", batch_first)
+        self._core = self._make_core()
+
+    def _make_core(self) -> CoreLayer:
+        return CoreLayer.last_step()
+
+    def __call__(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Array:
+        """Return the last steps of x.
+
+        Parameters
+        ----------
+        x : array_like
+            (T, B, F), or (B, T, F) with ``batch_first``, or (T, F) without a batch. float64 stays
+            float64, other numbers become float32.
+        lengths : array_like of int, optional
+            (B,): how many steps of each sequence count, from 1 to T. All by default.
+
+        Returns
+        -------
+        ndarray
+            (B, F), or (F,) without a batch.
+        """
+        return self.forward(x, lengths)[0]
+
+    def forward(self, x: ArrayLike, lengths: ArrayLike | None = None) -> tuple[Array, Record]:
+        """Return the last steps of x, as calling the layer does, and what `backward` needs."""
+        array = _check.single_or_double("x", x)
+        batch = Batch(array, lengths, self.batch_first, "F")
+        sizes = batch.lengths or Lengths([batch.steps] * batch.rows)
+        packed = sizes.pack(batch.to_three(array), self.batch_first)
+        last = self._core.apply(np.empty(0, array.dtype), packed, sizes, None)
+        y = np.empty_like(last)
+        y[sizes.order] = last
+        y = y if batch.batched else y[0]
+        record = Record(self, packed, y.shape, 0)
+        record._lengths, record._batch = sizes, batch
+        return y, record
+
+    def backward(self, record: Record, dy: ArrayLike) -> tuple[Array, dict[str, Array]]:
+        """Return the gradient with respect to x, in its shape, and no others (an empty dict)."""
+        record = self._own(record)
+        batch, sizes = record._batch, record._lengths
+        assert batch is not None and sizes is not None
+        array = record._check(dy, record._x.dtype)
+        last = np.atleast_2d(array)[sizes.order]
+        dx, _ = self._core.apply_back(np.empty(0, last.dtype), record._x, last, sizes, 0)
+        assert dx is not None
+        return batch.from_three(sizes.unpack(dx, batch.steps, self.batch_first)), {}
+
+    def __repr__(self) -> str:
+        return f"LastStep({'batch_first=True' if self.batch_first else ''})"

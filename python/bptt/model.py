@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bptt import _check, _core
-from bptt._data import Sequences
+from bptt._data import Sequences, one_per_sequence
 from bptt._fit import check_stateful, evaluate, train_epoch
+from bptt._layer import Layer, TrainableLayer, load_arrays
 from bptt._progress import progress_bar
 from bptt.history import DivergedError, History
-from bptt.layers import Layer, OneHot, load_arrays
+from bptt.layers import LastStep
 from bptt.optimizers import SGD, Adam
 from bptt.stepper import Stepper
 
@@ -28,7 +29,7 @@ class Sequential:
 
     Parameters
     ----------
-    *layers : RNN, LSTM, GRU, Linear or OneHot
+    *layers : RNN, LSTM, GRU, Linear, OneHot or LastStep
         OneHot only as the first, for data that are tokens. All of one dtype.
 
     Attributes
@@ -43,7 +44,8 @@ class Sequential:
     Data sets are batch-first: an array (N, T, F), or a list of N arrays (T_i, F) of any lengths;
     for a model that starts with OneHot, (N, T) or N arrays (T_i,) of whole numbers. Targets have a
     value for every step: real numbers (N, T, O) for the loss "mse", classes (N, T) for
-    "cross_entropy".
+    "cross_entropy". With a LastStep among the layers, they have one for every sequence: (N, O), or
+    (N,) classes.
 
     Examples
     --------
@@ -57,20 +59,22 @@ class Sequential:
     [[1, 2, 0, 1, 2], [2, 0, 1]]
     """
 
-    def __init__(self, *layers: Layer | OneHot) -> None:
+    def __init__(self, *layers: Layer) -> None:
         for n, layer in enumerate(layers):
-            if not isinstance(layer, (Layer, OneHot)):
+            if not isinstance(layer, Layer):
                 raise TypeError(f"layer {n} must be a bptt layer, got {type(layer).__name__}")
         self.layers = layers
         self.history: History | None = None
-        self._trained = [layer for layer in layers if isinstance(layer, Layer)]
+        self._trained = [layer for layer in layers if isinstance(layer, TrainableLayer)]
         dtypes = {layer.dtype for layer in self._trained}
         if len(dtypes) > 1:
             raise ValueError("all layers must have one dtype, got float32 and float64")
         if len({id(layer) for layer in self._trained}) < len(self._trained):
             raise ValueError("a layer can be in a model only once")
         self._dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
-        self._trainer("mse", SGD(0.0))  # the core checks that the layers fit together
+        # (in, out) of every layer, in is None for tokens; the core checks that they fit together.
+        self._features = _core.features_of([layer._core for layer in layers])
+        self._per_sequence = any(isinstance(layer, LastStep) for layer in layers)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
@@ -87,7 +91,6 @@ class Sequential:
         return {
             f"{n}.{name}": array
             for n, layer in enumerate(self.layers)
-            if isinstance(layer, Layer)
             for name, array in layer.parameters.items()
         }
 
@@ -195,7 +198,7 @@ class Sequential:
         trainer = self._trainer(loss, optimizer, clip_norm, tbptt, stateful)
         if not all(layer._flat.flags.writeable for layer in self._trained):
             raise ValueError("a layer's parameters are read-only; copy the model to train it")
-        trainer.set_seed(sum(layer._seed() for layer in self._trained) % 2**64)
+        trainer.set_seed(sum(layer._seed() for layer in self.layers) % 2**64)
 
         history = self.history = History()
         start = time.perf_counter()
@@ -232,7 +235,7 @@ class Sequential:
         return trainer.write_params([layer._flat for layer in self._trained])
 
     def predict(self, x: Data) -> Array | list[Array]:
-        """Return the outputs for every step.
+        """Return the outputs for every step, or with LastStep for every sequence.
 
         Parameters
         ----------
@@ -242,12 +245,12 @@ class Sequential:
         Returns
         -------
         ndarray or list of ndarray
-            (N, T, O) if x is one array, else a list of N arrays (T_i, O).
+            (N, T, O) if x is one array, else a list of N arrays (T_i, O); (N, O) with LastStep.
         """
         sequences = self._inputs("x", x)
         data = _core.Dataset(sequences.flat, None, sequences.offsets)
         flat = self._trainer("mse", SGD(0.0)).predict(data)
-        return sequences.split(flat)
+        return flat if self._per_sequence else sequences.split(flat)
 
     def evaluate(self, x: Data, y: Data, *, loss: str) -> float:
         """Return the mean loss of the sequences.
@@ -269,6 +272,8 @@ class Sequential:
 
     def stepper(self, batch: int = 1) -> Stepper:
         """Return a `Stepper`, which is given one step of `batch` rows at a time.
+
+        LastStep does nothing there: of the steps so far, the last is the one at hand.
 
         Examples
         --------
@@ -304,27 +309,28 @@ class Sequential:
         )
 
     def _inputs(self, name: str, x: Data) -> Sequences:
-        first = self.layers[0]
-        if isinstance(first, OneHot):
-            classes = first.classes
+        classes, features = self.layers[0]._core.tokens, self._features[0][0]
+        if classes is not None:
             return Sequences(name, x, None, lambda part, v: _check.classes(part, v, classes))
-        features = first._core.in_features
         return Sequences(name, x, features, lambda part, v: _check.floats(part, v, self._dtype))
 
     def _dataset(
         self, x: Data, y: Data, loss: str, prefix: str = ""
     ) -> tuple[_core.Dataset, Sequences]:
         loss = _check_loss(loss)
-        outputs = self.layers[-1]._core.out_features
+        outputs = self._features[-1][1]
         inputs = self._inputs(f"{prefix}x", x)
-        if loss == "cross_entropy":
-            targets = Sequences(
-                f"{prefix}y", y, None, lambda part, v: _check.classes(part, v, outputs)
-            )
-        else:
-            targets = Sequences(
-                f"{prefix}y", y, outputs, lambda part, v: _check.floats(part, v, self._dtype)
-            )
+        name, features = f"{prefix}y", None if loss == "cross_entropy" else outputs
+
+        def convert(part: str, value: Any) -> Array:
+            if features is None:
+                return _check.classes(part, value, outputs)
+            return _check.floats(part, value, self._dtype)
+
+        if self._per_sequence:
+            array = one_per_sequence(name, y, features, len(inputs), convert)
+            return _core.Dataset(inputs.flat, array, inputs.offsets, True), inputs
+        targets = Sequences(name, y, features, convert)
         if len(inputs) != len(targets):
             raise ValueError(
                 f"{prefix}x has {len(inputs)} sequences and {prefix}y has {len(targets)}"
@@ -333,7 +339,7 @@ class Sequential:
             if given != wanted:
                 raise ValueError(
                     f"{prefix}y[{n}] has {given} steps, {prefix}x[{n}] has {wanted}: there must be "
-                    "a target for every step"
+                    "a target for every step, or put LastStep into the model"
                 )
         return _core.Dataset(inputs.flat, targets.flat, inputs.offsets), inputs
 

@@ -35,6 +35,8 @@ enum Stage<E: Element> {
     Gru(Box<Stepper<Gru, E>>),
     GruResetFirst(Box<Stepper<GruResetFirst, E>>),
     Linear(Linear, Level, Panels<E>, Buffer<E>),
+    /// Of the steps so far, the last is this one.
+    LastStep,
 }
 
 /// Runs `$body` with a recurrent stage's stepper, or `$other`.
@@ -45,7 +47,7 @@ macro_rules! recurrent {
             Stage::Lstm($stepper) => $body,
             Stage::Gru($stepper) => $body,
             Stage::GruResetFirst($stepper) => $body,
-            Stage::OneHot(..) | Stage::Linear(..) => $other,
+            Stage::OneHot(..) | Stage::Linear(..) | Stage::LastStep => $other,
         }
     };
 }
@@ -73,6 +75,7 @@ impl<E: Element> SequentialStepper<E> {
                     let outputs = Buffer::zeros(rows.saturating_mul(linear.out_features()))?;
                     Stage::Linear(*linear, level, linear.packed(level, params)?, outputs)
                 }
+                Layer::LastStep => Stage::LastStep,
             })
         });
         Ok(Self { rows, stages: stages.collect::<Result<_>>()? })
@@ -128,6 +131,7 @@ impl<E: Element> SequentialStepper<E> {
                     linear.apply_packed(*level, weights, x, to);
                     to
                 }
+                Stage::LastStep => x,
             };
         }
         Ok(x)

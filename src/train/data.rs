@@ -1,7 +1,7 @@
 //! Data sets of sequences of any lengths.
 
 use crate::error::{Result, ensure};
-use crate::nn::Targets;
+use crate::nn::{Sequential, Targets};
 use crate::simd::Element;
 
 /// The inputs of all sequences, one after the other.
@@ -19,7 +19,7 @@ pub struct Dataset<'a, E> {
     pub(super) inputs: Inputs<'a, E>,
     /// One class, or one row of numbers, for every step, or for every sequence.
     pub(super) targets: Option<Targets<'a, E>>,
-    pub(super) targets_once: bool,
+    pub(super) per_sequence: bool,
     /// What the losses of each sequence are multiplied with in training; 1 without.
     pub(super) weights: Option<&'a [f64]>,
     offsets: &'a [usize],
@@ -36,44 +36,49 @@ impl<'a, E: Element> Dataset<'a, E> {
         targets: Targets<'a, E>,
         offsets: &'a [usize],
     ) -> Result<Self> {
-        Self::with_targets(inputs, targets, offsets, false)
+        let data = Self::without_targets(inputs, offsets)?;
+        data.with_targets(targets, data.steps(), "steps")
     }
 
-    /// Sequences with one target each, for a model that gives one output for a sequence.
+    /// Sequences with one target each, for a model with a [`Layer::LastStep`](crate::Layer::LastStep).
+    ///
+    /// ```
+    /// use bptt::{Dataset, GRU, Inputs, Layer, Linear, Sequential, Targets};
+    ///
+    /// let gru = Layer::GRU(GRU::new(1, 4, true)?);
+    /// let linear = Layer::Linear(Linear::new(4, 2, true)?);
+    /// let mut model = Sequential::new(vec![gru, Layer::LastStep, linear])?;
+    /// let inputs = Inputs::Features(&[0.1, 0.2, 0.3, 0.4, 0.5]);
+    /// let data = Dataset::per_sequence(inputs, Targets::Classes(&[1, 0]), &[0, 2, 5])?;
+    /// assert_eq!(model.predict(&data)?.len(), 2 * 2); // (N, F)
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`Dataset::new`], sequences in place of steps.
-    pub fn with_one_target(
+    /// As [`Dataset::new`].
+    pub fn per_sequence(
         inputs: Inputs<'a, E>,
         targets: Targets<'a, E>,
         offsets: &'a [usize],
     ) -> Result<Self> {
-        Self::with_targets(inputs, targets, offsets, true)
+        let data = Self { per_sequence: true, ..Self::without_targets(inputs, offsets)? };
+        data.with_targets(targets, data.len(), "sequences")
     }
 
-    fn with_targets(
-        inputs: Inputs<'a, E>,
-        targets: Targets<'a, E>,
-        offsets: &'a [usize],
-        targets_once: bool,
-    ) -> Result<Self> {
-        let data = Self::without_targets(inputs, offsets)?;
-        let (wanted, what) = match targets_once {
-            true => (data.len(), "sequences"),
-            false => (data.steps(), "steps"),
-        };
+    fn with_targets(self, targets: Targets<'a, E>, count: usize, of: &str) -> Result<Self> {
         match targets {
-            Targets::Classes(classes) => {
-                let len = classes.len();
-                ensure!(len == wanted, "there are {len} target classes for {wanted} {what}");
-            }
+            Targets::Classes(classes) => ensure!(
+                classes.len() == count,
+                "there are {} target classes for {count} {of}",
+                classes.len()
+            ),
             Targets::Values(values) => ensure!(
-                values.len().is_multiple_of(wanted),
-                "{} target numbers cannot be divided among {wanted} {what}",
+                values.len().is_multiple_of(count),
+                "{} target numbers cannot be divided among {count} {of}",
                 values.len()
             ),
         }
-        Ok(Self { targets: Some(targets), targets_once, ..data })
+        Ok(Self { targets: Some(targets), ..self })
     }
 
     /// With a weight for every sequence: in training, the losses of its tokens are multiplied with it (the
@@ -102,7 +107,7 @@ impl<'a, E: Element> Dataset<'a, E> {
         if let Some(n) = offsets.windows(2).position(|pair| pair[0] >= pair[1]) {
             ensure!(false, "sequence {n} is empty: every sequence needs at least one step");
         }
-        let data = Self { inputs, targets: None, targets_once: false, weights: None, offsets };
+        let data = Self { inputs, targets: None, per_sequence: false, weights: None, offsets };
         let steps = data.steps();
         match inputs {
             Inputs::Features(x) => ensure!(
@@ -128,8 +133,15 @@ impl<'a, E: Element> Dataset<'a, E> {
         self.targets.is_some()
     }
 
-    pub(super) fn check_targets(&self) -> Result<()> {
+    /// Whether there are targets where the model has outputs.
+    pub(super) fn check_targets(&self, model: &Sequential<E>) -> Result<()> {
         ensure!(self.has_targets(), "the data set has no targets to train on or compare with");
+        ensure!(
+            self.per_sequence == model.gives_last_step(),
+            "a model takes a target for every step, or with LastStep one for every sequence, and the data \
+             set has them for every {}",
+            if self.per_sequence { "sequence" } else { "step" }
+        );
         Ok(())
     }
 
@@ -141,7 +153,7 @@ impl<'a, E: Element> Dataset<'a, E> {
     /// The tokens of a sequence and the classes that are its targets, if that is what they are.
     pub(crate) fn tokens(&self, sequence: usize) -> Option<(&'a [u32], &'a [u32])> {
         match (self.inputs, self.targets) {
-            (Inputs::Tokens(x), Some(Targets::Classes(y))) if !self.targets_once => {
+            (Inputs::Tokens(x), Some(Targets::Classes(y))) if !self.per_sequence => {
                 Some((&x[self.range(sequence)], &y[self.range(sequence)]))
             }
             _ => None,
@@ -174,7 +186,7 @@ mod tests {
         assert!(weighted(&[1.0, -1.0]).contains("at least 0"));
         assert!(weighted(&[1.0, f64::NAN]).contains("at least 0"));
         let (x, y) = (Inputs::Tokens(&[0; 4]), Targets::Classes(&[0; 4]));
-        let once = Dataset::<f32>::with_one_target(x, y, &[0, 3, 4]).unwrap_err().to_string();
+        let once = Dataset::<f32>::per_sequence(x, y, &[0, 3, 4]).unwrap_err().to_string();
         assert!(once.contains("4 target classes for 2 sequences"));
     }
 }

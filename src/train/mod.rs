@@ -166,10 +166,16 @@ impl<E: Element> Trainer<E> {
     /// ```
     ///
     /// # Errors
-    /// If `steps` is zero, or a layer has two directions.
+    /// If `steps` is zero, or the model has a layer with two directions or a
+    /// [`Layer::LastStep`](crate::Layer::LastStep).
     pub fn with_tbptt(self, steps: usize) -> Result<Self> {
         ensure!(steps > 0, "tbptt must be at least 1, got 0");
         self.accumulated.check_tbptt(Some(steps))?;
+        ensure!(
+            !self.model.gives_last_step(),
+            "a model with LastStep has its targets at the ends of sequences, so it cannot be trained in \
+             chunks (tbptt); leave tbptt out"
+        );
         self.check_directions("trained in chunks (tbptt)")?;
         Ok(Self { tbptt: Some(steps), ..self })
     }
@@ -283,12 +289,7 @@ impl<E: Element> Trainer<E> {
 
     /// Goes to the first step of a batch.
     fn begin(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<()> {
-        data.check_targets()?;
-        ensure!(
-            !data.targets_once || self.tbptt.is_none(),
-            "with one target for a sequence there is no loss at the end of a chunk: use tbptt with targets \
-             for every step"
-        );
+        data.check_targets(&self.model)?;
         self.progress = None;
         self.batch.gather(data, sequences)?;
         (self.steps, self.batch_loss) = (0, 0.0);
