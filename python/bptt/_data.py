@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt import _check
+
 Array = NDArray[Any]
 
 
@@ -96,3 +98,15 @@ def one_per_sequence(
             f"target for each of the {count} sequences"
         )
     return array
+
+
+def sample_weights(name: str, value: Any, count: int) -> list[float]:
+    """Return a weight for every sequence."""
+    array = _check.floats(name, value, np.dtype(np.float64))
+    if array.shape != (count,):
+        raise ValueError(
+            f"{name} must have a number for each of the {count} sequences, got shape {array.shape}"
+        )
+    if not (array >= 0).all() or not np.isfinite(array).all():
+        raise ValueError(f"{name} must be at least 0 and finite")
+    return list(array.tolist())

@@ -1,4 +1,4 @@
-"""Losses: what `fit` and `evaluate` take. They are computed in Rust, as torch.nn's with the mean."""
+"""Losses: what `fit` and `evaluate` take, computed in Rust, as torch.nn's with the mean."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class CrossEntropyLoss(Loss):
-    """Softmax cross-entropy of outputs as logits and classes, as torch.nn.CrossEntropyLoss, in nats.
+    """Softmax cross-entropy of logits and classes, in nats, as torch.nn.CrossEntropyLoss.
 
     Parameters
     ----------

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bptt import _check, _core
-from bptt._data import Sequences, one_per_sequence
-from bptt._fit import check_stateful, evaluate, train_epoch
+from bptt import _check, _core, _fit
+from bptt._data import Sequences, one_per_sequence, sample_weights
 from bptt._layer import Layer, TrainableLayer, load_arrays
-from bptt._progress import progress_bar
-from bptt.history import DivergedError, History
+from bptt._sources import Source, source_of
+from bptt.callbacks import Callback, Calls, EarlyStopping
+from bptt.history import History
 from bptt.layers import LastStep
-from bptt.optimizers import SGD, Adam
+from bptt.losses import CrossEntropyLoss, Loss, loss_of
+from bptt.optimizers import SGD, Optimizer
+from bptt.schedules import Schedule, schedule_of
 from bptt.stepper import Stepper
 
 Array = NDArray[Any]
 Data = ArrayLike | Sequence[ArrayLike]
+Batches = Iterable[tuple[Any, ...]]
 
 
 class Sequential:
@@ -38,13 +39,15 @@ class Sequential:
         The layers. They are shared, not copied: training changes their parameters in place.
     history : History or None
         Of the last `fit`, also when it ended with an error.
+    stop_training : bool
+        Set to True by a callback, ends `fit` after the epoch.
 
     Notes
     -----
     Data sets are batch-first: an array (N, T, F), or a list of N arrays (T_i, F) of any lengths;
     for a model that starts with OneHot, (N, T) or N arrays (T_i,) of whole numbers. Targets have a
-    value for every step: real numbers (N, T, O) for the loss "mse", classes (N, T) for
-    "cross_entropy". With a LastStep among the layers, they have one for every sequence: (N, O), or
+    value for every step: classes (N, T) for the loss "cross_entropy", real numbers (N, T, O) for
+    the others. With a LastStep among the layers, they have one for every sequence: (N, O), or
     (N,) classes.
 
     Examples
@@ -65,6 +68,8 @@ class Sequential:
                 raise TypeError(f"layer {n} must be a bptt layer, got {type(layer).__name__}")
         self.layers = layers
         self.history: History | None = None
+        self.stop_training = False
+        self._training: _fit.Training | None = None
         self._trained = [layer for layer in layers if isinstance(layer, TrainableLayer)]
         dtypes = {layer.dtype for layer in self._trained}
         if len(dtypes) > 1:
@@ -96,41 +101,57 @@ class Sequential:
 
     def fit(
         self,
-        x: Data,
-        y: Data,
+        x: Data | Batches,
+        y: Data | None = None,
         *,
-        loss: str,
-        optimizer: SGD | Adam,
+        loss: str | Loss,
+        optimizer: Optimizer | None = None,
         epochs: int = 1,
         batch_size: int = 32,
-        validation: tuple[Data, Data] | None = None,
+        validation: tuple[Data, Data] | Batches | None = None,
         clip_norm: float | None = None,
         shuffle: bool = True,
         rng: object = None,
         progress: bool = True,
         tbptt: int | None = None,
         stateful: bool = False,
+        sample_weight: ArrayLike | None = None,
+        schedule: Schedule | None = None,
+        metrics: Sequence[str] = (),
+        early_stopping: EarlyStopping | None = None,
+        callbacks: Sequence[Callback | Any] = (),
+        accumulate: int = 1,
     ) -> History:
         """Train the layers, in place.
 
         Ctrl-C ends training early: the layers keep what they learnt, and the history so far is
         returned, marked as interrupted.
 
+        Fitting again goes on from the layers' parameters. What the optimiser remembers (momentum,
+        running means) lives on with the optimiser object, as in Keras: given the same object, or
+        none, the next `fit` of this model goes on with it, and given another it begins anew. So
+        does a schedule. The model keeps them of its last `fit`.
+
         Parameters
         ----------
         x, y : array_like or list of array_like
-            Sequences of any lengths, and a target for each of their steps; see the notes of the
-            class.
-        loss : {"cross_entropy", "mse"}
-            Softmax cross-entropy of the outputs as logits, the mean over all steps of a batch, in
-            nats; or the mean squared error over all numbers of a batch.
-        optimizer : SGD or Adam
-            The update rule.
+            Sequences of any lengths, and a target for each of their steps, or with LastStep for
+            each sequence; see the notes of the class. Without y, x is an iterable of batches
+            ``(x, y)`` or ``(x, y, sample_weight)``, gone through once an epoch: a list, a data
+            loader. Batches are trained on as they come, whatever `batch_size` and `shuffle` say.
+            Arrays in files (numpy.memmap) may be larger than memory: of a batch, only its own
+            sequences are read.
+        loss : str or loss
+            "cross_entropy", "bce_with_logits", "mse", "mae", "huber", or an object with options,
+            such as ``bptt.CrossEntropyLoss(label_smoothing=0.1)``. The mean over all steps, or
+            numbers, of a batch.
+        optimizer : Optimizer, optional
+            The update rule, such as ``bptt.Adam()``; by default that of the last `fit`.
         epochs : int, default 1
             Passes over the data.
         batch_size : int, default 32
-            Sequences a step takes.
-        validation : tuple (x, y), optional
+            Sequences of a batch.
+        validation : tuple (x, y) or iterable of batches, optional
             Evaluated after every epoch.
         clip_norm : float, optional
             Gradients whose norm, over all parameters, is above this are scaled down to it.
@@ -152,17 +173,35 @@ class Sequential:
             long sequence in pieces: with batch_size B, piece n + B goes on where piece n ends.
             Needs ``shuffle=False``, sequences of one length, and a batch_size that divides their
             number.
+        sample_weight : array_like (N,), optional
+            What the losses of each sequence are multiplied with in training, at least 0. As in
+            Keras, the mean is still divided by how many steps there are. Weights for classes belong
+            to the loss.
+        schedule : Schedule, optional
+            Changes the learning rate, such as ``bptt.StepLR(10)``.
+        metrics : list of str, default none
+            For the history, as means over all steps of an epoch (training data: while training):
+            "accuracy" (for "cross_entropy"; for "bce_with_logits", the share of numbers on the
+            right side), "perplexity" (for "cross_entropy"), "rmse" (for the others).
+        early_stopping : EarlyStopping, optional
+            Stops training when it no longer improves, and restores the best parameters.
+        callbacks : list, default none
+            Objects that are called between epochs; see `Callback`.
+        accumulate : int, default 1
+            Batches whose gradients make one step of the optimiser, the same, up to rounding, as if
+            they were one batch. Not with `tbptt`.
 
         Returns
         -------
         History
-            The losses: each epoch's mean over its sequences.
+            The losses, each epoch's mean over its sequences, and the metrics.
 
         Raises
         ------
         ValueError, TypeError
             For data or settings that do not fit; for `tbptt` and `stateful` also if a layer is
-            bidirectional, since its second direction starts at the end. Nothing is changed then.
+            bidirectional, since its second direction starts at the end. Nothing is changed then,
+            but for batches of an iterable: earlier epochs stay.
         DivergedError
             If a loss or a parameter becomes NaN or infinite. The layers keep the parameters of the
             end of the last good epoch.
@@ -178,61 +217,60 @@ class Sequential:
         ...                     epochs=5, tbptt=50, progress=False)
         >>> history.loss[-1] < 0.1 * history.loss[0]
         True
+
+        Which of three kinds a sequence is, with what else can be set:
+
+        >>> rng = np.random.default_rng(0)
+        >>> kinds = rng.integers(0, 3, 60)
+        >>> x = rng.standard_normal((60, 10, 1)) + kinds[:, None, None]
+        >>> model = bptt.Sequential(bptt.GRU(1, 16, rng=rng), bptt.LastStep(),
+        ...                         bptt.Linear(16, 3, rng=rng))
+        >>> history = model.fit(x, kinds, loss=bptt.CrossEntropyLoss(label_smoothing=0.05),
+        ...                     optimizer=bptt.AdamW(0.01), schedule=bptt.CosineAnnealingLR(40),
+        ...                     metrics=["accuracy"], epochs=40, rng=rng, progress=False)
+        >>> history.accuracy[-1] > 0.9
+        True
         """
-        epochs = _check.size("epochs", epochs, least=0)
         batch_size = _check.size("batch_size", batch_size)
+        epochs = _check.size("epochs", epochs, least=0)
         shuffle = _check.flag("shuffle", shuffle)
-        progress = _check.flag("progress", progress)
         tbptt = None if tbptt is None else _check.size("tbptt", tbptt)
         stateful = _check.flag("stateful", stateful)
+        loss = loss_of(loss)
+        settings = _fit.Settings(
+            epochs,
+            batch_size,
+            shuffle,
+            tbptt,
+            _check.size("accumulate", accumulate),
+            _fit.check_metrics(metrics, loss.name),
+            _check.flag("progress", progress),
+        )
         generator = _check.generator(rng)
-        data, sequences = self._dataset(x, y, loss)
-        lengths = np.diff(sequences.offsets)
+        schedule = schedule_of(schedule)
+        calls = Calls(self, callbacks, early_stopping)
+        training = _fit.training_of(self._training, optimizer, schedule)
+        source = self._source(loss, "", x, y, sample_weight, epochs)
         if stateful:
-            check_stateful(shuffle, batch_size, lengths)
+            _fit.check_stateful(shuffle, batch_size, source.lengths)
         checked = None
         if validation is not None:
-            if not isinstance(validation, (tuple, list)) or len(validation) != 2:
-                raise ValueError("validation must be a tuple (x, y)")
-            checked = self._dataset(*validation, loss, "validation ")
-        trainer = self._trainer(loss, optimizer, clip_norm, tbptt, stateful)
+            checked = self._validation(loss, validation, epochs)
+        watchers = [schedule, *calls.callbacks]
+        _fit.check_monitors(watchers, settings.metrics, checked is not None)
+        trainer = self._trainer(
+            loss,
+            training.optimizer,
+            clip_norm=None if clip_norm is None else _check.real("clip_norm", clip_norm),
+            tbptt=tbptt,
+            stateful=stateful,
+            accumulate=settings.accumulate,
+            metrics=[_fit.METRICS[name][0] for name in settings.metrics],
+        )
         if not all(layer._flat.flags.writeable for layer in self._trained):
             raise ValueError("a layer's parameters are read-only; copy the model to train it")
         trainer.set_seed(sum(layer._seed() for layer in self.layers) % 2**64)
-
-        history = self.history = History()
-        start = time.perf_counter()
-        order = np.arange(len(sequences), dtype=np.uint64)
-        try:
-            with progress_bar(epochs, progress) as bar:
-                for epoch in range(epochs):
-                    if shuffle:
-                        generator.shuffle(order)
-                    mean = train_epoch(trainer, data, lengths, order, batch_size, bar)
-                    if not (math.isfinite(mean) and self._write(trainer)):
-                        raise DivergedError(
-                            f"training diverged in epoch {epoch + 1}, mean loss {mean:g}; the "
-                            "layers keep the parameters from before that epoch. A smaller learning "
-                            "rate or clip_norm may help.",
-                            history,
-                        )
-                    validated = None
-                    if checked is not None:
-                        validated = evaluate(trainer, checked[0], len(checked[1]))
-                    history.loss.append(mean)
-                    if validated is not None:
-                        history.validation_loss.append(validated)
-                    bar.advance(history)
-        except KeyboardInterrupt:
-            self._write(trainer)
-            history.interrupted = True
-        finally:
-            history.seconds = time.perf_counter() - start
-        return history
-
-    def _write(self, trainer: _core.Trainer) -> bool:
-        """Copy the trained parameters to the layers, unless some are not finite; tell whether."""
-        return trainer.write_params([layer._flat for layer in self._trained])
+        return _fit.run(self, trainer, training, source, checked, calls, generator, settings)
 
     def predict(self, x: Data) -> Array | list[Array]:
         """Return the outputs for every step, or with LastStep for every sequence.
@@ -249,26 +287,54 @@ class Sequential:
         """
         sequences = self._inputs("x", x)
         data = _core.Dataset(sequences.flat, None, sequences.offsets)
-        flat = self._trainer("mse", SGD(0.0)).predict(data)
+        flat = self._trainer(loss_of("mse"), SGD(0.0)).predict(data)
         return flat if self._per_sequence else sequences.split(flat)
 
-    def evaluate(self, x: Data, y: Data, *, loss: str) -> float:
+    @overload
+    def evaluate(self, x: Data | Batches, y: Data | None = None, *, loss: str | Loss) -> float: ...
+
+    @overload
+    def evaluate(
+        self,
+        x: Data | Batches,
+        y: Data | None = None,
+        *,
+        loss: str | Loss,
+        metrics: Sequence[str],
+    ) -> dict[str, float]: ...
+
+    def evaluate(
+        self,
+        x: Data | Batches,
+        y: Data | None = None,
+        *,
+        loss: str | Loss,
+        metrics: Sequence[str] | None = None,
+    ) -> float | dict[str, float]:
         """Return the mean loss of the sequences.
 
         Parameters
         ----------
         x, y : array_like or list of array_like
             Sequences and targets, as for `fit`, of any lengths.
-        loss : {"cross_entropy", "mse"}
+        loss, metrics
             As for `fit`.
 
         Returns
         -------
-        float
-            The mean over the sequences of each one's mean loss.
+        float or dict of str to float
+            The mean over the sequences of each one's mean loss; with `metrics`, that as "loss"
+            beside them.
         """
-        data, sequences = self._dataset(x, y, loss)
-        return evaluate(self._trainer(loss, SGD(0.0)), data, len(sequences))
+        loss = loss_of(loss)
+        names = _fit.check_metrics(() if metrics is None else metrics, loss.name)
+        source = self._validation(loss, (x, y), 1, "")
+        means = [_fit.METRICS[name][0] for name in names]
+        trainer = self._trainer(loss, SGD(0.0), metrics=means)
+        value = _fit.evaluate(trainer, source)
+        if metrics is None:
+            return value
+        return {"loss": value} | _fit.metrics_of(names, trainer.take_metrics(True))
 
     def stepper(self, batch: int = 1) -> Stepper:
         """Return a `Stepper`, which is given one step of `batch` rows at a time.
@@ -285,28 +351,40 @@ class Sequential:
         flat = [layer._flat for layer in self._trained]
         return Stepper(self.layers, flat, self._dtype, batch)
 
-    def _trainer(
-        self,
-        loss: str,
-        optimizer: SGD | Adam,
-        clip_norm: float | None = None,
-        tbptt: int | None = None,
-        stateful: bool = False,
-    ) -> _core.Trainer:
-        if not isinstance(optimizer, (SGD, Adam)):
-            raise TypeError(f"optimizer must be bptt.SGD or bptt.Adam, got {optimizer!r}")
+    def _trainer(self, loss: Loss, optimizer: Optimizer, **options: Any) -> _core.Trainer:
+        defaults: dict[str, Any] = {
+            "clip_norm": None,
+            "tbptt": None,
+            "stateful": False,
+            "accumulate": 1,
+            "metrics": [],
+        }
         return _core.Trainer(
             [layer._core for layer in self.layers],
             [layer._flat for layer in self._trained],
             self._dtype == np.float64,
-            {
-                "loss": _check_loss(loss),
-                "optimizer": optimizer._core(),
-                "clip_norm": None if clip_norm is None else _check.real("clip_norm", clip_norm),
-                "tbptt": tbptt,
-                "stateful": stateful,
-            },
+            {"loss": loss._core(), "optimizer": optimizer._core()} | defaults | options,
         )
+
+    def _source(self, loss: Loss, prefix: str, x: Any, y: Any, weights: Any, epochs: int) -> Source:
+        tokens = self.layers[0]._core.tokens is not None
+        dtypes = [np.uint32 if whole else self._dtype for whole in (tokens, loss._classes)]
+
+        def convert(prefix: str, x: Any, y: Any, weights: Any) -> tuple[_core.Dataset, Any]:
+            return self._dataset(loss, prefix, x, y, weights)
+
+        return source_of(convert, dtypes, prefix, x, y, weights, epochs)
+
+    def _validation(
+        self, loss: Loss, given: Any, epochs: int, prefix: str = "validation "
+    ) -> Source:
+        if isinstance(given, np.ndarray) or not isinstance(given, Iterable):
+            raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
+        if not isinstance(given, (tuple, list)):
+            return self._source(loss, prefix, given, None, None, epochs)
+        if len(given) != 2:
+            raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
+        return self._source(loss, prefix, given[0], given[1], None, epochs)
 
     def _inputs(self, name: str, x: Data) -> Sequences:
         classes, features = self.layers[0]._core.tokens, self._features[0][0]
@@ -315,36 +393,34 @@ class Sequential:
         return Sequences(name, x, features, lambda part, v: _check.floats(part, v, self._dtype))
 
     def _dataset(
-        self, x: Data, y: Data, loss: str, prefix: str = ""
-    ) -> tuple[_core.Dataset, Sequences]:
-        loss = _check_loss(loss)
+        self, loss: Loss, prefix: str, x: Any, y: Any, weights: Any
+    ) -> tuple[_core.Dataset, Any]:
+        """Return a core data set and the lengths of its sequences."""
         outputs = self._features[-1][1]
         inputs = self._inputs(f"{prefix}x", x)
-        name, features = f"{prefix}y", None if loss == "cross_entropy" else outputs
+        name, features = f"{prefix}y", None if loss._classes else outputs
 
         def convert(part: str, value: Any) -> Array:
-            if features is None:
-                return _check.classes(part, value, outputs)
+            if isinstance(loss, CrossEntropyLoss):
+                return loss._targets(part, value, outputs)
             return _check.floats(part, value, self._dtype)
 
         if self._per_sequence:
-            array = one_per_sequence(name, y, features, len(inputs), convert)
-            return _core.Dataset(inputs.flat, array, inputs.offsets, True), inputs
-        targets = Sequences(name, y, features, convert)
-        if len(inputs) != len(targets):
-            raise ValueError(
-                f"{prefix}x has {len(inputs)} sequences and {prefix}y has {len(targets)}"
-            )
-        for n, (given, wanted) in enumerate(zip(targets.lengths, inputs.lengths)):
-            if given != wanted:
+            flat = one_per_sequence(name, y, features, len(inputs), convert)
+        else:
+            targets = Sequences(name, y, features, convert)
+            if len(inputs) != len(targets):
                 raise ValueError(
-                    f"{prefix}y[{n}] has {given} steps, {prefix}x[{n}] has {wanted}: there must be "
-                    "a target for every step, or put LastStep into the model"
+                    f"{prefix}x has {len(inputs)} sequences and {prefix}y has {len(targets)}"
                 )
-        return _core.Dataset(inputs.flat, targets.flat, inputs.offsets), inputs
-
-
-def _check_loss(loss: object) -> str:
-    if loss not in ("cross_entropy", "mse"):
-        raise ValueError(f'loss must be "cross_entropy" or "mse", got {loss!r}')
-    return str(loss)
+            for n, (given, wanted) in enumerate(zip(targets.lengths, inputs.lengths)):
+                if given != wanted:
+                    raise ValueError(
+                        f"{prefix}y[{n}] has {given} steps, {prefix}x[{n}] has {wanted}: there "
+                        "must be a target for every step, or put LastStep into the model"
+                    )
+            flat = targets.flat
+        if weights is not None:
+            weights = sample_weights(f"{prefix}sample_weight", weights, len(inputs))
+        core = _core.Dataset(inputs.flat, flat, inputs.offsets, self._per_sequence, weights)
+        return core, np.diff(inputs.offsets)

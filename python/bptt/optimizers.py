@@ -19,6 +19,8 @@ class Optimizer:
     is kept by the model, for as long as `fit` is given the same object or none.
     """
 
+    lr: float
+
     def _core(self) -> tuple[str, list[float]]:
         """Return the core's name of the rule and its numbers."""
         raise NotImplementedError

@@ -1,36 +1,31 @@
 """Learning-rate schedules: what `fit` takes, with torch.optim.lr_scheduler's names and formulas.
 
-A schedule is stepped after every epoch of `fit`, as is usual with torch, or with ``per="step"`` after
-every step of the optimiser; `OneCycleLR` always after every step, `ReduceLROnPlateau` after every
-epoch. The learning rate of the optimiser is where schedules start from (`OneCycleLR` has its own).
-Like the optimiser's, the state of a schedule is kept by the model, and goes on if the next `fit` is
-given the same object.
+A schedule is stepped after every epoch of `fit`, as is usual with torch, or with ``per="step"``
+after every step of the optimiser; `OneCycleLR` always after every step, `ReduceLROnPlateau` after
+every epoch. The learning rate of the optimiser is where schedules start from (`OneCycleLR` has its
+own). Like the optimiser's, the state of a schedule is kept by the model, and goes on if the next
+`fit` is given the same object.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from bptt import _check
-from bptt.optimizers import Optimizer
 
 #: A learning rate, and a momentum in place of the optimiser's own, or None.
 Rate = tuple[float, float | None]
 
 
-@dataclass(frozen=True)
 class Schedule:
-    """What the schedules share; `fit` takes any of them.
+    """What the schedules share; `fit` takes any of them."""
 
-    Attributes
-    ----------
-    per : {"epoch", "step"}
-        Whether it is stepped after every epoch or after every step of the optimiser.
-    """
-
-    per: ClassVar[str] = "epoch"
+    @property
+    def per(self) -> str:
+        """Whether it is stepped after every "epoch" or after every "step" of the optimiser."""
+        return "epoch"
 
     def _start(self, lr: float) -> dict[str, float]:
         """Return the state at the beginning: plain numbers."""
@@ -49,9 +44,8 @@ class Schedule:
         """Go on by so many steps."""
         state["step"] += steps
 
-    def _for_fit(self, optimizer: Optimizer, steps: int | None) -> Schedule:
-        """Return the schedule for a run of so many steps of the optimiser, None if not known."""
-        return self
+    def _plan(self, state: dict[str, float], steps: int | None) -> None:
+        """See whether it goes so far: `steps` of the optimiser, None if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +70,7 @@ class StepLR(Schedule):
 
     step_size: int
     gamma: float = 0.1
-    per: str = "epoch"  # type: ignore[misc]
+    per: str = "epoch"
 
     def _check(self) -> None:
         super()._check()
@@ -111,7 +105,7 @@ class CosineAnnealingLR(Schedule):
 
     T_max: int
     eta_min: float = 0.0
-    per: str = "epoch"  # type: ignore[misc]
+    per: str = "epoch"
 
     def _check(self) -> None:
         super()._check()
@@ -148,7 +142,7 @@ class LinearLR(Schedule):
     start_factor: float = 1.0 / 3
     end_factor: float = 1.0
     total_iters: int = 5
-    per: str = "epoch"  # type: ignore[misc]
+    per: str = "epoch"
 
     def _check(self) -> None:
         super()._check()
@@ -202,8 +196,6 @@ class OneCycleLR(Schedule):
     'step'
     """
 
-    per: ClassVar[str] = "step"
-
     max_lr: float
     total_steps: int | None = None
     epochs: int | None = None
@@ -216,6 +208,11 @@ class OneCycleLR(Schedule):
     div_factor: float = 25.0
     final_div_factor: float = 1e4
     three_phase: bool = False
+
+    @property
+    def per(self) -> str:
+        """Always "step"."""
+        return "step"
 
     def _check(self) -> None:
         _at_least_0("max_lr", self.max_lr)
@@ -246,8 +243,25 @@ class OneCycleLR(Schedule):
             total = self.epochs * self.steps_per_epoch
         return {"step": 0, "total": total or 0}  # 0: not known before fit says it
 
+    def _plan(self, state: dict[str, float], steps: int | None) -> None:
+        if not state["total"]:
+            if steps is None:
+                raise ValueError(
+                    "OneCycleLR needs total_steps: how many steps of the optimiser there will be "
+                    "is not known beforehand"
+                )
+            state["total"] = steps
+        rest = int(state["total"] - state["step"])
+        if steps is not None and steps > rest:
+            raise ValueError(
+                f"OneCycleLR has {rest} steps left of total_steps={int(state['total'])}, and "
+                f"there are to be {steps}: raise total_steps or train less"
+            )
+
     def _rate(self, state: dict[str, float], lr: float, ahead: int = 0) -> Rate:
         step, total = state["step"] + ahead, state["total"]
+        if step > total:
+            raise ValueError(f"OneCycleLR ends after total_steps={int(total)} steps")
         first = self.max_lr / self.div_factor
         low, high = self.base_momentum, self.max_momentum
         up = self.pct_start * total - 1
