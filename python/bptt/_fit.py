@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt import _core
-from bptt._progress import SLICE, Bar, progress_bar
+from bptt._progress import Bar, progress_bar
 from bptt._sources import Part, Source
 from bptt.callbacks import Calls, EarlyStopping
 from bptt.history import DivergedError, History
@@ -300,8 +300,9 @@ def train_epoch(
         rates.set(settings.steps_of(part))
         progress = (0, 0, batches, loss, False)
         while progress[0] < len(part.order):
-            progress = trainer.train(part.core, part.order, part.batch_size, progress, SLICE)
-            part.release()
+            progress = trainer.train(part.core, part.order, part.batch_size, progress, part.slice)
+            if part.release is not None:
+                part.release()
             done, steps, batches, loss, diverged = progress
             if diverged:
                 return math.nan
@@ -324,8 +325,9 @@ def evaluate(trainer: _core.Trainer, source: Source) -> float:
     for part in source.parts(None, max(1, min(256, 2**18 // longest))):
         progress = (0, 0, 0, 0.0, False)
         while progress[0] < len(part.order):
-            progress = trainer.evaluate(part.core, progress, SLICE)
-            part.release()
+            progress = trainer.evaluate(part.core, progress, part.slice)
+            if part.release is not None:
+                part.release()
         count, loss = count + progress[0], loss + progress[3]
     return loss / count
 

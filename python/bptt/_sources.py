@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt import _core
+from bptt._data import sample_weights
+from bptt._progress import SLICE
 
 Array = NDArray[Any]
 Lengths = NDArray[np.int64]
@@ -27,7 +29,12 @@ class Part:
     lengths: Lengths  # of all its sequences
     order: NDArray[np.uint64]
     batch_size: int
-    release: Callable[[], None] = lambda: None  # memory that may go after a call of the core
+    release: Callable[[], None] | None = None  # lets memory go after a call of the core
+
+    @property
+    def slice(self) -> float:
+        """Seconds that a call of the core may take: how much it reads has to be bounded, too."""
+        return SLICE if self.release is None else SLICE / 5
 
 
 #: (prefix of names, x, y, sample weights) to a core data set and the lengths of its sequences.
@@ -71,12 +78,21 @@ class Mapped:
 
     def __init__(self, convert: Convert, prefix: str, x: Any, y: Any, weights: Any) -> None:
         self._convert = convert
-        self._prefix, self._data = prefix, [x, y] if weights is None else [x, y, weights]
-        counts = [len(value) for value in self._data]
+        self._prefix, self._data = prefix, [x, y]
+        counts = []
+        for name, value in zip("xy", self._data):
+            try:
+                counts.append(len(value))
+            except TypeError:
+                message = f"{prefix}{name} must have an item for every sequence, got {value!r}"
+                raise ValueError(message) from None
         if counts[0] != counts[1]:
             raise ValueError(f"{prefix}x has {counts[0]} sequences and {prefix}y has {counts[1]}")
         if 0 in counts:
             raise ValueError(f"{prefix}x is empty: it needs at least one sequence")
+        if weights is not None:
+            weights = sample_weights(f"{prefix}sample_weight", weights, counts[0])
+            self._data.append(np.array(weights))
         steps = [x.shape[1]] * len(x) if isinstance(x, np.ndarray) else [len(part) for part in x]
         self.lengths = np.array(steps)
         self._release = releaser(self._data)
@@ -111,7 +127,7 @@ class Batches:
 
     def __init__(self, convert: Convert, prefix: str, batches: Iterable[Any], epochs: int) -> None:
         self._convert, self._prefix, self._batches = convert, prefix, batches
-        if epochs > 1 and iter(batches) is batches:
+        if epochs > 1 and isinstance(batches, Iterator):
             raise ValueError(
                 f"{prefix}x is an iterator, which gives its batches once, and there are {epochs} "
                 "epochs: give something that can be gone through again, such as a list or an "
@@ -163,7 +179,7 @@ def _needs_a_copy(value: Any, dtype: Any) -> bool:
     """Tell whether arrays in files would have to be copied as a whole."""
     if isinstance(value, (list, tuple)):
         return any(mapping_of(part) is not None for part in value)
-    if mapping_of(value) is None:
+    if mapping_of(value) is None or value.ndim < 2:
         return False
     return value.dtype != dtype or not (value.flags.c_contiguous and value.flags.aligned)
 
@@ -175,7 +191,7 @@ def mapping_of(value: Any) -> mmap.mmap | None:
     return value if isinstance(value, mmap.mmap) else None
 
 
-def releaser(values: Sequence[Any]) -> Callable[[], None]:
+def releaser(values: Sequence[Any]) -> Callable[[], None] | None:
     """Return what gives back the memory of large mapped files, which are read again if needed."""
     mappings = {}
     for value in values:
@@ -189,7 +205,7 @@ def releaser(values: Sequence[Any]) -> Callable[[], None]:
         for mapping in mappings.values():
             mapping.madvise(mmap.MADV_DONTNEED)
 
-    return release if hasattr(mmap, "MADV_DONTNEED") and mappings else lambda: None
+    return release if hasattr(mmap, "MADV_DONTNEED") and mappings else None
 
 
 def _copy_on_write(array: Any) -> bool:
