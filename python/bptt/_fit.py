@@ -84,7 +84,7 @@ def check_metrics(metrics: object, loss: str) -> list[str]:
     if isinstance(metrics, str) or not isinstance(metrics, (list, tuple)):
         raise TypeError(f"metrics must be a list of names, got {metrics!r}")
     for name in metrics:
-        if name not in METRICS:
+        if not isinstance(name, str) or name not in METRICS:
             raise ValueError(f"there is no metric {name!r}: there are {', '.join(METRICS)}")
         if loss not in METRICS[name][2]:
             raise ValueError(

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bptt import _check
+
+Array = NDArray[Any]
 
 #: The core's class of a token without a target (nn::IGNORED).
 IGNORED = 2**32 - 1
@@ -67,10 +69,18 @@ class CrossEntropyLoss(Loss):
         smoothing = _check.real("label_smoothing", self.label_smoothing)
         return [smoothing, *_weights("weight", self.weight)]
 
-    def _targets(self, name: str, value: Any, below: int) -> np.ndarray[Any, Any]:
+    def _targets(self, name: str, value: Any, below: int) -> Array:
         """Return classes below a number as uint32, those that do not count as `IGNORED`."""
         ignored = _check.size("ignore_index", self.ignore_index, least=-(2**62))
         return _check.classes(name, value, below, (ignored, IGNORED))
+
+    def _counted(self, targets: Array) -> Array:
+        """Tell which of the converted targets count in the mean."""
+        counted: Array = targets != IGNORED
+        weights = np.array(_weights("weight", self.weight))
+        if len(weights):
+            counted[counted] = weights[np.minimum(targets[counted], len(weights) - 1)] > 0
+        return counted
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,7 @@ class Sequential:
         schedule = schedule_of(schedule)
         calls = Calls(self, callbacks, early_stopping)
         training = _fit.training_of(self._training, optimizer, schedule)
-        source = self._source(loss, "", x, y, sample_weight, epochs)
+        source = self._source(loss, "", (x, y, sample_weight), epochs)
         if stateful:
             _fit.check_stateful(shuffle, batch_size, source.lengths)
         checked = None
@@ -366,14 +366,22 @@ class Sequential:
             {"loss": loss._core(), "optimizer": optimizer._core()} | defaults | options,
         )
 
-    def _source(self, loss: Loss, prefix: str, x: Any, y: Any, weights: Any, epochs: int) -> Source:
+    def _source(
+        self,
+        loss: Loss,
+        prefix: str,
+        data: tuple[Any, Any, Any],
+        epochs: int,
+        evaluated: bool = False,
+    ) -> Source:
+        """Return where x, y and sample weights come from; without a y, x is an iterable of them."""
         tokens = self.layers[0]._core.tokens is not None
         dtypes = [np.uint32 if whole else self._dtype for whole in (tokens, loss._classes)]
 
         def convert(prefix: str, x: Any, y: Any, weights: Any) -> tuple[_core.Dataset, Any]:
-            return self._dataset(loss, prefix, x, y, weights)
+            return self._dataset(loss, prefix, x, y, weights, evaluated)
 
-        return source_of(convert, dtypes, prefix, x, y, weights, epochs)
+        return source_of(convert, dtypes, prefix, *data, epochs)
 
     def _validation(
         self, loss: Loss, given: Any, epochs: int, prefix: str = "validation "
@@ -381,10 +389,10 @@ class Sequential:
         if isinstance(given, np.ndarray) or not isinstance(given, Iterable):
             raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
         if not isinstance(given, (tuple, list)):
-            return self._source(loss, prefix, given, None, None, epochs)
+            given = (given, None)
         if len(given) != 2:
             raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
-        return self._source(loss, prefix, given[0], given[1], None, epochs)
+        return self._source(loss, prefix, (*given, None), epochs, evaluated=True)
 
     def _inputs(self, name: str, x: Data) -> Sequences:
         classes, features = self.layers[0]._core.tokens, self._features[0][0]
@@ -393,7 +401,7 @@ class Sequential:
         return Sequences(name, x, features, lambda part, v: _check.floats(part, v, self._dtype))
 
     def _dataset(
-        self, loss: Loss, prefix: str, x: Any, y: Any, weights: Any
+        self, loss: Loss, prefix: str, x: Any, y: Any, weights: Any, evaluated: bool
     ) -> tuple[_core.Dataset, Any]:
         """Return a core data set and the lengths of its sequences."""
         outputs = self._features[-1][1]
@@ -420,6 +428,12 @@ class Sequential:
                         "must be a target for every step, or put LastStep into the model"
                     )
             flat = targets.flat
+        if evaluated and isinstance(loss, CrossEntropyLoss):
+            starts = range(len(inputs)) if self._per_sequence else inputs.offsets[:-1]
+            counted = np.logical_or.reduceat(loss._counted(flat), starts)
+            if not counted.all():
+                where = f"{name}[{int(np.argmin(counted))}]"
+                raise ValueError(f"{where} has no target that counts: there is nothing to evaluate")
         if weights is not None:
             weights = sample_weights(f"{prefix}sample_weight", weights, len(inputs))
         core = _core.Dataset(inputs.flat, flat, inputs.offsets, self._per_sequence, weights)
