@@ -36,7 +36,8 @@ mod view;
 pub use buffer::Buffer;
 pub use error::{Error, Result};
 pub use nn::{
-    IGNORED, Input, Layer, Linear, LinearMemory, Loss, Sequential, SequentialStepper, Targets,
+    Embedding, IGNORED, Input, Layer, LayerNorm, Linear, LinearMemory, Loss, Sequential,
+    SequentialStepper, Targets,
 };
 pub use parallel::{num_threads, set_num_threads};
 pub use sequence::{GRU, Gradients, LSTM, Params, RNN, Recurrent, State, Stepper, Tape};

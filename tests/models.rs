@@ -1,8 +1,8 @@
 //! Models of layers of every kind: gradients, last steps, and what does not fit.
 
 use bptt::{
-    BatchSizes, Dataset, GRU, Input, Inputs, Layer, Linear, Loss, Optimizer, Sequential,
-    SequentialStepper, Targets, Trainer, set_num_threads,
+    BatchSizes, Dataset, Embedding, GRU, Input, Inputs, Layer, LayerNorm, Linear, Loss, Optimizer,
+    Sequential, SequentialStepper, Targets, Trainer, set_num_threads,
 };
 
 fn gru(input: usize, hidden: usize) -> Layer {
@@ -11,6 +11,14 @@ fn gru(input: usize, hidden: usize) -> Layer {
 
 fn linear(input: usize, output: usize) -> Layer {
     Layer::Linear(Linear::new(input, output, true).unwrap())
+}
+
+fn embedding(size: usize) -> Layer {
+    Layer::Embedding(Embedding::new(3, size).unwrap())
+}
+
+fn layer_norm(features: usize) -> Layer {
+    Layer::LayerNorm(LayerNorm::new(features, 1e-5, true, true).unwrap())
 }
 
 fn numbers(len: usize, seed: f64) -> Vec<f64> {
@@ -49,7 +57,7 @@ fn check_gradients(mut model: Sequential<f64>, lengths: &[usize]) {
         let y = model.forward(input, &sizes, true).unwrap();
         y.iter().zip(&dy).map(|(y, dy)| y * dy).sum()
     };
-    for n in 0..grads.len() {
+    for (n, &grad) in grads.iter().enumerate() {
         let (kept, step) = (model.params[n], 1e-5);
         model.params[n] = kept + step;
         let up = of(&mut model);
@@ -57,7 +65,7 @@ fn check_gradients(mut model: Sequential<f64>, lengths: &[usize]) {
         let down = of(&mut model);
         model.params[n] = kept;
         let slope = (up - down) / (2.0 * step);
-        assert!((slope - grads[n]).abs() < 1e-8, "parameter {n}: {slope} {}", grads[n]);
+        assert!((slope - grad).abs() < 1e-8, "parameter {n}: {slope} {grad}");
     }
 }
 
@@ -71,6 +79,46 @@ fn gradients_through_the_last_step() {
         );
         check_gradients(model_of(vec![Layer::LastStep, linear(2, 2), linear(2, 1)]), lengths);
     }
+}
+
+#[test]
+fn gradients_of_embedding_dropout_and_layer_norm() {
+    let plain = |weight| Layer::LayerNorm(LayerNorm::new(4, 0.1, weight, false).unwrap());
+    for lengths in [&[4, 4][..], &[5, 3, 3, 1, 0], &[]] {
+        check_gradients(model_of(vec![embedding(2), gru(2, 3)]), lengths);
+        check_gradients(
+            model_of(vec![Layer::Dropout(0.4), linear(2, 3), Layer::Dropout(0.3)]),
+            lengths,
+        );
+        check_gradients(model_of(vec![linear(2, 17), layer_norm(17), linear(17, 1)]), lengths);
+        check_gradients(model_of(vec![linear(2, 4), plain(true), plain(false)]), lengths);
+        let all = vec![embedding(5), layer_norm(5), Layer::Dropout(0.5), gru(5, 3), linear(3, 2)];
+        check_gradients(model_of(all), lengths);
+    }
+}
+
+#[test]
+fn dropout_keeps_its_share_and_draws_anew_in_every_recorded_pass() {
+    let layers = vec![Layer::Dropout(0.25), linear(100, 1)];
+    let mut model = model_of(layers);
+    model.params.fill(1.0); // the output is the sum of what was kept, and 1
+    let sizes = BatchSizes::new(200, vec![200]).unwrap();
+    let x = vec![1.0; 100 * 200];
+    let of = |model: &mut Sequential<f64>, record| {
+        model.forward(Input::Features(&x), &sizes, record).unwrap().to_vec()
+    };
+    assert_eq!(of(&mut model, false), [101.0; 200]);
+    let (first, second) = (of(&mut model, true), of(&mut model, true));
+    assert_ne!(first, second);
+    model.set_seed(5);
+    assert_eq!(of(&mut model, false), [101.0; 200]); // draws nothing
+    assert_eq!(of(&mut model, true), first);
+    let seed = model.seed();
+    model.set_seed(0);
+    model.set_seed(seed);
+    assert_eq!(of(&mut model, true), second);
+    let mean = first.iter().sum::<f64>() / 200.0;
+    assert!((mean - 101.0).abs() < 1.5, "{mean}"); // 5 deviations are 5 * 100 sqrt(p / (1 - p)) / sqrt 20000
 }
 
 /// With targets at the last steps only, a model with LastStep is one without whose other steps have no loss.
@@ -95,7 +143,7 @@ fn training_and_evaluation_with_a_target_for_every_sequence() {
     let classes = [1, 0, 1, 0]; // whether the first step is above 0
     let offsets = [0, 2, 5, 7, 8];
     let x = Inputs::Features(&x);
-    let data = Dataset::per_sequence(x, Targets::Classes(&classes), &offsets).unwrap();
+    let data = Dataset::with_one_target(x, Targets::Classes(&classes), &offsets).unwrap();
     let optimizer = Optimizer::adam(0.05).unwrap();
     let mut trainer =
         Trainer::new(model_of(layers), Loss::cross_entropy(), optimizer, None).unwrap();
@@ -122,13 +170,50 @@ fn a_stepper_gives_the_last_step_so_far() {
 }
 
 #[test]
+fn a_stepper_takes_every_layer() {
+    let rest = [layer_norm(4), Layer::Dropout(0.5), gru(4, 3), linear(3, 2)];
+    for first in [Layer::OneHot(4), Layer::Embedding(Embedding::new(4, 4).unwrap())] {
+        let mut model = model_of([&[first], &rest[..]].concat());
+        let mut stepper = SequentialStepper::new(&model, 2).unwrap();
+        let tokens = [0, 1, 3, 3, 2, 0];
+        let whole =
+            model.forward(Input::Tokens(&tokens), &BatchSizes::new(2, vec![2; 3]).unwrap(), false);
+        let steps: Vec<_> = tokens
+            .chunks(2)
+            .flat_map(|t| stepper.step(Input::Tokens(t)).unwrap().to_vec())
+            .collect();
+        assert_eq!(whole.unwrap(), steps);
+        let error = stepper.step(Input::Tokens(&[0, 4])).unwrap_err().to_string();
+        assert!(
+            error.contains("token 4 is out of range") && error.contains("4 classes"),
+            "{error}"
+        );
+        assert!(stepper.step(Input::Tokens(&[0])).is_err());
+        assert!(
+            stepper
+                .step(Input::Features(&[0.0; 8]))
+                .unwrap_err()
+                .to_string()
+                .contains("takes tokens")
+        );
+    }
+}
+
+#[test]
 fn threads_do_not_show_in_models() {
     let lengths: Vec<_> = (1..40).rev().collect();
     let (sizes, _) = BatchSizes::of_lengths(&lengths).unwrap();
     let x = numbers(sizes.total() * 8, 0.0);
     let bits = |threads| {
         set_num_threads(threads).unwrap();
-        let mut model = model_of(vec![linear(8, 16), gru(16, 32), Layer::LastStep, linear(32, 2)]);
+        let mut model = model_of(vec![
+            linear(8, 16),
+            layer_norm(16),
+            Layer::Dropout(0.2),
+            gru(16, 32),
+            Layer::LastStep,
+            linear(32, 2),
+        ]);
         let input = Input::Features(&x);
         let mut all = model.forward(input, &sizes, true).unwrap().to_vec();
         let (_, mut gradient) = model.output_and_gradient().unwrap();
@@ -147,6 +232,23 @@ fn threads_do_not_show_in_models() {
 }
 
 #[test]
+fn layers_that_make_no_sense_are_refused() {
+    assert!(Embedding::new(0, 3).is_err() && Embedding::new(3, 0).is_err());
+    assert!(Embedding::new(usize::MAX, 2).is_err());
+    for (features, eps, weight, bias) in [
+        (0, 1e-5, true, true),
+        (3, 0.0, true, true),
+        (3, f64::NAN, true, true),
+        (3, 1e-5, false, true),
+    ] {
+        assert!(LayerNorm::new(features, eps, weight, bias).is_err());
+    }
+    for p in [-0.1, 1.0, f64::NAN] {
+        assert!(Sequential::<f32>::new(vec![Layer::Dropout(p), linear(2, 2)]).is_err());
+    }
+}
+
+#[test]
 fn what_does_not_fit_a_last_step_is_refused() {
     let mut model = model_of(vec![gru(1, 2), Layer::LastStep]);
     let (sizes, _) = BatchSizes::of_lengths(&[2, 0]).unwrap();
@@ -160,6 +262,7 @@ fn what_does_not_fit_a_last_step_is_refused() {
     assert!(trainer.step(&steps, &[0]).unwrap_err().to_string().contains("for every step"));
     let error = trainer.with_tbptt(2).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("tbptt"), "{error}");
-    let error = Dataset::<f64>::per_sequence(x, Targets::Classes(&[1; 3]), &offsets).unwrap_err();
+    let error =
+        Dataset::<f64>::with_one_target(x, Targets::Classes(&[1; 3]), &offsets).unwrap_err();
     assert!(error.to_string().contains("3 target classes for 2 sequences"), "{error}");
 }

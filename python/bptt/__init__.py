@@ -18,11 +18,12 @@ from bptt import plot
 from bptt._core import __version__, get_num_threads, set_num_threads, simd_level
 from bptt.callbacks import Callback, EarlyStopping
 from bptt.history import DivergedError, History
-from bptt.layers import LastStep, Linear, OneHot
+from bptt.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, OneHot
 from bptt.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss
 from bptt.model import Sequential
 from bptt.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from bptt.recurrent import GRU, LSTM, RNN
+from bptt.saving import load
 from bptt.schedules import (
     CosineAnnealingLR,
     LinearLR,
@@ -45,11 +46,14 @@ __all__ = [
     "CosineAnnealingLR",
     "CrossEntropyLoss",
     "DivergedError",
+    "Dropout",
     "EarlyStopping",
+    "Embedding",
     "History",
     "HuberLoss",
     "L1Loss",
     "LastStep",
+    "LayerNorm",
     "Linear",
     "LinearLR",
     "MSELoss",
@@ -62,6 +66,7 @@ __all__ = [
     "Stepper",
     "__version__",
     "get_num_threads",
+    "load",
     "plot",
     "set_num_threads",
     "simd_level",

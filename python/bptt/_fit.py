@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt import _core
+from bptt._checkpoint import (
+    Checkpoint,
+    HistoryState,
+    Order,
+    Part,
+    ScheduleState,
+    TrainerState,
+)
+from bptt._metrics import metrics_of
 from bptt._progress import Bar, progress_bar
-from bptt._sources import Part, Source
+from bptt._sources import Piece, Source
 from bptt.callbacks import Calls, EarlyStopping
 from bptt.history import DivergedError, History
 from bptt.optimizers import Optimizer
@@ -25,19 +33,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Lengths = NDArray[np.int64]
-
-
-def perplexity(cross_entropy: float) -> float:
-    """Return its exponential."""
-    return math.exp(cross_entropy) if cross_entropy < 700 else math.inf
-
-
-#: Metrics: the core's mean, what is made of it, and the losses it goes with.
-METRICS: dict[str, tuple[str, Callable[[float], float], tuple[str, ...]]] = {
-    "accuracy": ("accuracy", float, ("cross_entropy", "bce_with_logits")),
-    "perplexity": ("cross_entropy", perplexity, ("cross_entropy",)),
-    "rmse": ("squared_error", math.sqrt, ("mse", "mae", "huber")),
-}
 
 
 @dataclass
@@ -77,21 +72,6 @@ def training_of(last: Training | None, optimizer: object, schedule: Schedule | N
     if schedule is not None and last is not None and last.schedule is schedule:
         training.schedule_state = dict(last.schedule_state)
     return training
-
-
-def check_metrics(metrics: object, loss: str) -> list[str]:
-    """Return the names of metrics that go with a loss."""
-    if isinstance(metrics, str) or not isinstance(metrics, (list, tuple)):
-        raise TypeError(f"metrics must be a list of names, got {metrics!r}")
-    for name in metrics:
-        if not isinstance(name, str) or name not in METRICS:
-            raise ValueError(f"there is no metric {name!r}: there are {', '.join(METRICS)}")
-        if loss not in METRICS[name][2]:
-            raise ValueError(
-                f"metric {name!r} goes with the losses {', '.join(METRICS[name][2])}, "
-                f"not with {loss}"
-            )
-    return list(metrics)
 
 
 def check_stateful(shuffle: bool, batch_size: int, lengths: Lengths | None) -> None:
@@ -136,10 +116,8 @@ class Rates:
         """Take the steps of all the run, if they are known."""
         self._trainer, self._training = trainer, training
         self._taken = trainer.optimizer_steps
-        schedule, lr = training.schedule, float(training.optimizer.lr)
+        schedule = training.schedule
         if schedule is not None:
-            if not training.schedule_state:
-                training.schedule_state = schedule._start(lr)
             schedule._plan(training.schedule_state, steps)
             self.set(1)  # refused here, if at all
 
@@ -186,15 +164,15 @@ class Settings:
     metrics: list[str]
     progress: bool
 
-    def steps_of(self, part: Part) -> int:
-        """Return how many steps of the optimiser a part takes, at most."""
+    def steps_of(self, piece: Piece) -> int:
+        """Return how many steps of the optimiser a piece takes, at most."""
         if self.tbptt is None:
-            return -(-len(part.order) // (part.batch_size * self.accumulate))
-        lengths, size = part.lengths[part.order], part.batch_size
+            return -(-len(piece.order) // (piece.batch_size * self.accumulate))
+        lengths, size = piece.lengths[piece.order], piece.batch_size
         longest = [lengths[n : n + size].max() for n in range(0, len(lengths), size)]
         return int(sum(-(-length // self.tbptt) for length in longest))
 
-    def steps_of_run(self, source: Source) -> int | None:
+    def steps_of_run(self, source: Source, epochs: int) -> int | None:
         """Return how many steps of the optimiser the run takes, if that is known beforehand."""
         batches = source.batches(self.batch_size)
         if batches is None:
@@ -205,85 +183,147 @@ class Settings:
             if lengths is None or lengths.min() < lengths.max():
                 return None
             chunks = -(-int(lengths[0]) // self.tbptt)
-        return self.epochs * -(-batches * chunks // self.accumulate)
+        return epochs * -(-batches * chunks // self.accumulate)
 
 
-def run(
-    model: Sequential,
-    trainer: _core.Trainer,
-    training: Training,
-    source: Source,
-    validation: Source | None,
-    calls: Calls,
-    generator: np.random.Generator,
-    settings: Settings,
-) -> History:
-    """Train the model's layers, in place; what the model keeps goes along epoch by epoch."""
-    rates = Rates(trainer, training, settings.steps_of_run(source))
-    if training.moments is not None:
-        trainer.restore_optimizer(*training.moments)
-        rates._taken = trainer.optimizer_steps
-    history = model.history = History()
-    model._training = copy.copy(training)
-    model.stop_training = False
+class Run:
+    """A training run; what the model keeps goes along epoch by epoch."""
 
-    def keep() -> bool:
+    def __init__(
+        self,
+        model: Sequential,
+        trainer: _core.Trainer,
+        training: Training,
+        source: Source,
+        validation: Source | None,
+        calls: Calls,
+        generator: np.random.Generator,
+        settings: Settings,
+        file: Checkpoint | None,
+    ) -> None:
+        self._model, self._trainer, self._training = model, trainer, training
+        self._source, self._validation = source, validation
+        self._calls, self._settings, self._file = calls, settings, file
+        self._history, self._done, self._stopped = History(), 0, False
+        count = None if source.lengths is None else len(source.lengths)
+        self._order = Order(count, generator if settings.shuffle else None)
+        if training.moments is not None:
+            trainer.restore_optimizer(*training.moments)
+        if training.schedule is not None and not training.schedule_state:
+            training.schedule_state = training.schedule._start(float(training.optimizer.lr))
+
+    def _parts(self) -> dict[str, Part]:
+        """Return all that has a state."""
+        parts: dict[str, Part] = {
+            "trainer": TrainerState(self._trainer),
+            "order": self._order,
+            "history": HistoryState(self._history),
+            "schedule": ScheduleState(self._training),
+            "run": self,
+        }
+        for n, callback in enumerate(self._calls.callbacks):
+            if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict"):
+                parts[f"callbacks.{n}"] = callback
+        return parts
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return whether a callback has stopped the run."""
+        return {"stopped": self._model.stop_training}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Be stopped if the run was."""
+        self._stopped = bool(state["stopped"])
+
+    def resume(self) -> None:
+        """Go on where the checkpoint is, if there is one."""
+        assert self._file is not None
+        saved = self._file.read(self._model)
+        if saved is None:
+            return
+        # Of what was before, there is nothing left; the moments are the checkpoint's.
+        saved.restore(self._parts())
+        self._model.load_state_dict(saved.model.state_dict())
+        self._trainer.read_params(self._flat())
+        self._training.moments = self._trainer.optimizer_state()
+        self._done = saved.epochs
+
+    def _flat(self) -> list[Array]:
+        return [layer._flat for layer in self._model._trained]
+
+    def _keep(self) -> bool:
         """Copy what was learnt to the layers and the model, unless some of it is not finite."""
-        if not trainer.write_params([layer._flat for layer in model._trained]):
+        if not self._trainer.write_params(self._flat()):
             return False
-        training.moments = trainer.optimizer_state()
-        model._training = copy.copy(training)
-        model._training.schedule_state = dict(training.schedule_state)
+        self._training.moments = self._trainer.optimizer_state()
+        self._remember()
         return True
 
-    def call(hook: str, *values: Any) -> None:
-        if calls.callbacks:
-            calls(hook, *values)
-            trainer.read_params([layer._flat for layer in model._trained])
+    def _remember(self) -> None:
+        kept = copy.copy(self._training)
+        kept.schedule_state = dict(kept.schedule_state)
+        self._model._training = kept
 
-    start = time.perf_counter()
-    order = None
-    if source.lengths is not None:
-        order = np.arange(len(source.lengths), dtype=np.uint64)
-    try:
-        with progress_bar(settings.epochs, settings.progress) as bar:
-            call("on_train_begin")
-            for epoch in range(settings.epochs):
-                if model.stop_training:
-                    break
-                call("on_epoch_begin", epoch)
-                if settings.shuffle and order is not None:
-                    generator.shuffle(order)
-                rate = rates.ahead()[0]
-                mean = train_epoch(trainer, source, order, rates, settings, bar)
-                if not (math.isfinite(mean) and keep()):
-                    raise DivergedError(
-                        f"training diverged in epoch {epoch + 1}, mean loss {mean:g}; the "
-                        "layers keep the parameters from before that epoch. A smaller learning "
-                        "rate or clip_norm may help.",
-                        history,
-                    )
-                logs = {"loss": mean}
-                told = metrics_of(settings.metrics, trainer.take_metrics(False))
-                if validation is not None:
-                    logs["validation_loss"] = evaluate(trainer, validation)
-                    means = trainer.take_metrics(True)
-                    for name, value in metrics_of(settings.metrics, means).items():
-                        told[f"validation_{name}"] = value
-                logs |= told
-                history._append(logs, rate)
-                rates.after_epoch(logs)
-                model._training.schedule_state = dict(training.schedule_state)
-                bar.advance(history)
-                call("on_epoch_end", epoch, logs | {"lr": rate})
-    except KeyboardInterrupt:
-        rates.after_steps()
-        keep()
-        history.interrupted = True
-    finally:
-        history.seconds = time.perf_counter() - start
-    calls("on_train_end")
-    return history
+    def _call(self, hook: str, *values: Any) -> None:
+        if self._calls.callbacks:
+            self._calls(hook, *values)
+            self._trainer.read_params(self._flat())
+
+    def __call__(self) -> History:
+        """Train."""
+        model, settings, history = self._model, self._settings, self._history
+        left = max(settings.epochs - self._done, 0)
+        rates = Rates(self._trainer, self._training, settings.steps_of_run(self._source, left))
+        if self._done == 0:
+            self._trainer.set_seed(sum(layer._seed() for layer in model.layers) % 2**64)
+        model.history, model.stop_training = history, self._stopped
+        self._remember()
+        start = time.perf_counter() - history.seconds
+        try:
+            with progress_bar(left, settings.progress) as bar:
+                self._call("on_train_begin")
+                for epoch in range(self._done, settings.epochs):
+                    if model.stop_training:
+                        break
+                    self._epoch(epoch, rates, bar)
+                    if self._file is not None and (
+                        epoch + 1 == settings.epochs
+                        or model.stop_training
+                        or self._file.is_due(epoch + 1)
+                    ):
+                        history.seconds = time.perf_counter() - start
+                        self._file.write(model, epoch + 1, self._parts())
+        except KeyboardInterrupt:
+            rates.after_steps()
+            self._keep()
+            history.interrupted = True
+        finally:
+            history.seconds = time.perf_counter() - start
+        self._calls("on_train_end")
+        return history
+
+    def _epoch(self, epoch: int, rates: Rates, bar: Bar) -> None:
+        trainer, history, names = self._trainer, self._history, self._settings.metrics
+        self._call("on_epoch_begin", epoch)
+        rate = rates.ahead()[0]
+        mean = train_epoch(trainer, self._source, self._order.next(), rates, self._settings, bar)
+        if not (math.isfinite(mean) and self._keep()):
+            raise DivergedError(
+                f"training diverged in epoch {epoch + 1}, mean loss {mean:g}; the layers keep the "
+                "parameters from before that epoch. A smaller learning rate or clip_norm may help.",
+                history,
+            )
+        logs = {"loss": mean}
+        told = metrics_of(names, trainer.take_metrics(False))
+        if self._validation is not None:
+            logs["validation_loss"] = evaluate(trainer, self._validation)
+            for name, value in metrics_of(names, trainer.take_metrics(True)).items():
+                told[f"validation_{name}"] = value
+        logs |= told
+        history._append(logs, rate)
+        rates.after_epoch(logs)
+        self._remember()
+        bar.advance(history)
+        self._call("on_epoch_end", epoch, logs | {"lr": rate})
 
 
 def train_epoch(
@@ -296,18 +336,20 @@ def train_epoch(
 ) -> float:
     """Train one epoch, coming back to Python now and then; return its mean loss."""
     count, batches, loss = 0, 0, 0.0
-    for part in source.parts(order, settings.batch_size):
-        rates.set(settings.steps_of(part))
+    for piece in source.pieces(order, settings.batch_size):
+        rates.set(settings.steps_of(piece))
         progress = (0, 0, batches, loss, False)
-        while progress[0] < len(part.order):
-            progress = trainer.train(part.core, part.order, part.batch_size, progress, part.slice)
-            if part.release is not None:
-                part.release()
+        while progress[0] < len(piece.order):
+            progress = trainer.train(
+                piece.core, piece.order, piece.batch_size, progress, piece.slice
+            )
+            if piece.release is not None:
+                piece.release()
             done, steps, batches, loss, diverged = progress
             if diverged:
                 return math.nan
             if source.lengths is not None:
-                batch: Any = part.lengths[part.order[done : done + part.batch_size]]
+                batch: Any = piece.lengths[piece.order[done : done + piece.batch_size]]
                 within = len(batch) * steps / batch.max() if steps else 0.0
                 bar.within((count + done + within) / len(source.lengths))
         count += progress[0]
@@ -322,16 +364,11 @@ def evaluate(trainer: _core.Trainer, source: Source) -> float:
     count, loss = 0, 0.0
     longest = 1 if source.lengths is None else int(source.lengths.max())
     # As the core itself takes them at a time (src/train/evaluate.rs).
-    for part in source.parts(None, max(1, min(256, 2**18 // longest))):
+    for piece in source.pieces(None, max(1, min(256, 2**18 // longest))):
         progress = (0, 0, 0, 0.0, False)
-        while progress[0] < len(part.order):
-            progress = trainer.evaluate(part.core, progress, part.slice)
-            if part.release is not None:
-                part.release()
+        while progress[0] < len(piece.order):
+            progress = trainer.evaluate(piece.core, progress, piece.slice)
+            if piece.release is not None:
+                piece.release()
         count, loss = count + progress[0], loss + progress[3]
     return loss / count
-
-
-def metrics_of(names: list[str], means: list[float]) -> dict[str, float]:
-    """Return metrics by name, made of the core's means."""
-    return {name: METRICS[name][1](mean) for name, mean in zip(names, means)}

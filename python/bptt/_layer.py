@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +18,20 @@ from bptt._core import Layer as CoreLayer
 from bptt._core import Lengths
 
 Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+#: What a layer that is loaded from a file can have.
+_most_parameters: ContextVar[float] = ContextVar("_most_parameters", default=math.inf)
+
+
+@contextmanager
+def parameters_at_most(count: int) -> Iterator[None]:
+    """Refuse, before there is memory for them, more parameters of a layer."""
+    token = _most_parameters.set(count)
+    try:
+        yield
+    finally:
+        _most_parameters.reset(token)
 
 
 class Layer:
@@ -71,12 +88,15 @@ class TrainableLayer(Layer):
     dtype: np.dtype[Any]
     _flat: Array
 
-    def _init(self, core: CoreLayer, dtype: object, bound: float, rng: object) -> None:
-        """Draw all parameters uniformly from [-bound, bound], as torch does."""
+    def _init(self, core: CoreLayer, dtype: object, draw: Callable[[int], Array | float]) -> None:
+        """Set all parameters to so many numbers that are drawn."""
         self.dtype = _check.dtype_of(dtype)
-        length = sum(int(np.prod(shape)) for _, shape in core.parameters())
-        draws = _check.generator(rng).uniform(-bound, bound, length)
-        self._set(core, draws.astype(self.dtype))
+        length = sum(math.prod(shape) for _, shape in core.parameters())
+        if length > _most_parameters.get():
+            raise ValueError(f"the layer has {length} parameters, more than there are in the file")
+        flat = np.empty(length, self.dtype)
+        flat[:] = draw(length)
+        self._set(core, flat)
 
     def _set(self, core: CoreLayer, flat: Array) -> None:
         self._core, self._flat = core, flat
@@ -88,7 +108,7 @@ class TrainableLayer(Layer):
     def _views(self, flat: Array) -> dict[str, Array]:
         views, start = {}, 0
         for name, shape in self._core.parameters():
-            end = start + int(np.prod(shape))
+            end = start + math.prod(shape)
             views[name] = flat[start:end].reshape(shape)
             start = end
         return views
@@ -123,18 +143,18 @@ class Record:
     Change neither that nor the parameters before `backward`.
     """
 
-    def __init__(self, layer: Layer, x: Array, shape: tuple[int, ...], seed: int) -> None:
-        self._layer, self._x, self._seed = layer, x, seed
-        self._shape = shape  # of y
-        # Where the layer takes sequences: what of x's rows is whose, and how they lay in the call's array.
+    def __init__(self, layer: Layer, x: Array, seed: int, shapes: tuple[Shape, Shape]) -> None:
+        self._layer, self._x, self._seed = layer, x, seed  # x as the core was given it
+        self._x_shape, self._y_shape = shapes
+        # For sequences: which rows of x are whose, and how they lay in the call's array.
         self._lengths: Lengths | None = None
         self._batch: Batch | None = None
 
     def _check(self, dy: ArrayLike, dtype: np.dtype[Any]) -> Array:
         """Return dy as an array, if it can be the gradient of y."""
         array = _check.floats("dy", dy, dtype)
-        if array.shape != self._shape:
-            raise ValueError(f"dy must have the shape of y, {self._shape}, got {array.shape}")
+        if array.shape != self._y_shape:
+            raise ValueError(f"dy must have the shape of y, {self._y_shape}, got {array.shape}")
         return array
 
 
@@ -142,24 +162,43 @@ class Stateless(Layer):
     """A layer that takes every step, or number, for itself."""
 
     def _given(self, x: ArrayLike) -> Array:
-        """Return the input as an array whose last dimension is features."""
+        """Return the input as an array of what the layer takes."""
         raise NotImplementedError
 
-    def _apply(self, x: ArrayLike, seed: int | None) -> tuple[Array, Array]:
-        array = self._given(x)
-        rows = array if array.ndim == 2 else array.reshape(-1, array.shape[-1])
-        y = self._core.apply(self._flat_for(array), rows, None, seed)
-        return y.reshape(*array.shape[:-1], y.shape[-1]), rows
+    def _rows(self, x: Array) -> tuple[Array, Shape]:
+        """Return x as (N, F) or (N,), and the shape that the N rows of y have."""
+        return x.reshape(-1, x.shape[-1]), x.shape[:-1]
 
     def __call__(self, x: ArrayLike) -> Array:
-        """Apply the layer to x (..., F); nothing is kept for a backward pass, without dropout."""
-        return self._apply(x, None)[0]
+        """Apply the layer.
+
+        Nothing is kept for a backward pass, and there is no dropout.
+
+        Parameters
+        ----------
+        x : array_like
+            (..., F), the features last; of an Embedding tokens (...).
+
+        Returns
+        -------
+        ndarray
+            The output, (..., O).
+        """
+        return self._apply(self._given(x), None)[0]
 
     def forward(self, x: ArrayLike) -> tuple[Array, Record]:
-        """Apply the layer, with dropout, to x (..., F); returns y and what `backward` needs."""
-        seed = self._seed()
-        y, rows = self._apply(x, seed)
-        return y, Record(self, rows, y.shape, seed)
+        """Apply the layer, with dropout, and record what `backward` needs.
+
+        The parameter and the first result are those of calling the layer; the second is the record.
+        """
+        array, seed = self._given(x), self._seed()
+        y, rows = self._apply(array, seed)
+        return y, Record(self, rows, seed, (array.shape, y.shape))
+
+    def _apply(self, x: Array, seed: int | None) -> tuple[Array, Array]:
+        rows, shape = self._rows(x)
+        y = self._core.apply(self._flat_for(rows), rows, None, seed)
+        return y.reshape(*shape, y.shape[-1]), rows
 
     def backward(self, record: Record, dy: ArrayLike) -> tuple[Array | None, dict[str, Array]]:
         """Go back through a forward pass.
@@ -181,11 +220,9 @@ class Stateless(Layer):
         x = self._own(record)._x
         flat = self._flat_for(x)
         array = record._check(dy, flat.dtype)
-        rows = array.reshape(-1, array.shape[-1])
+        rows = array.reshape(len(x), array.shape[-1])
         dx, grads = self._core.apply_back(flat, x, rows, record._lengths, record._seed)
-        if dx is not None:
-            dx = dx.reshape(*array.shape[:-1], dx.shape[-1])
-        return dx, self._views(grads)
+        return None if dx is None else dx.reshape(record._x_shape), self._views(grads)
 
     def _own(self, record: Record) -> Record:
         if not isinstance(record, Record):
@@ -193,6 +230,12 @@ class Stateless(Layer):
         if record._layer is not self:
             raise ValueError("the record is of another layer's forward pass")
         return record
+
+
+def uniform(bound: float, rng: object) -> Callable[[int], Array]:
+    """Return what draws uniformly from [-bound, bound], as torch does."""
+    generator = _check.generator(rng)
+    return lambda length: generator.uniform(-bound, bound, length)
 
 
 def load_arrays(parameters: Mapping[str, Array], given: Mapping[str, ArrayLike]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bptt import _check, _core
 from bptt._batch import Batch, State
-from bptt._layer import TrainableLayer
+from bptt._layer import TrainableLayer, uniform
 from bptt.stepper import Stepper
 
 Array = NDArray[Any]
@@ -28,14 +28,6 @@ class Tape:
         self._core, self._layer, self._used = core, layer, False
         self._x, self._y = x.view(), y.view()  # views of our own: the user may reshape theirs
         self._batch = batch
-
-
-def _probability(name: str, value: object) -> float:
-    """Return a probability that is not 1."""
-    probability = _check.real(name, value)
-    if not 0 <= probability < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value}")
-    return probability
 
 
 class Recurrent(TrainableLayer):
@@ -66,13 +58,13 @@ class Recurrent(TrainableLayer):
         self.bias = _check.flag("bias", bias)
         self.batch_first = _check.flag("batch_first", batch_first)
         self.layer_norm = _check.flag("layer_norm", layer_norm)
-        self.dropout = _probability("dropout", dropout)
-        self.recurrent_dropout = _probability("recurrent_dropout", recurrent_dropout)
-        self.zoneout = _probability("zoneout", zoneout)
+        self.dropout = _check.probability("dropout", dropout)
+        self.recurrent_dropout = _check.probability("recurrent_dropout", recurrent_dropout)
+        self.zoneout = _check.probability("zoneout", zoneout)
         self.bidirectional = _check.flag("bidirectional", bidirectional)
         self.proj_size = _check.size("proj_size", proj_size, least=0)
         self._rng = _check.generator(rng)
-        self._init(self._make_core(), dtype, self.hidden_size**-0.5, self._rng)
+        self._init(self._make_core(), dtype, uniform(self.hidden_size**-0.5, self._rng))
         for name, array in self.parameters.items():
             if name.startswith(("gain_", "bias_c_")):
                 array[:] = name.startswith("gain_")

@@ -22,7 +22,7 @@ _LARGE = 2**27
 
 
 @dataclass
-class Part:
+class Piece:
     """A core data set, and which of its sequences are the next ones of an epoch."""
 
     core: _core.Dataset
@@ -48,7 +48,7 @@ class Source(Protocol):
     def lengths(self) -> Lengths | None:
         """Of all sequences, if they are known beforehand."""
 
-    def parts(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Part]:
+    def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
         """Go through the sequences once, in this order if there is one."""
 
     def batches(self, batch_size: int) -> int | None:
@@ -63,10 +63,10 @@ class Whole:
         self._core = core
         self._release = releaser(arrays)
 
-    def parts(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Part]:
-        """Give them as one part."""
+    def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
+        """Give them as one piece."""
         order = np.arange(len(self.lengths), dtype=np.uint64) if order is None else order
-        yield Part(self._core, self.lengths, order, batch_size, self._release)
+        yield Piece(self._core, self.lengths, order, batch_size, self._release)
 
     def batches(self, batch_size: int) -> int:
         """Return how many batches there are."""
@@ -96,9 +96,9 @@ class Mapped:
         steps = [x.shape[1]] * len(x) if isinstance(x, np.ndarray) else [len(part) for part in x]
         self.lengths = np.array(steps)
         self._release = releaser(self._data)
-        self._part(np.zeros(1, np.uint64))  # what does not fit is refused before anything is done
+        self._piece(np.zeros(1, np.uint64))  # what does not fit is refused before anything is done
 
-    def _part(self, chosen: NDArray[np.uint64]) -> Part:
+    def _piece(self, chosen: NDArray[np.uint64]) -> Piece:
         def take(value: Any) -> Any:
             if isinstance(value, np.ndarray):
                 return value[chosen]
@@ -107,13 +107,13 @@ class Mapped:
         values = [take(value) for value in self._data]
         core, lengths = self._convert(self._prefix, values[0], values[1], (values[2:] or [None])[0])
         order = np.arange(len(chosen), dtype=np.uint64)
-        return Part(core, lengths, order, len(chosen), self._release)
+        return Piece(core, lengths, order, len(chosen), self._release)
 
-    def parts(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Part]:
-        """Give every batch as a part of its own."""
+    def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
+        """Give every batch as a piece of its own."""
         order = np.arange(len(self.lengths), dtype=np.uint64) if order is None else order
         for first in range(0, len(order), batch_size):
-            yield self._part(order[first : first + batch_size])
+            yield self._piece(order[first : first + batch_size])
 
     def batches(self, batch_size: int) -> int:
         """Return how many batches there are."""
@@ -134,8 +134,8 @@ class Batches:
                 "object whose __iter__ begins anew"
             )
 
-    def parts(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Part]:
-        """Give every batch as a part of its own."""
+    def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
+        """Give every batch as a piece of its own."""
         n = -1
         for n, batch in enumerate(self._batches):
             name = f"{self._prefix}batch {n}"
@@ -146,7 +146,7 @@ class Batches:
                 )
             core, lengths = self._convert(f"{name} ", *batch, *[None] * (3 - len(batch)))
             every = np.arange(len(lengths), dtype=np.uint64)
-            yield Part(core, lengths, every, len(lengths))
+            yield Piece(core, lengths, every, len(lengths))
         if n < 0:
             raise ValueError(f"{self._prefix}x has no batches: it needs at least one")
 

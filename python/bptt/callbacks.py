@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bptt import _check
@@ -21,7 +22,8 @@ class Callback:
 
     The model's layers have the parameters of the last epoch when a method is called, and may be
     changed in place: training goes on with what they are after it. ``model.stop_training = True``
-    ends training after the epoch. What a callback raises ends `fit`.
+    ends training after the epoch. What a callback raises ends `fit`. One that has `state_dict` and
+    `load_state_dict` has its state in checkpoints.
 
     Attributes
     ----------
@@ -124,10 +126,14 @@ class EarlyStopping(Callback):
             raise ValueError(f'mode must be "auto", "min" or "max", got {mode!r}')
         self.mode = mode
         self.restore_best_weights = _check.flag("restore_best_weights", restore_best_weights)
+        self._resumed = False
         self.on_train_begin()
 
     def on_train_begin(self) -> None:
-        """Forget the last training."""
+        """Forget the last training, but for one that a checkpoint goes on with."""
+        if self._resumed:
+            self._resumed = False
+            return
         rises = self.mode == "max" or (
             self.mode == "auto" and self.monitor is not None and "accuracy" in self.monitor
         )
@@ -150,6 +156,24 @@ class EarlyStopping(Callback):
         if self._wait > self.patience:
             self.stopped_epoch = epoch
             self.model.stop_training = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "stopped_epoch": self.stopped_epoch,
+            "wait": self._wait,
+            "weights": self._weights,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there when training begins next."""
+        best, wait = float(state["best"]), int(state["wait"])
+        epochs, weights = (state["best_epoch"], state["stopped_epoch"]), state["weights"]
+        self.best, self._wait, self._weights = best, wait, weights
+        self.best_epoch, self.stopped_epoch = epochs
+        self._resumed = True
 
     def on_train_end(self) -> None:
         """Give the layers the best parameters."""

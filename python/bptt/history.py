@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bptt._extras import require
+from bptt._show import history_html
 
 
 @dataclass
@@ -63,6 +64,9 @@ class History:
         if self.interrupted:
             text += ", interrupted"
         return f"<History: {text}>"
+
+    def _repr_html_(self) -> str:
+        return history_html(self)
 
     def plot(self, ax: Any = None, *, log: bool = False) -> Any:
         """Draw the losses over the epochs. Needs matplotlib (``pip install "bptt[plot]"``).

@@ -1,4 +1,4 @@
-"""The layers without a state: Linear, OneHot, LastStep."""
+"""The layers without a state: Linear, OneHot, Embedding, LayerNorm, Dropout, LastStep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bptt import _check
 from bptt._batch import Batch
 from bptt._core import Layer as CoreLayer
 from bptt._core import Lengths
-from bptt._layer import Layer, Record, Stateless, TrainableLayer
+from bptt._layer import Layer, Record, Stateless, TrainableLayer, uniform
 
 Array = NDArray[Any]
 
@@ -53,7 +53,7 @@ class Linear(Stateless, TrainableLayer):
         self.in_features = _check.size("in_features", in_features)
         self.out_features = _check.size("out_features", out_features)
         self.bias = _check.flag("bias", bias)
-        self._init(self._make_core(), dtype, self.in_features**-0.5, rng)
+        self._init(self._make_core(), dtype, uniform(self.in_features**-0.5, rng))
 
     def _make_core(self) -> CoreLayer:
         return CoreLayer.linear(self.in_features, self.out_features, self.bias)
@@ -63,8 +63,11 @@ class Linear(Stateless, TrainableLayer):
 
     def __repr__(self) -> str:
         bias = "" if self.bias else ", bias=False"
-        dtype = "" if self.dtype == np.float32 else f", dtype={self.dtype}"
-        return f"Linear({self.in_features}, {self.out_features}{bias}{dtype})"
+        return f"Linear({self.in_features}, {self.out_features}{bias}{_dtype(self.dtype)})"
+
+
+def _dtype(dtype: np.dtype[Any]) -> str:
+    return "" if dtype == np.float32 else f", dtype={dtype}"
 
 
 def _features(x: ArrayLike, dtype: np.dtype[Any], features: int, name: str) -> Array:
@@ -109,6 +112,173 @@ class OneHot(Layer):
 
     def __repr__(self) -> str:
         return f"OneHot({self.classes})"
+
+
+class Embedding(Stateless, TrainableLayer):
+    """A vector for every token, as torch.nn.Embedding; the first layer of models that read tokens.
+
+    Parameters
+    ----------
+    num_embeddings : int
+        How many different tokens there are; tokens are 0 to ``num_embeddings - 1``.
+    embedding_dim : int
+        Numbers of a vector.
+    dtype : {"float32", "float64"}, default "float32"
+        Of the parameters and all results.
+    rng : None, int or numpy.random.Generator
+        Where the initial vectors are drawn from, normally distributed with mean 0 and deviation 1.
+
+    Notes
+    -----
+    Parameters: ``weight`` (num_embeddings, embedding_dim).
+
+    Examples
+    --------
+    >>> import bptt
+    >>> embedding = bptt.Embedding(10, 3, rng=0)
+    >>> embedding([[1, 9], [4, 1]]).shape  # tokens of any shape
+    (2, 2, 3)
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        dtype: object = "float32",
+        rng: object = None,
+    ) -> None:
+        self.num_embeddings = _check.size("num_embeddings", num_embeddings)
+        self.embedding_dim = _check.size("embedding_dim", embedding_dim)
+        self._init(self._make_core(), dtype, _check.generator(rng).standard_normal)
+
+    def _make_core(self) -> CoreLayer:
+        return CoreLayer.embedding(self.num_embeddings, self.embedding_dim)
+
+    def _given(self, x: ArrayLike) -> Array:
+        return _check.classes("tokens", x, self.num_embeddings)
+
+    def _rows(self, x: Array) -> tuple[Array, tuple[int, ...]]:
+        return x.reshape(-1), x.shape
+
+    def __repr__(self) -> str:
+        return f"Embedding({self.num_embeddings}, {self.embedding_dim}{_dtype(self.dtype)})"
+
+
+class LayerNorm(Stateless, TrainableLayer):
+    """Layer normalisation of the last dimension, as torch.nn.LayerNorm.
+
+    ``y = weight * (x - mean(x)) / sqrt(var(x) + eps) + bias``, the variance divided by the number of
+    features (Ba, Kiros and Hinton 2016).
+
+    Parameters
+    ----------
+    normalized_shape : int
+        The features of input and output, the last dimension; torch's ``(F,)`` will do.
+    eps : float, default 1e-5
+        Added to the variance, above 0.
+    elementwise_affine : bool, default True
+        Whether there are a weight, ones at first, and a bias.
+    bias : bool, default True
+        Whether there is a bias, zeros at first, if there is a weight.
+    dtype : {"float32", "float64"}, default "float32"
+        Of the parameters and all results.
+
+    Notes
+    -----
+    Parameters: ``weight`` (normalized_shape,) and ``bias`` (normalized_shape,).
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> y = bptt.LayerNorm(4)(np.array([[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 4.0]]))
+    >>> np.round(y, 2)
+    array([[-1.34, -0.45,  0.45,  1.34],
+           [-0.58, -0.58, -0.58,  1.73]], dtype=float32)
+    """  # noqa: E501
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int] | list[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        *,
+        bias: bool = True,
+        dtype: object = "float32",
+    ) -> None:
+        if isinstance(normalized_shape, (tuple, list)):
+            if len(normalized_shape) != 1:
+                raise ValueError(
+                    "normalized_shape must be the features, one number: only the last dimension "
+                    f"is normalised, got {normalized_shape}"
+                )
+            normalized_shape = normalized_shape[0]
+        self.normalized_shape = _check.size("normalized_shape", normalized_shape)
+        self.eps = _check.real("eps", eps)
+        self.elementwise_affine = _check.flag("elementwise_affine", elementwise_affine)
+        self.bias = _check.flag("bias", bias)
+        self._init(self._make_core(), dtype, lambda _: 1.0)
+        if "bias" in self.parameters:
+            self.parameters["bias"][:] = 0
+
+    def _make_core(self) -> CoreLayer:
+        affine = self.elementwise_affine
+        return CoreLayer.layer_norm(self.normalized_shape, self.eps, affine, affine and self.bias)
+
+    def _given(self, x: ArrayLike) -> Array:
+        return _features(x, self.dtype, self.normalized_shape, "normalized_shape")
+
+    def __repr__(self) -> str:
+        options = "" if self.eps == 1e-5 else f", eps={self.eps}"
+        options += "" if self.elementwise_affine else ", elementwise_affine=False"
+        options += "" if self.bias else ", bias=False"
+        return f"LayerNorm({self.normalized_shape}{options}{_dtype(self.dtype)})"
+
+
+class Dropout(Stateless):
+    """Dropout, as torch.nn.Dropout: in training, numbers are zeroed at random.
+
+    The others are divided by ``1 - p`` (Srivastava et al. 2014). In inference (calling the layer,
+    `predict`, `evaluate`, steppers) nothing is done.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        The probability with which each number is zeroed, in [0, 1).
+    rng : None, int or numpy.random.Generator
+        Where the seed of each forward pass, or of a training run, is drawn from.
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> dropout = bptt.Dropout(0.5, rng=0)
+    >>> y, record = dropout.forward(np.ones((2, 3)))
+    >>> sorted(set(y.ravel().tolist()))
+    [0.0, 2.0]
+    >>> bool((dropout(np.ones((2, 3))) == 1).all())
+    True
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: object = None) -> None:
+        self.p = _check.probability("p", p)
+        self._rng = _check.generator(rng)
+        self._core = self._make_core()
+
+    def _make_core(self) -> CoreLayer:
+        return CoreLayer.dropout(self.p)
+
+    def _seed(self) -> int:
+        return int(self._rng.integers(2**63)) if self.p else 0
+
+    def _given(self, x: ArrayLike) -> Array:
+        """Return the input: float64 stays, other numbers become float32."""
+        array = _check.single_or_double("x", x)
+        if array.ndim == 0 or array.shape[-1] == 0:
+            raise ValueError(f"x must be (..., F), of at least 1 feature, got shape {array.shape}")
+        return array
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.p})"
 
 
 class LastStep(Stateless):
@@ -169,7 +339,7 @@ class LastStep(Stateless):
         y = np.empty_like(last)
         y[sizes.order] = last
         y = y if batch.batched else y[0]
-        record = Record(self, packed, y.shape, 0)
+        record = Record(self, packed, 0, (array.shape, y.shape))
         record._lengths, record._batch = sizes, batch
         return y, record
 

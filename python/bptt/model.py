@@ -1,37 +1,42 @@
-"""`Sequential`: layers one after the other, trained in Rust with the habits of Keras."""
+"""`Sequential`: layers one after the other, trained in Rust with the habits of Keras.
+
+What a model is without its training is in `_model`, and the loop of its training in `_fit`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bptt import _check, _core, _fit
-from bptt._data import Sequences, one_per_sequence, sample_weights
-from bptt._layer import Layer, TrainableLayer, load_arrays
+from bptt._checkpoint import Checkpoint
+from bptt._data import dataset_of, inputs_of
+from bptt._layer import Layer
+from bptt._metrics import METRICS, check_metrics, metrics_of
+from bptt._model import Model
 from bptt._sources import Source, source_of
 from bptt.callbacks import Callback, Calls, EarlyStopping
 from bptt.history import History
-from bptt.layers import LastStep
-from bptt.losses import CrossEntropyLoss, Loss, loss_of
+from bptt.losses import Loss, loss_of
 from bptt.optimizers import SGD, Optimizer
 from bptt.schedules import Schedule, schedule_of
-from bptt.stepper import Stepper
 
 Array = NDArray[Any]
 Data = ArrayLike | Sequence[ArrayLike]
 Batches = Iterable[tuple[Any, ...]]
 
 
-class Sequential:
+class Sequential(Model):
     """Layers one after the other, every step of one the input of the next.
 
     Parameters
     ----------
-    *layers : RNN, LSTM, GRU, Linear, OneHot or LastStep
-        OneHot only as the first, for data that are tokens. All of one dtype.
+    *layers : RNN, LSTM, GRU, Linear, OneHot, Embedding, LayerNorm, Dropout or LastStep
+        OneHot or Embedding only as the first, for data that are tokens. All of one dtype.
 
     Attributes
     ----------
@@ -45,10 +50,10 @@ class Sequential:
     Notes
     -----
     Data sets are batch-first: an array (N, T, F), or a list of N arrays (T_i, F) of any lengths;
-    for a model that starts with OneHot, (N, T) or N arrays (T_i,) of whole numbers. Targets have a
-    value for every step: classes (N, T) for the loss "cross_entropy", real numbers (N, T, O) for
-    the others. With a LastStep among the layers, they have one for every sequence: (N, O), or
-    (N,) classes.
+    for a model that starts with OneHot or Embedding, (N, T) or N arrays (T_i,) of whole numbers.
+    Targets have a value for every step: classes (N, T) for the loss "cross_entropy", real numbers
+    (N, T, O) for the others. With a LastStep among the layers, they have one for every sequence:
+    (N, O), or (N,) classes.
 
     Examples
     --------
@@ -63,41 +68,9 @@ class Sequential:
     """
 
     def __init__(self, *layers: Layer) -> None:
-        for n, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                raise TypeError(f"layer {n} must be a bptt layer, got {type(layer).__name__}")
-        self.layers = layers
-        self.history: History | None = None
+        super().__init__(*layers)
         self.stop_training = False
         self._training: _fit.Training | None = None
-        self._trained = [layer for layer in layers if isinstance(layer, TrainableLayer)]
-        dtypes = {layer.dtype for layer in self._trained}
-        if len(dtypes) > 1:
-            raise ValueError("all layers must have one dtype, got float32 and float64")
-        if len({id(layer) for layer in self._trained}) < len(self._trained):
-            raise ValueError("a layer can be in a model only once")
-        self._dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
-        # (in, out) of every layer, in is None for tokens; the core checks that they fit together.
-        self._features = _core.features_of([layer._core for layer in layers])
-        self._per_sequence = any(isinstance(layer, LastStep) for layer in layers)
-
-    def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
-
-    def state_dict(self) -> dict[str, Array]:
-        """Return copies of all parameters, named ``"<layer>.<parameter>"``."""
-        return {name: array.copy() for name, array in self._named().items()}
-
-    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
-        """Copy parameters into the layers, in place; all or, with a ValueError, none."""
-        load_arrays(self._named(), state_dict)
-
-    def _named(self) -> dict[str, Array]:
-        return {
-            f"{n}.{name}": array
-            for n, layer in enumerate(self.layers)
-            for name, array in layer.parameters.items()
-        }
 
     def fit(
         self,
@@ -121,6 +94,9 @@ class Sequential:
         early_stopping: EarlyStopping | None = None,
         callbacks: Sequence[Callback | Any] = (),
         accumulate: int = 1,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 1,
+        resume: bool = False,
     ) -> History:
         """Train the layers, in place.
 
@@ -190,6 +166,19 @@ class Sequential:
         accumulate : int, default 1
             Batches whose gradients make one step of the optimiser, the same, up to rounding, as if
             they were one batch. Not with `tbptt`.
+        checkpoint : str or path, optional
+            A file to which model and training state are written after epochs, as `save` does it:
+            killed at any moment, the one before or the new one is there. `bptt.load` gives the
+            model in it.
+        checkpoint_every : int, default 1
+            Epochs from one checkpoint to the next; there is one after the last epoch, too.
+        resume : bool, default False
+            Whether to go on from `checkpoint`, if it is there, with its parameters, the state of
+            the optimiser, the schedule, callbacks and all random numbers, and its history, so that
+            the result has the bits of a run that was never broken off. `epochs` counts those that
+            are done; a run that early stopping has ended does not go on. The
+            model, the data and all other settings must be those of the first run; the parameters
+            of this model, and the seed, do not matter.
 
         Returns
         -------
@@ -199,9 +188,11 @@ class Sequential:
         Raises
         ------
         ValueError, TypeError
-            For data or settings that do not fit; for `tbptt` and `stateful` also if a layer is
-            bidirectional, since its second direction starts at the end. Nothing is changed then,
-            but for batches of an iterable: earlier epochs stay.
+            For data or settings that do not fit, also those of the checkpoint; for `tbptt` and
+            `stateful` also if a layer is bidirectional, since its second direction starts at the
+            end. Nothing is changed then, but for batches of an iterable: earlier epochs stay.
+        OSError
+            If the checkpoint cannot be written. The layers keep what they learnt.
         DivergedError
             If a loss or a parameter becomes NaN or infinite. The layers keep the parameters of the
             end of the last good epoch.
@@ -230,6 +221,18 @@ class Sequential:
         ...                     metrics=["accuracy"], epochs=40, rng=rng, progress=False)
         >>> history.accuracy[-1] > 0.9
         True
+
+        Training that can be broken off at any time, and goes on where it was:
+
+        >>> import os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
+        >>> options = {"loss": "mse", "optimizer": bptt.Adam(0.01), "rng": 0, "progress": False}
+        >>> twin = bptt.Sequential(bptt.GRU(1, 8, rng=2), bptt.Linear(8, 1, rng=3))
+        >>> for epochs in (2, 5):  # as if the process had ended after two of five epochs
+        ...     history = twin.fit(wave[:, :-1], wave[:, 1:], epochs=epochs, checkpoint=path,
+        ...                        resume=True, **options)
+        >>> len(history.loss)
+        5
         """
         batch_size = _check.size("batch_size", batch_size)
         epochs = _check.size("epochs", epochs, least=0)
@@ -243,13 +246,17 @@ class Sequential:
             shuffle,
             tbptt,
             _check.size("accumulate", accumulate),
-            _fit.check_metrics(metrics, loss.name),
+            check_metrics(metrics, loss.name),
             _check.flag("progress", progress),
         )
         generator = _check.generator(rng)
         schedule = schedule_of(schedule)
         calls = Calls(self, callbacks, early_stopping)
         training = _fit.training_of(self._training, optimizer, schedule)
+        clip_norm = None if clip_norm is None else _check.real("clip_norm", clip_norm)
+        resume = _check.flag("resume", resume)
+        if resume and checkpoint is None:
+            raise ValueError("resume=True needs the file to go on from: give checkpoint=path")
         source = self._source(loss, "", (x, y, sample_weight), epochs)
         if stateful:
             _fit.check_stateful(shuffle, batch_size, source.lengths)
@@ -258,19 +265,40 @@ class Sequential:
             checked = self._validation(loss, validation, epochs)
         watchers = [schedule, *calls.callbacks]
         _fit.check_monitors(watchers, settings.metrics, checked is not None)
+        file = None
+        if checkpoint is not None:
+            same = {
+                "loss": repr(loss),
+                "optimizer": repr(training.optimizer),
+                "schedule": repr(schedule),
+                "batch_size": batch_size,
+                "accumulate": settings.accumulate,
+                "validation": validation is not None,
+                "sample_weight": sample_weight is not None,
+                "metrics": settings.metrics,
+                "clip_norm": clip_norm,
+                "shuffle": shuffle,
+                "tbptt": tbptt,
+                "stateful": stateful,
+                "sequences": None if source.lengths is None else len(source.lengths),
+                "steps": None if source.lengths is None else int(source.lengths.sum()),
+            }
+            file = Checkpoint(checkpoint, checkpoint_every, same)
         trainer = self._trainer(
             loss,
             training.optimizer,
-            clip_norm=None if clip_norm is None else _check.real("clip_norm", clip_norm),
+            clip_norm=clip_norm,
             tbptt=tbptt,
             stateful=stateful,
             accumulate=settings.accumulate,
-            metrics=[_fit.METRICS[name][0] for name in settings.metrics],
+            metrics=[METRICS[name][0] for name in settings.metrics],
         )
         if not all(layer._flat.flags.writeable for layer in self._trained):
             raise ValueError("a layer's parameters are read-only; copy the model to train it")
-        trainer.set_seed(sum(layer._seed() for layer in self.layers) % 2**64)
-        return _fit.run(self, trainer, training, source, checked, calls, generator, settings)
+        run = _fit.Run(self, trainer, training, source, checked, calls, generator, settings, file)
+        if resume:
+            run.resume()
+        return run()
 
     def predict(self, x: Data) -> Array | list[Array]:
         """Return the outputs for every step, or with LastStep for every sequence.
@@ -285,7 +313,7 @@ class Sequential:
         ndarray or list of ndarray
             (N, T, O) if x is one array, else a list of N arrays (T_i, O); (N, O) with LastStep.
         """
-        sequences = self._inputs("x", x)
+        sequences = inputs_of(self, "x", x)
         data = _core.Dataset(sequences.flat, None, sequences.offsets)
         flat = self._trainer(loss_of("mse"), SGD(0.0)).predict(data)
         return flat if self._per_sequence else sequences.split(flat)
@@ -327,29 +355,14 @@ class Sequential:
             beside them.
         """
         loss = loss_of(loss)
-        names = _fit.check_metrics(() if metrics is None else metrics, loss.name)
+        names = check_metrics(() if metrics is None else metrics, loss.name)
         source = self._validation(loss, (x, y), 1, "")
-        means = [_fit.METRICS[name][0] for name in names]
+        means = [METRICS[name][0] for name in names]
         trainer = self._trainer(loss, SGD(0.0), metrics=means)
         value = _fit.evaluate(trainer, source)
         if metrics is None:
             return value
-        return {"loss": value} | _fit.metrics_of(names, trainer.take_metrics(True))
-
-    def stepper(self, batch: int = 1) -> Stepper:
-        """Return a `Stepper`, which is given one step of `batch` rows at a time.
-
-        LastStep does nothing there: of the steps so far, the last is the one at hand.
-
-        Examples
-        --------
-        >>> import bptt
-        >>> model = bptt.Sequential(bptt.OneHot(3), bptt.GRU(3, 8, rng=0), bptt.Linear(8, 3, rng=1))
-        >>> model.stepper().step(2).shape
-        (1, 3)
-        """
-        flat = [layer._flat for layer in self._trained]
-        return Stepper(self.layers, flat, self._dtype, batch)
+        return {"loss": value} | metrics_of(names, trainer.take_metrics(True))
 
     def _trainer(self, loss: Loss, optimizer: Optimizer, **options: Any) -> _core.Trainer:
         defaults: dict[str, Any] = {
@@ -379,7 +392,7 @@ class Sequential:
         dtypes = [np.uint32 if whole else self._dtype for whole in (tokens, loss._classes)]
 
         def convert(prefix: str, x: Any, y: Any, weights: Any) -> tuple[_core.Dataset, Any]:
-            return self._dataset(loss, prefix, x, y, weights, evaluated)
+            return dataset_of(self, loss, prefix, x, y, weights, evaluated)
 
         return source_of(convert, dtypes, prefix, *data, epochs)
 
@@ -393,48 +406,3 @@ class Sequential:
         if len(given) != 2:
             raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
         return self._source(loss, prefix, (*given, None), epochs, evaluated=True)
-
-    def _inputs(self, name: str, x: Data) -> Sequences:
-        classes, features = self.layers[0]._core.tokens, self._features[0][0]
-        if classes is not None:
-            return Sequences(name, x, None, lambda part, v: _check.classes(part, v, classes))
-        return Sequences(name, x, features, lambda part, v: _check.floats(part, v, self._dtype))
-
-    def _dataset(
-        self, loss: Loss, prefix: str, x: Any, y: Any, weights: Any, evaluated: bool
-    ) -> tuple[_core.Dataset, Any]:
-        """Return a core data set and the lengths of its sequences."""
-        outputs = self._features[-1][1]
-        inputs = self._inputs(f"{prefix}x", x)
-        name, features = f"{prefix}y", None if loss._classes else outputs
-
-        def convert(part: str, value: Any) -> Array:
-            if isinstance(loss, CrossEntropyLoss):
-                return loss._targets(part, value, outputs)
-            return _check.floats(part, value, self._dtype)
-
-        if self._per_sequence:
-            flat = one_per_sequence(name, y, features, len(inputs), convert)
-        else:
-            targets = Sequences(name, y, features, convert)
-            if len(inputs) != len(targets):
-                raise ValueError(
-                    f"{prefix}x has {len(inputs)} sequences and {prefix}y has {len(targets)}"
-                )
-            for n, (given, wanted) in enumerate(zip(targets.lengths, inputs.lengths)):
-                if given != wanted:
-                    raise ValueError(
-                        f"{prefix}y[{n}] has {given} steps, {prefix}x[{n}] has {wanted}: there "
-                        "must be a target for every step, or put LastStep into the model"
-                    )
-            flat = targets.flat
-        if evaluated and isinstance(loss, CrossEntropyLoss):
-            starts = range(len(inputs)) if self._per_sequence else inputs.offsets[:-1]
-            counted = np.logical_or.reduceat(loss._counted(flat), starts)
-            if not counted.all():
-                where = f"{name}[{int(np.argmin(counted))}]"
-                raise ValueError(f"{where} has no target that counts: there is nothing to evaluate")
-        if weights is not None:
-            weights = sample_weights(f"{prefix}sample_weight", weights, len(inputs))
-        core = _core.Dataset(inputs.flat, flat, inputs.offsets, self._per_sequence, weights)
-        return core, np.diff(inputs.offsets)

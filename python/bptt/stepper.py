@@ -64,8 +64,8 @@ class Stepper:
         Parameters
         ----------
         x : array_like
-            (B, F), or (F,) if B is 1; for a model that starts with OneHot a token for every row,
-            (B,), or one number if B is 1.
+            (B, F), or (F,) if B is 1; for a model that starts with OneHot or Embedding a token for
+            every row, (B,), or one number if B is 1.
 
         Returns
         -------

@@ -4,9 +4,9 @@ use super::last_step;
 use super::layer::{Layer, recurrent};
 use super::linear::LinearMemory;
 use super::sequential::Input;
-use crate::error::{Error, Result, ensure};
-use crate::sequence::{Gradients, State, Tape};
-use crate::simd::Element;
+use crate::error::{Result, ensure};
+use crate::sequence::{Dropout, Gradients, State, Tape, mix};
+use crate::simd::{Element, Level};
 use crate::view::{BatchSizes, Rows, RowsMut, Seq, SeqMut};
 
 /// A layer and the memory it works in.
@@ -18,17 +18,20 @@ pub(crate) struct Instance<E: Element> {
     /// The gradient of the state.
     dstate: State<E>,
     linear: LinearMemory<E>,
+    /// What dropout draws from.
+    seed: u64,
 }
 
 impl<E: Element> Instance<E> {
     pub fn new(layer: Layer, features: (Option<usize>, usize)) -> Self {
         let (tape, dstate, linear) = (Tape::new(), State::default(), LinearMemory::default());
-        Self { layer, features, tape, dstate, linear }
+        Self { layer, features, tape, dstate, linear, seed: 0 }
     }
 
-    /// What dropout in the next recorded pass draws from.
+    /// What dropout in the next recorded pass draws from, and in going back through it.
     pub fn set_seed(&mut self, seed: u64) {
         self.tape.set_seed(seed);
+        self.seed = seed;
     }
 
     /// Numbers of the output for a batch.
@@ -39,29 +42,7 @@ impl<E: Element> Instance<E> {
 
     /// Whether a batch fits the layer.
     pub fn check(&self, input: Input<'_, E>, sizes: &BatchSizes) -> Result<()> {
-        let name = self.layer.name();
-        let total = sizes.total();
-        match (input, self.layer.tokens(), self.features.0) {
-            (Input::Tokens(tokens), Some(classes), _) => {
-                ensure!(tokens.len() == total, "there are {} tokens, not {total}", tokens.len());
-                if let Some(token) = tokens.iter().find(|&&token| token as usize >= classes) {
-                    ensure!(false, "token {token} is out of range: {name} has {classes} classes");
-                }
-            }
-            (Input::Tokens(_), None, _) => {
-                return Err(Error::new(
-                    "tokens need a model that starts with OneHot; give features",
-                ));
-            }
-            (Input::Features(x), None, Some(features)) => {
-                let want = total.saturating_mul(features);
-                ensure!(x.len() == want, "there are {} input numbers, not {want}", x.len());
-            }
-            (Input::Features(_), ..) => {
-                ensure!(false, "a model that starts with {name} takes tokens, not features");
-            }
-        }
-        Ok(())
+        self.layer.check_input(input, self.features.0, sizes.total())
     }
 
     /// Whether the lengths of a batch's sequences fit the layer.
@@ -86,16 +67,20 @@ impl<E: Element> Instance<E> {
         y: &mut [E],
         record: bool,
     ) -> Result<()> {
-        let Self { layer, features: (_, gives), tape, linear, .. } = self;
-        let x = match input {
-            Input::Tokens(tokens) => {
+        let Self { layer, features: (_, gives), tape, linear, seed, .. } = self;
+        let x = match (input, &layer) {
+            (Input::Features(x), _) => x,
+            (Input::Tokens(tokens), Layer::Embedding(embedding)) => {
+                embedding.forward(params, tokens, y);
+                return Ok(());
+            }
+            (Input::Tokens(tokens), _) => {
                 y.fill(E::ZERO);
                 for (one_hot, &token) in y.chunks_exact_mut(*gives).zip(tokens) {
                     one_hot[token as usize] = E::ONE;
                 }
                 return Ok(());
             }
-            Input::Features(x) => x,
         };
         let takes = self.features.0.unwrap_or(0);
         tape.set_recording(record);
@@ -104,11 +89,19 @@ impl<E: Element> Instance<E> {
             let x = Seq::packed(x, sizes, takes)?;
             layer.forward(params, x, state, SeqMut::packed(y, sizes, *gives)?, tape)
         },
-        Layer::OneHot(_) => unreachable!("it takes tokens"),
+        Layer::OneHot(_) | Layer::Embedding(_) => unreachable!("they take tokens"),
         Layer::Linear(layer) => {
             let n = sizes.total();
             let (x, y) = (Rows::new(x, n, takes), RowsMut::new(y, n, *gives));
             layer.forward(params, x, y, linear)
+        },
+        Layer::LayerNorm(layer) => layer.forward(params, x, y),
+        Layer::Dropout(p) => match record {
+            true => dropout(*seed, *p, x, y),
+            false => {
+                y.copy_from_slice(x);
+                Ok(())
+            }
         },
         Layer::LastStep => {
             last_step::forward(x, sizes, y, *gives);
@@ -128,9 +121,14 @@ impl<E: Element> Instance<E> {
         dx: Option<&mut [E]>,
         grads: &mut [E],
     ) -> Result<()> {
-        let Self { layer, features: (_, gives), tape, dstate, linear, .. } = self;
-        let Input::Features(x) = input else {
-            return Ok(()); // a one-hot layer has no parameters
+        let Self { layer, features: (_, gives), tape, dstate, linear, seed } = self;
+        let x = match (input, &layer) {
+            (Input::Features(x), _) => x,
+            (Input::Tokens(tokens), Layer::Embedding(embedding)) => {
+                embedding.backward(tokens, dy, grads);
+                return Ok(());
+            }
+            (Input::Tokens(_), _) => return Ok(()), // a one-hot layer has no parameters
         };
         let takes = self.features.0.unwrap_or(0);
         recurrent!(layer, layer => {
@@ -141,13 +139,15 @@ impl<E: Element> Instance<E> {
             let gradients = Gradients { params: Some(grads), x: dx };
             layer.backward(params, x, y, tape, dy, dstate, gradients)
         },
-        Layer::OneHot(_) => unreachable!("it takes tokens"),
+        Layer::OneHot(_) | Layer::Embedding(_) => unreachable!("they take tokens"),
         Layer::Linear(layer) => {
             let n = sizes.total();
             let (x, dy) = (Rows::new(x, n, takes), Rows::new(dy, n, *gives));
             let dx = dx.map(|dx| RowsMut::new(dx, n, takes));
             layer.backward(params, x, dy, dx, grads, linear)
         },
+        Layer::LayerNorm(layer) => layer.backward(params, x, dy, dx, grads),
+        Layer::Dropout(p) => dx.map_or(Ok(()), |dx| dropout(*seed, *p, dy, dx)),
         Layer::LastStep => {
             if let Some(dx) = dx {
                 last_step::backward(dy, sizes, dx, takes);
@@ -155,4 +155,10 @@ impl<E: Element> Instance<E> {
             Ok(())
         })
     }
+}
+
+/// Writes numbers with dropout: the same are kept whenever the seed is the same.
+fn dropout<E: Element>(seed: u64, probability: f64, from: &[E], to: &mut [E]) -> Result<()> {
+    Level::current()?.run(Dropout { seed: mix(seed), probability, from: Some(from), to });
+    Ok(())
 }

@@ -1,6 +1,9 @@
 //! The layers that a model can be made of, and what can be asked of each.
 
+use super::embedding::Embedding;
+use super::layer_norm::LayerNorm;
 use super::linear::Linear;
+use super::sequential::Input;
 use crate::cell::GruResetFirst;
 use crate::error::{Result, ensure};
 use crate::sequence::{GRU, LSTM, RNN, Recurrent};
@@ -10,6 +13,8 @@ use crate::sequence::{GRU, LSTM, RNN, Recurrent};
 pub enum Layer {
     /// Turns tokens into one-hot vectors of this many classes; only as the first layer.
     OneHot(usize),
+    /// Turns tokens into vectors of their own; only as the first layer.
+    Embedding(Embedding),
     /// A vanilla recurrent layer.
     RNN(RNN),
     /// A long short-term memory layer.
@@ -20,6 +25,11 @@ pub enum Layer {
     GRUResetFirst(Recurrent<GruResetFirst>),
     /// A linear layer, on every step.
     Linear(Linear),
+    /// Normalises the features of every step.
+    LayerNorm(LayerNorm),
+    /// Zeroes numbers with this probability, in [0, 1), in passes that are recorded, and divides the others
+    /// by what is left of 1.
+    Dropout(f64),
     /// Keeps the last step of every sequence only, so that there is one output, and one target, for each.
     LastStep,
 }
@@ -43,10 +53,13 @@ impl Layer {
     pub fn name(&self) -> &'static str {
         match self {
             Layer::OneHot(_) => "OneHot",
+            Layer::Embedding(_) => "Embedding",
             Layer::RNN(_) => "RNN",
             Layer::LSTM(_) => "LSTM",
             Layer::GRU(_) | Layer::GRUResetFirst(_) => "GRU",
             Layer::Linear(_) => "Linear",
+            Layer::LayerNorm(_) => "LayerNorm",
+            Layer::Dropout(_) => "Dropout",
             Layer::LastStep => "LastStep",
         }
     }
@@ -55,6 +68,7 @@ impl Layer {
     pub fn tokens(&self) -> Option<usize> {
         match self {
             Layer::OneHot(classes) => Some(*classes),
+            Layer::Embedding(embedding) => Some(embedding.num_embeddings()),
             _ => None,
         }
     }
@@ -62,7 +76,8 @@ impl Layer {
     /// Features that the layer takes; none for tokens, and where any number will do.
     pub fn in_features(&self) -> Option<usize> {
         recurrent!(self, layer => Some(layer.input_size()),
-            Layer::OneHot(_) | Layer::LastStep => None,
+            Layer::OneHot(_) | Layer::Embedding(_) | Layer::Dropout(_) | Layer::LastStep => None,
+            Layer::LayerNorm(norm) => Some(norm.features()),
             Layer::Linear(linear) => Some(linear.in_features()))
     }
 
@@ -70,8 +85,10 @@ impl Layer {
     pub fn out_features(&self) -> Option<usize> {
         recurrent!(self, layer => Some(layer.output_size()),
             Layer::OneHot(classes) => Some(*classes),
+            Layer::Embedding(embedding) => Some(embedding.embedding_dim()),
             Layer::Linear(linear) => Some(linear.out_features()),
-            Layer::LastStep => None)
+            Layer::LayerNorm(norm) => Some(norm.features()),
+            Layer::Dropout(_) | Layer::LastStep => None)
     }
 
     /// D of a recurrent layer, 1 or 2; none for the others, which have no state.
@@ -91,15 +108,49 @@ impl Layer {
     /// Names and shapes of the parameters in their order, the names torch's.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         recurrent!(self, layer => layer.parameters(),
-            Layer::OneHot(_) | Layer::LastStep => Vec::new(),
+            Layer::OneHot(_) | Layer::Dropout(_) | Layer::LastStep => Vec::new(),
+            Layer::Embedding(embedding) => embedding.parameters(),
+            Layer::LayerNorm(norm) => norm.parameters(),
             Layer::Linear(linear) => linear.parameters())
     }
 
     /// How many numbers its parameters are.
     pub fn parameter_len(&self) -> usize {
         recurrent!(self, layer => layer.parameter_len(),
-            Layer::OneHot(_) | Layer::LastStep => 0,
+            Layer::OneHot(_) | Layer::Dropout(_) | Layer::LastStep => 0,
+            Layer::Embedding(embedding) => embedding.parameter_len(),
+            Layer::LayerNorm(norm) => norm.parameter_len(),
             Layer::Linear(linear) => linear.parameter_len())
+    }
+
+    /// Whether it takes an input for `total` steps, each of `features` features if it takes any.
+    pub(super) fn check_input<E>(
+        &self,
+        input: Input<'_, E>,
+        features: Option<usize>,
+        total: usize,
+    ) -> Result<()> {
+        let name = self.name();
+        match (input, self.tokens(), features) {
+            (Input::Tokens(tokens), Some(classes), _) => {
+                ensure!(tokens.len() == total, "there are {} tokens, not {total}", tokens.len());
+                if let Some(token) = tokens.iter().find(|&&token| token as usize >= classes) {
+                    ensure!(false, "token {token} is out of range: {name} has {classes} classes");
+                }
+            }
+            (Input::Features(x), None, Some(features)) => {
+                let want = total.saturating_mul(features);
+                ensure!(x.len() == want, "there are {} input numbers, not {want}", x.len());
+            }
+            (Input::Tokens(_), ..) => ensure!(
+                false,
+                "tokens need a model that starts with OneHot or Embedding, not {name}; give features"
+            ),
+            (Input::Features(_), ..) => {
+                ensure!(false, "a model that starts with {name} takes tokens, not features");
+            }
+        }
+        Ok(())
     }
 }
 
@@ -116,6 +167,9 @@ pub(crate) fn features(layers: &[Layer]) -> Result<Vec<(Option<usize>, usize)>> 
     let mut last_step = false;
     for (n, layer) in layers.iter().enumerate() {
         let name = layer.name();
+        if let Layer::Dropout(p) = layer {
+            ensure!((0.0..1.0).contains(p), "p of Dropout must be in [0, 1), got {p}");
+        }
         let takes = if layer.tokens().is_some() {
             ensure!(n == 0, "{name} takes tokens: it can only be the first layer");
             None
@@ -169,6 +223,7 @@ mod tests {
             (&[linear, linear], "layer 0 gives 2 features, layer 1 takes 3"),
             (&[linear, Layer::OneHot(2)], "OneHot takes tokens"),
             (&[Layer::LastStep], "no layer says"),
+            (&[Layer::Dropout(1.0), linear], "p of Dropout must be in [0, 1), got 1"),
             (&[Layer::LastStep, rnn], "layer 1, RNN, takes sequences"),
             (&[Layer::LastStep, Layer::LastStep, linear], "layer 1, LastStep, takes sequences"),
         ] {

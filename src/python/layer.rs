@@ -10,7 +10,7 @@ use super::lengths::PyLengths;
 use super::tape::{Kept, Number, PyTape, Spare};
 use super::{empty, read, slice_of, with_dtype, write, zeros};
 use crate::cell::{Cell, GruResetFirst, Nonlinearity};
-use crate::nn::{Layer, Linear, features, recurrent};
+use crate::nn::{Embedding, Layer, LayerNorm, Linear, features, recurrent};
 use crate::sequence::{GRU, Gradients, LSTM, Params, RNN, Recurrent, Tape};
 
 /// The sizes and kind of a layer; parameters stay with the caller.
@@ -95,6 +95,21 @@ impl PyLayer {
             }
         };
         Ok(layer.into())
+    }
+
+    #[staticmethod]
+    fn embedding(num_embeddings: usize, embedding_dim: usize) -> PyResult<Self> {
+        Ok(Layer::Embedding(Embedding::new(num_embeddings, embedding_dim)?).into())
+    }
+
+    #[staticmethod]
+    fn layer_norm(features: usize, eps: f64, weight: bool, bias: bool) -> PyResult<Self> {
+        Ok(Layer::LayerNorm(LayerNorm::new(features, eps, weight, bias)?).into())
+    }
+
+    #[staticmethod]
+    fn dropout(p: f64) -> Self {
+        Layer::Dropout(p).into()
     }
 
     #[staticmethod]

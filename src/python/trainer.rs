@@ -20,22 +20,22 @@ pub struct PyDataset {
     inputs: Py<PyAny>,
     targets: Option<Py<PyAny>>,
     offsets: Vec<usize>,
-    per_sequence: bool,
+    once: bool,
     weights: Option<Vec<f64>>,
 }
 
 #[pymethods]
 impl PyDataset {
     #[new]
-    #[pyo3(signature = (inputs, targets, offsets, per_sequence=false, weights=None))]
+    #[pyo3(signature = (inputs, targets, offsets, once=false, weights=None))]
     fn new(
         inputs: Py<PyAny>,
         targets: Option<Py<PyAny>>,
         offsets: Vec<usize>,
-        per_sequence: bool,
+        once: bool,
         weights: Option<Vec<f64>>,
     ) -> Self {
-        Self { inputs, targets, offsets, per_sequence, weights }
+        Self { inputs, targets, offsets, once, weights }
     }
 }
 
@@ -74,9 +74,7 @@ impl PyDataset {
             None => None,
         };
         let data = match targets {
-            Some(targets) if self.per_sequence => {
-                Dataset::per_sequence(inputs, targets, &self.offsets)?
-            }
+            Some(targets) if self.once => Dataset::with_one_target(inputs, targets, &self.offsets)?,
             Some(targets) => Dataset::new(inputs, targets, &self.offsets)?,
             None => Dataset::without_targets(inputs, &self.offsets)?,
         };
@@ -218,6 +216,11 @@ impl PyTrainer {
     /// What dropout draws from.
     fn set_seed(&mut self, seed: u64) {
         each!(&mut self.0, trainer => trainer.model.set_seed(seed));
+    }
+
+    /// What dropout draws from next.
+    fn seed(&self) -> u64 {
+        each!(&self.0, trainer => trainer.model.seed())
     }
 
     /// Copies the parameters into the layers' flat arrays, if they all are finite; tells whether.

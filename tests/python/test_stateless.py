@@ -87,8 +87,16 @@ def test_last_step_in_a_model_is_the_sequences_own():
         np.testing.assert_array_equal(stepper.step(x_t)[0], want)
 
 
+@pytest.fixture
+def threads():
+    """Give back the number of threads after a test that sets it."""
+    before = bptt.get_num_threads()
+    yield
+    bptt.set_num_threads(before)
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
-def test_targets_of_sequences(loss):
+def test_targets_of_sequences(loss, threads):
     def model():
         layers = bptt.LSTM(1, 8, rng=0), bptt.LastStep(), bptt.Linear(8, 2, rng=1)
         return bptt.Sequential(*layers)
@@ -104,10 +112,7 @@ def test_targets_of_sequences(loss):
     assert history.validation_loss[-1] == a.evaluate(x, y.tolist(), loss=loss)
     assert (a.predict(x).argmax(axis=1) == classes).mean() > 0.85
     bptt.set_num_threads(1)
-    try:
-        assert b.fit(x, y, progress=False, **options).loss == history.loss
-    finally:
-        bptt.set_num_threads(2)
+    assert b.fit(x, y, progress=False, **options).loss == history.loss
 
 
 def test_what_does_not_fit_a_last_step():
@@ -162,7 +167,16 @@ def test_what_backward_refuses():
         last.backward(None, np.zeros((4, 2)))
 
 
-@pytest.mark.parametrize("make", [lambda: bptt.LastStep(batch_first=True), lambda: bptt.OneHot(3)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: bptt.LastStep(batch_first=True),
+        lambda: bptt.OneHot(3),
+        lambda: bptt.Dropout(0.1),
+        lambda: bptt.LayerNorm(2),
+        lambda: bptt.Embedding(3, 2),
+    ],
+)
 def test_copies(make):
     layer = make()
     for twin in [copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]:
@@ -170,3 +184,111 @@ def test_copies(make):
         assert twin._core is not layer._core
         x = np.array([[0, 2], [1, 1]])
         np.testing.assert_array_equal(twin(x), layer(x))
+
+
+def test_embedding():
+    layer = bptt.Embedding(7, 3, dtype="float64", rng=0)
+    weight = layer.parameters["weight"]
+    assert list(layer.parameters) == ["weight"] and weight.shape == (7, 3)
+    np.testing.assert_array_equal(layer([[0, 6], [6, 2]]), weight[[[0, 6], [6, 2]]])
+    np.testing.assert_array_equal(layer(5), weight[5])
+    assert layer(np.zeros((0, 2), int)).shape == (0, 2, 3)
+    for tokens in [3, [1, 1, 4], [[0, 6, 6], [6, 2, 1]], np.zeros((0, 2), int)]:
+        check_gradients(layer, tokens)
+    drawn = bptt.Embedding(200, 100, rng=3).parameters["weight"]
+    assert abs(drawn.mean()) < 0.05 and abs(drawn.std() - 1) < 0.05  # 7 deviations
+    for bad in [-1, 7]:
+        with pytest.raises(ValueError, match=f"tokens has {bad}, which is out of range"):
+            layer([0, bad])
+    with pytest.raises(TypeError, match="integer dtype"):
+        layer([0.0])
+    for sizes in [(0, 3), (3, 0), (-1, 2)]:
+        with pytest.raises(ValueError, match="at least 1"):
+            bptt.Embedding(*sizes)
+    with pytest.raises(ValueError, match="can only be the first layer"):
+        bptt.Sequential(bptt.Linear(2, 2), bptt.Embedding(2, 2))
+
+
+def test_layer_norm():
+    x = x_of(5, 2, 9) + 3
+    layer = bptt.LayerNorm(9, dtype="float64")
+    assert {name: array.tolist() for name, array in layer.parameters.items()} == {
+        "weight": [1.0] * 9,
+        "bias": [0.0] * 9,
+    }
+    normal = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(layer(x), normal, atol=1e-12)
+    rng = np.random.default_rng(3)
+    layer.parameters["weight"][:] = rng.standard_normal(9)
+    layer.parameters["bias"][:] = rng.standard_normal(9)
+    want = normal * layer.parameters["weight"] + layer.parameters["bias"]
+    np.testing.assert_allclose(layer(x), want, atol=1e-12)
+    check_gradients(layer, x)
+    check_gradients(bptt.LayerNorm((1,), eps=0.1, dtype="float64"), x_of(3, 1))
+    check_gradients(bptt.LayerNorm([33], eps=0.1, bias=False, dtype="float64"), x_of(3, 33))
+    plain = bptt.LayerNorm(9, elementwise_affine=False, dtype="float64")
+    assert not plain.parameters
+    check_gradients(plain, x)
+    for bad in [0.0, -1.0, np.nan]:
+        with pytest.raises(ValueError, match="eps must be above 0"):
+            bptt.LayerNorm(3, eps=bad)
+    with pytest.raises(ValueError, match="normalized_shape"):
+        bptt.LayerNorm((3, 4))
+    with pytest.raises(ValueError, match=r"9 features in its last dimension \(normalized_shape\)"):
+        layer(x_of(2, 8))
+
+
+def test_dropout():
+    x = x_of(50, 40) + 10
+    layer = bptt.Dropout(0.3, rng=0)
+    np.testing.assert_array_equal(layer(x), x)
+    y, record = layer.forward(x)
+    kept = y != 0
+    assert abs(kept.mean() - 0.7) < 0.05  # 5 deviations
+    np.testing.assert_allclose(y[kept], x[kept] / 0.7)
+    dx, grads = layer.backward(record, np.ones_like(x))
+    np.testing.assert_allclose(dx, kept / 0.7)
+    assert grads == {}
+    assert not np.array_equal(layer.forward(x)[0], y), "every pass draws anew"
+    np.testing.assert_array_equal(bptt.Dropout(0.3, rng=0).forward(x)[0], y)
+    np.testing.assert_array_equal(bptt.Dropout(0.0).forward(x)[0], x)
+    for bad in [1.0, -0.1, np.nan]:
+        with pytest.raises(ValueError, match=r"p must be in \[0, 1\)"):
+            bptt.Dropout(bad)
+    with pytest.raises(TypeError, match="p must be a number"):
+        bptt.Dropout("0.5")
+    with pytest.raises(ValueError, match="at least 1 feature"):
+        layer(3.0)
+
+
+def test_a_model_of_all_of_them_learns_the_same_with_any_number_of_threads(threads):
+    def model():
+        return bptt.Sequential(
+            bptt.Embedding(5, 8, rng=0),
+            bptt.Dropout(0.2, rng=1),
+            bptt.LSTM(8, 16, rng=2),
+            bptt.LayerNorm(16),
+            bptt.LastStep(),
+            bptt.Linear(16, 2, rng=3),
+        )
+
+    rng = np.random.default_rng(0)
+    x = [rng.integers(0, 5, length) for length in rng.integers(1, 9, 40)]
+    y = [int(part[0] > 1) for part in x]
+    options = {"loss": "cross_entropy", "optimizer": bptt.Adam(0.02), "epochs": 25, "rng": 0}
+    results = []
+    for count in (1, 2, 3):
+        bptt.set_num_threads(count)
+        trained = model()
+        history = trained.fit(x, y, progress=False, **options)
+        results.append((history.loss, trained.predict(x).tolist()))
+        # Evaluation in between draws nothing.
+        watched = model()
+        assert watched.fit(x, y, validation=(x, y), progress=False, **options).loss == history.loss
+    assert results[0] == results[1] == results[2]
+    assert results[0][0][-1] < 0.5 * results[0][0][0]
+    stepper = trained.stepper(2)
+    stepper.step([0, 1])
+    whole = trained.predict([[0, 4], [1, 3]])
+    np.testing.assert_array_equal(stepper.step([4, 3]), whole)
+    assert "0.weight" in trained.state_dict() and "3.bias" in trained.state_dict()
