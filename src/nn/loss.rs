@@ -90,9 +90,9 @@ impl Loss {
     }
 
     /// What the tokens count in the mean: 1, or their class's weight, or 0 if they are ignored.
-    pub fn counts<'a, E: Copy>(&'a self, targets: Targets<'a, E>) -> impl Fn(usize) -> f64 + 'a
+    pub fn counts<'a, E>(&'a self, targets: Targets<'a, E>) -> impl Fn(usize) -> f64 + 'a
     where
-        E: 'a,
+        E: Copy + 'a,
     {
         move |token| match (self, targets) {
             (Self::CrossEntropy { weight, .. }, Targets::Classes(classes)) => {
