@@ -21,15 +21,20 @@ pub struct PyDataset {
     inputs: Py<PyAny>,
     targets: Option<Py<PyAny>>,
     offsets: Vec<usize>,
-    once: bool,
+    per_sequence: bool,
 }
 
 #[pymethods]
 impl PyDataset {
     #[new]
-    #[pyo3(signature = (inputs, targets, offsets, once=false))]
-    fn new(inputs: Py<PyAny>, targets: Option<Py<PyAny>>, offsets: Vec<usize>, once: bool) -> Self {
-        Self { inputs, targets, offsets, once }
+    #[pyo3(signature = (inputs, targets, offsets, per_sequence=false))]
+    fn new(
+        inputs: Py<PyAny>,
+        targets: Option<Py<PyAny>>,
+        offsets: Vec<usize>,
+        per_sequence: bool,
+    ) -> Self {
+        Self { inputs, targets, offsets, per_sequence }
     }
 }
 
@@ -68,7 +73,9 @@ impl PyDataset {
             None => None,
         };
         let data = match targets {
-            Some(targets) if self.once => Dataset::with_one_target(inputs, targets, &self.offsets)?,
+            Some(targets) if self.per_sequence => {
+                Dataset::per_sequence(inputs, targets, &self.offsets)?
+            }
             Some(targets) => Dataset::new(inputs, targets, &self.offsets)?,
             None => Dataset::without_targets(inputs, &self.offsets)?,
         };

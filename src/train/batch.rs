@@ -17,7 +17,7 @@ pub(super) struct Batch<E> {
     classes: Option<Vec<u32>>,
     values: Vec<E>,
     /// There is a target for every row rather than for every step.
-    once: bool,
+    per_sequence: bool,
 }
 
 /// Some steps of all rows of a batch. Such steps lie one after the other, so nothing is copied.
@@ -50,11 +50,11 @@ impl<E: Element> Batch<E> {
                 interleave(x, 1, data, place, self.tokens.get_or_insert_default());
             }
         }
-        self.once = data.targets_once;
+        self.per_sequence = data.per_sequence;
         match data.targets {
             Some(Targets::Values(y)) => {
                 self.classes = None;
-                if self.once {
+                if self.per_sequence {
                     pick(y, y.len() / data.len(), &self.rows, &mut self.values);
                 } else {
                     interleave(y, y.len() / total, data, place, &mut self.values);
@@ -62,7 +62,7 @@ impl<E: Element> Batch<E> {
             }
             Some(Targets::Classes(y)) => {
                 let classes = self.classes.get_or_insert_default();
-                if self.once {
+                if self.per_sequence {
                     pick(y, 1, &self.rows, classes);
                 } else {
                     interleave(y, 1, data, place, classes);
@@ -87,7 +87,7 @@ impl<E: Element> Batch<E> {
     /// A weight for every target with which the mean over them is that over the sequences of each one's
     /// own mean.
     pub fn sequence_weights(&self) -> Vec<f64> {
-        if self.once {
+        if self.per_sequence {
             return vec![1.0; self.rows.len()];
         }
         let sizes = self.sizes();
@@ -110,8 +110,8 @@ impl<E: Element> Batch<E> {
             },
             targets: match &self.classes {
                 // LastStep refuses chunks that are not whole.
-                Some(classes) if self.once => Targets::Classes(classes),
-                None if self.once => Targets::Values(&self.values),
+                Some(classes) if self.per_sequence => Targets::Classes(classes),
+                None if self.per_sequence => Targets::Values(&self.values),
                 Some(classes) => Targets::Classes(between(classes, sizes, first, end)),
                 None => Targets::Values(between(&self.values, sizes, first, end)),
             },
