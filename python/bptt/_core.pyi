@@ -161,7 +161,7 @@ class Dataset:
         inputs: NDArray[Any],
         targets: NDArray[Any] | None,
         offsets: list[int],
-        once: bool = False,
+        per_sequence: bool = False,
         weights: list[float] | None = None,
     ) -> Dataset: ...
 

@@ -20,22 +20,22 @@ pub struct PyDataset {
     inputs: Py<PyAny>,
     targets: Option<Py<PyAny>>,
     offsets: Vec<usize>,
-    once: bool,
+    per_sequence: bool,
     weights: Option<Vec<f64>>,
 }
 
 #[pymethods]
 impl PyDataset {
     #[new]
-    #[pyo3(signature = (inputs, targets, offsets, once=false, weights=None))]
+    #[pyo3(signature = (inputs, targets, offsets, per_sequence=false, weights=None))]
     fn new(
         inputs: Py<PyAny>,
         targets: Option<Py<PyAny>>,
         offsets: Vec<usize>,
-        once: bool,
+        per_sequence: bool,
         weights: Option<Vec<f64>>,
     ) -> Self {
-        Self { inputs, targets, offsets, once, weights }
+        Self { inputs, targets, offsets, per_sequence, weights }
     }
 }
 
@@ -74,7 +74,9 @@ impl PyDataset {
             None => None,
         };
         let data = match targets {
-            Some(targets) if self.once => Dataset::with_one_target(inputs, targets, &self.offsets)?,
+            Some(targets) if self.per_sequence => {
+                Dataset::per_sequence(inputs, targets, &self.offsets)?
+            }
             Some(targets) => Dataset::new(inputs, targets, &self.offsets)?,
             None => Dataset::without_targets(inputs, &self.offsets)?,
         };

@@ -19,7 +19,7 @@ pub(super) struct Batch<E> {
     classes: Option<Vec<u32>>,
     values: Vec<E>,
     /// Whether there is one target for a row, rather than for each of its steps.
-    once: bool,
+    per_sequence: bool,
     /// What a row's losses are multiplied with.
     weights: Option<Vec<f64>>,
 }
@@ -55,8 +55,8 @@ impl<E: Element> Batch<E> {
                 interleave(x, 1, data, place, self.tokens.get_or_insert_default());
             }
         }
-        self.once = data.targets_once;
-        match (data.targets, self.once) {
+        self.per_sequence = data.per_sequence;
+        match (data.targets, self.per_sequence) {
             (Some(Targets::Values(y)), false) => {
                 self.classes = None;
                 interleave(y, y.len() / total, data, place, &mut self.values);
@@ -90,7 +90,7 @@ impl<E: Element> Batch<E> {
 
     /// The row of every target from step `first` to before `end`.
     fn target_rows(&self, first: usize, end: usize) -> impl Iterator<Item = usize> {
-        let (sizes, whole) = (self.sizes(), self.once);
+        let (sizes, whole) = (self.sizes(), self.per_sequence);
         let steps = if whole { 0..1 } else { first..end };
         steps.flat_map(move |t| 0..if whole { sizes.rows() } else { sizes.count(t) })
     }
@@ -129,7 +129,7 @@ impl<E: Element> Batch<E> {
     /// The steps from `first` to before `end`.
     pub fn chunk(&self, first: usize, end: usize) -> Chunk<'_, E> {
         let sizes = self.sizes();
-        let targets = |len: usize| match self.once {
+        let targets = |len: usize| match self.per_sequence {
             true => 0..len,
             false => between(len, sizes, first, end),
         };
@@ -145,7 +145,7 @@ impl<E: Element> Batch<E> {
                 Some(classes) => Targets::Classes(&classes[targets(classes.len())]),
                 None => Targets::Values(&self.values[targets(self.values.len())]),
             },
-            targets_count: match self.once {
+            targets_count: match self.per_sequence {
                 true => sizes.rows(),
                 false => sizes.offset(end) - sizes.offset(first),
             },
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn targets_and_weights_of_whole_sequences_are_in_the_order_of_the_rows() {
         let x = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0];
-        let data = Dataset::with_one_target(
+        let data = Dataset::per_sequence(
             Inputs::Features(&x),
             Targets::Values(&[10.0, 11.0, 20.0, 21.0, 30.0, 31.0]),
             &[0, 1, 3, 6],
