@@ -143,9 +143,10 @@ fn training_and_evaluation_with_a_target_for_every_sequence() {
     let classes = [1, 0, 1, 0]; // whether the first step is above 0
     let offsets = [0, 2, 5, 7, 8];
     let x = Inputs::Features(&x);
-    let data = Dataset::with_one_target(x, Targets::Classes(&classes), &offsets).unwrap();
+    let data = Dataset::per_sequence(x, Targets::Classes(&classes), &offsets).unwrap();
     let optimizer = Optimizer::adam(0.05).unwrap();
-    let mut trainer = Trainer::new(model_of(layers), Loss::CrossEntropy, optimizer, None).unwrap();
+    let mut trainer =
+        Trainer::new(model_of(layers), Loss::cross_entropy(), optimizer, None).unwrap();
     let before = trainer.evaluate(&data).unwrap();
     let step = trainer.step(&data, &[3, 0, 2, 1]).unwrap();
     assert!((step - before).abs() < 1e-12, "the mean over the sequences: {step} {before}");
@@ -261,7 +262,6 @@ fn what_does_not_fit_a_last_step_is_refused() {
     assert!(trainer.step(&steps, &[0]).unwrap_err().to_string().contains("for every step"));
     let error = trainer.with_tbptt(2).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("tbptt"), "{error}");
-    let error =
-        Dataset::<f64>::with_one_target(x, Targets::Classes(&[1; 3]), &offsets).unwrap_err();
+    let error = Dataset::<f64>::per_sequence(x, Targets::Classes(&[1; 3]), &offsets).unwrap_err();
     assert!(error.to_string().contains("3 target classes for 2 sequences"), "{error}");
 }

@@ -95,14 +95,24 @@ def single_or_double(name: str, value: ArrayLike) -> Array:
     return floats(name, array, np.dtype(np.float64 if double else np.float32))
 
 
-def classes(name: str, value: ArrayLike, below: int) -> Array:
-    """Return the value as a contiguous array of uint32, every number in [0, below)."""
+def classes(
+    name: str, value: ArrayLike, below: int, ignored: tuple[int, int] | None = None
+) -> Array:
+    """Return the value as a contiguous array of uint32, every number in [0, below).
+
+    With `ignored`, the first of its two numbers is accepted, too, and becomes the second.
+    """
     array = array_of(name, value)
     if array.dtype.kind not in "iu":
         raise TypeError(
             f"{name} must hold whole numbers (tokens or classes) in an integer dtype, "
             f"got dtype {array.dtype}"
         )
+    if ignored is not None:
+        where = array == ignored[0]
+        if where.any():
+            kept = classes(name, np.where(where, 0, array), below)
+            return np.where(where, np.uint32(ignored[1]), kept)
     if array.size:
         least, most = array.min(), array.max()
         if least < 0 or most >= below:

@@ -22,6 +22,7 @@ from bptt import _check, _core, saving
 from bptt.history import History
 
 if TYPE_CHECKING:
+    from bptt._fit import Training
     from bptt.model import Sequential
 
 Array = NDArray[Any]
@@ -42,15 +43,17 @@ class Part(Protocol):
 class Order:
     """The order in which an epoch takes the sequences, shuffled by a generator, if there is one."""
 
-    def __init__(self, count: int, generator: np.random.Generator | None) -> None:
-        self.now = np.arange(count, dtype=np.uint64)
-        self._generator = generator
+    def __init__(self, count: int | None, generator: np.random.Generator | None) -> None:
+        """Take how many sequences there are; None if they come as they like."""
+        self.now = np.arange(count or 0, dtype=np.uint64)
+        self._given = count is not None
+        self._generator = generator if self._given else None
 
-    def next(self) -> Array:
+    def next(self) -> Array | None:
         """Return the order of the next epoch."""
         if self._generator is not None:
             self._generator.shuffle(self.now)
-        return self.now
+        return self.now if self._given else None
 
     def state_dict(self) -> dict[str, Any]:
         if self._generator is None:
@@ -86,6 +89,22 @@ class TrainerState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._trainer.restore_optimizer(state["steps"], state["vectors"])
         self._trainer.set_seed(state["seed"])
+
+
+class ScheduleState:
+    """Where the schedule is."""
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self._training.schedule_state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        ours = self._training.schedule_state
+        if set(state) != set(ours) or not all(type(v) in (int, float) for v in state.values()):
+            raise ValueError(f"it must have numbers {sorted(ours)}, it has {state}")
+        self._training.schedule_state = dict(state)
 
 
 class HistoryState:

@@ -1,6 +1,7 @@
 //! What stands around the recurrent layers: linear layers, embeddings, dropout, normalisation, last steps, losses, and the
 //! [`Sequential`] model that strings layers together.
 
+mod cross_entropy;
 mod embedding;
 mod instance;
 mod last_step;
@@ -15,7 +16,7 @@ pub use embedding::Embedding;
 pub use layer::Layer;
 pub use layer_norm::LayerNorm;
 pub use linear::{Linear, LinearMemory};
-pub use loss::{Loss, Targets};
+pub use loss::{IGNORED, Loss, Targets};
 pub use sequential::{Input, Sequential};
 pub use stepper::SequentialStepper;
 #[cfg(feature = "python")]

@@ -57,11 +57,11 @@ impl<E: Element> Trainer<E> {
             let sequences = batch_from(data, progress.done);
             self.evaluated.gather(data, &sequences)?;
             let (batch, features) = (self.evaluated.whole(), self.model.out_features());
+            let factors = self.evaluated.mean_factors(self.loss.counts(batch.targets))?;
             let y = self.model.forward(batch.input, &batch.sizes, false)?;
             let y = Rows::new(y, y.len() / features, features);
-            let weights = self.evaluated.sequence_weights();
-            let loss = self.loss.of(y, batch.targets, Some(&weights), None)?;
-            progress.loss_sum += loss * sequences.len() as f64;
+            progress.loss_sum += self.loss.of(y, batch.targets, Some(&factors), None)?;
+            self.tallies[1].add(y, batch.targets)?;
             progress.done += sequences.len();
             if Instant::now() >= until {
                 break;

@@ -48,15 +48,34 @@ CASES = [
     (gru, {"optimizer": bptt.Adam(0.01), "batch_size": 5}),
     (gru, {"optimizer": bptt.SGD(0.1), "shuffle": False}),
     (rnn, {"optimizer": bptt.SGD(0.1, momentum=0.5), "batch_size": 4}),
+    (
+        gru,
+        {
+            "optimizer": bptt.RMSprop(momentum=0.5, centered=True),
+            "schedule": bptt.OneCycleLR(0.05, total_steps=100),
+            "batch_size": 4,
+            "accumulate": 2,
+            "metrics": ["rmse"],
+        },
+    ),
+    (
+        rnn,
+        {
+            "optimizer": bptt.AdamW(0.05),
+            "schedule": bptt.ReduceLROnPlateau(patience=0, factor=0.5, threshold=0.3),
+            "loss": bptt.HuberLoss(0.5),
+            "sample_weight": np.linspace(0, 1, 23),
+        },
+    ),
+    (lstm, {"optimizer": bptt.Adagrad(0.1), "schedule": bptt.LinearLR(per="step"), "tbptt": 4}),
 ]
 
 
 def fit(model, epochs=EPOCHS, rng=3, **options):
     x, y = ragged()
     data = ragged(1, 5)
-    return model.fit(
-        x, y, loss="mse", epochs=epochs, rng=rng, validation=data, progress=False, **options
-    )
+    settings = {"loss": "mse", "validation": data, "progress": False} | options
+    return model.fit(x, y, epochs=epochs, rng=rng, **settings)
 
 
 def bits(model):
@@ -77,9 +96,45 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(make, options, stops, tmp
         assert len(history.loss) == epochs
     assert bits(model) == bits(whole)
     assert history.loss == want.loss and history.validation_loss == want.validation_loss
+    assert history.metrics == want.metrics and history.lr == want.lr
     assert history is model.history
     assert bits(bptt.load(path)) == bits(whole)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("stops", [(1,), (2, 3), (4, 9), (200,)])
+def test_early_stopping_goes_on(stops, tmp_path):
+    def stopped(model, epochs, **options):
+        stopping = bptt.EarlyStopping(patience=7)
+        options |= {"early_stopping": stopping, "optimizer": bptt.Adam(0.05)}
+        return fit(model, epochs, **options), stopping
+
+    whole = gru(0)
+    want, one = stopped(whole, 200)
+    assert 9 < len(want.loss) < 200
+    for epochs in (*stops, 200):
+        model = gru(0) if epochs == stops[0] else gru(epochs)
+        history, other = stopped(model, epochs, checkpoint=tmp_path / "run", resume=True)
+    assert bits(model) == bits(whole)
+    assert (history.loss, history.lr) == (want.loss, want.lr)
+    assert (other.best, other.best_epoch) == (one.best, one.best_epoch)
+
+
+def test_an_iterable_is_resumed(tmp_path):
+    x, y = ragged()
+    batches = [(x[n : n + 5], y[n : n + 5]) for n in range(0, 23, 5)]
+    options = {"loss": "mse", "optimizer": bptt.Adam(0.01), "progress": False}
+    whole, model = rnn(0), rnn(0)
+    whole.fit(batches, epochs=4, **options)
+    options |= {"checkpoint": tmp_path / "run", "resume": True}
+    model.fit(batches, epochs=2, **options)
+    model = rnn(1)
+    model.fit(batches, epochs=4, **options)
+    assert bits(model) == bits(whole)
+    # And what the file left is gone on with by another fit.
+    for m in (whole, model):
+        m.fit(batches, epochs=1, loss="mse", progress=False)
+    assert bits(model) == bits(whole)
 
 
 @pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
@@ -170,13 +225,15 @@ def test_what_cannot_be_resumed_is_refused(tmp_path):
         (lambda t, tensors: t.update(version=2), "training state of version 2, not 1"),
         (lambda t, tensors: t.update(epochs=-1), "damaged training state"),
         (lambda t, tensors: t.pop("parts"), "damaged training state"),
-        (lambda t, tensors: t["parts"].pop("order"), r"states of \['history', 'trainer'\]"),
+        (lambda t, tensors: t["parts"].pop("order"), r"states of \['history', 'run', 'sch"),
+        (lambda t, tensors: t["parts"]["run"].clear(), "state of run"),
+        (lambda t, tensors: t["parts"]["schedule"].update(step="1"), "state of schedule"),
         (lambda t, tensors: t["parts"]["trainer"].update(seed=-1), "state of trainer"),
         (lambda t, tensors: t["parts"]["trainer"].update(vectors=[]), "state of trainer"),
         (lambda t, tensors: t["parts"]["trainer"].update(vectors=3), "state of trainer"),
         (lambda t, tensors: t["parts"]["history"].pop("loss"), "state of history"),
         (lambda t, tensors: t["parts"]["order"]["generator"].pop("state"), "state of order"),
-        (lambda t, tensors: tensors["training.2"].fill(0), "state of order"),
+        (lambda t, tensors: tensors["training.3"].fill(0), "state of order"),
         (lambda t, tensors: tensors.pop("training.0"), "damaged training state"),
     ],
 )
