@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 TORCH_BIN = $(TORCH_VENV)/bin
 CORE_SOURCES = Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 
-.PHONY: help lab test test-rust test-python parity notebooks bench lint docs clean
+.PHONY: help lab test test-rust test-python parity notebooks kill bench lint docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -32,6 +32,9 @@ parity: $(TORCH_VENV)/.core  ## random layers against the real PyTorch (a large 
 
 notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/ from top to bottom
 	for notebook in examples/*.ipynb; do $(TORCH_BIN)/jupyter-execute $$notebook || exit 1; done
+
+kill: $(VENV)/.core  ## kill a training process 200 times: its checkpoint must load and training go on (2 minutes)
+	$(BIN)/python tests/kill.py
 
 bench: $(TORCH_VENV)/.core $(TORCH_VENV)/.peers  ## beside PyTorch and others (10 minutes), the lab, shares of the peak
 	$(TORCH_BIN)/python benches/compare.py --json target/compare.json --figure target/compare.png

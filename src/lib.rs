@@ -36,8 +36,13 @@ mod view;
 
 pub use buffer::Buffer;
 pub use error::{Error, Result};
-pub use nn::{Input, Layer, Linear, LinearMemory, Loss, Sequential, SequentialStepper, Targets};
+pub use nn::{
+    Embedding, IGNORED, Input, Layer, LayerNorm, Linear, LinearMemory, Loss, Sequential,
+    SequentialStepper, Targets,
+};
 pub use parallel::{num_threads, set_num_threads};
 pub use sequence::{GRU, Gradients, LSTM, Params, RNN, Recurrent, State, Stepper, Tape};
-pub use train::{Dataset, Inputs, Optimizer, Progress, Trainer, clip_by_global_norm};
+pub use train::{
+    Dataset, Inputs, Metric, Optimizer, Progress, Rate, Rule, Trainer, clip_by_global_norm,
+};
 pub use view::{BatchSizes, Rows, RowsMut, Seq, SeqMut, Shape};

@@ -1,10 +1,13 @@
 //! Models and training from Rust: what is refused, and that a step does what its parts do. The loss
 //! curves are compared with PyTorch's in tests/python/test_golden.py.
 
+use std::time::Instant;
+
 use bptt::cell::{Cell, Lstm, Nonlinearity, Rnn};
 use bptt::{
-    BatchSizes, Dataset, Gradients, Input, Inputs, LSTM, Layer, Linear, Loss, Optimizer, RNN,
-    Recurrent, Seq, SeqMut, Sequential, Shape, State, Tape, Targets, Trainer,
+    BatchSizes, Dataset, Gradients, IGNORED, Input, Inputs, LSTM, Layer, Linear, Loss, Metric,
+    Optimizer, Progress, RNN, Recurrent, Seq, SeqMut, Sequential, Shape, State, Tape, Targets,
+    Trainer,
 };
 
 /// Batches of sequences of three steps.
@@ -37,20 +40,111 @@ fn data() -> Dataset<'static, f64> {
 fn one_sgd_step_goes_down_the_slope_of_the_whole_model() {
     let lr = 1e-3;
     let optimizer = Optimizer::sgd(lr, 0.0).unwrap();
-    let mut trainer = Trainer::new(model(), Loss::CrossEntropy, optimizer, None).unwrap();
+    let mut trainer = Trainer::new(model(), Loss::cross_entropy(), optimizer, None).unwrap();
     trainer.step(&data(), &[0, 1]).unwrap();
     let stepped = trainer.model.params.clone();
     for i in (0..stepped.len()).step_by(11) {
         let loss = |shift: f64| {
             let mut model = model();
             model.params[i] += shift;
-            let mut trainer = Trainer::new(model, Loss::CrossEntropy, optimizer, None).unwrap();
+            let mut trainer = Trainer::new(model, Loss::cross_entropy(), optimizer, None).unwrap();
             trainer.evaluate(&data()).unwrap()
         };
         let slope = (loss(1e-5) - loss(-1e-5)) / 2e-5;
         let taken = (model().params[i] - stepped[i]) / lr;
         assert!((slope - taken).abs() < 1e-8, "parameter {i}: {slope} and {taken}");
     }
+}
+
+/// Six ragged sequences: inputs, targets and offsets.
+fn ragged() -> (Vec<u32>, Vec<u32>, Vec<usize>) {
+    let offsets = vec![0, 3, 4, 9, 11, 15, 17];
+    let x: Vec<_> = (0..17).map(|i| i * i % 7 % 3).collect();
+    let y = x.iter().map(|x| (x + 1) % 3).collect();
+    (x, y, offsets)
+}
+
+#[test]
+fn accumulated_batches_are_one_larger_batch() {
+    let (x, mut y, offsets) = ragged();
+    (y[0], y[5]) = (IGNORED, IGNORED);
+    let weighted = Loss::CrossEntropy { label_smoothing: 0.1, weight: Some(vec![1.0, 2.0, 0.5]) };
+    let data = Dataset::new(Inputs::Tokens(&x), Targets::Classes(&y), &offsets).unwrap();
+    let data = data.with_weights(&[1.0, 0.5, 2.0, 1.0, 0.0, 3.0]).unwrap();
+    let params_after = |batch_size: usize, accumulate: usize, order: &[usize]| {
+        let optimizer = Optimizer::sgd(0.1, 0.9).unwrap();
+        let trainer = Trainer::new(model(), weighted.clone(), optimizer, Some(0.5)).unwrap();
+        let mut trainer = trainer.with_accumulation(accumulate).unwrap();
+        for _ in 0..3 {
+            let mut progress = Progress::default();
+            while progress.done < order.len() {
+                // The time is up after every batch.
+                let until = Instant::now();
+                progress = trainer.train(&data, order, batch_size, progress, until).unwrap();
+            }
+            trainer.finish_epoch();
+        }
+        trainer.model.params
+    };
+    for (order, batch_size, accumulate) in [
+        (&[0, 1, 2, 3, 4, 5][..], 2, 3),
+        (&[0, 1, 2, 3, 4], 1, 2), // the last step has half as many
+        (&[5, 4, 3, 2], 1, 100),
+    ] {
+        let whole = params_after(batch_size * accumulate, 1, order);
+        let parts = params_after(batch_size, accumulate, order);
+        assert_ne!(whole, model().params);
+        for (whole, part) in whole.iter().zip(&parts) {
+            assert!((whole - part).abs() < 1e-13, "{order:?}: {whole} {part}");
+        }
+    }
+    let optimizer = Optimizer::adam(0.1).unwrap();
+    let trainer = || Trainer::new(model(), Loss::cross_entropy(), optimizer, None).unwrap();
+    assert!(trainer().with_accumulation(0).is_err());
+    let both = |error: bptt::Error| assert!(error.to_string().contains("one of the two"));
+    both(trainer().with_accumulation(2).unwrap().with_tbptt(5).err().unwrap());
+    both(trainer().with_tbptt(5).unwrap().with_accumulation(2).err().unwrap());
+}
+
+#[test]
+fn a_sequence_of_weight_two_counts_like_two_of_it() {
+    let (x, y, offsets) = ragged();
+    let data = Dataset::new(Inputs::Tokens(&x), Targets::Classes(&y), &offsets).unwrap();
+    let step = |data: Dataset<'_, f64>, sequences: &[usize]| {
+        let optimizer = Optimizer::sgd(1.0, 0.0).unwrap();
+        let mut trainer = Trainer::new(model(), Loss::cross_entropy(), optimizer, None).unwrap();
+        trainer.step(&data, sequences).unwrap();
+        let moved = trainer.model.params.into_iter().zip(model().params);
+        moved.map(|(after, before)| after - before).collect::<Vec<_>>()
+    };
+    // Sequences 0 and 2 have 3 and 5 steps: the mean is over 8, or 13 with the second twice.
+    let weighted = step(data.with_weights(&[1.0, 0.0, 2.0, 0.0, 0.0, 0.0]).unwrap(), &[0, 2]);
+    let twice = step(data, &[0, 2, 2]);
+    for (weighted, twice) in weighted.iter().zip(&twice) {
+        assert!((weighted * 8.0 - twice * 13.0).abs() < 1e-12, "{weighted} {twice}");
+    }
+}
+
+#[test]
+fn evaluation_counts_ignored_tokens_nowhere() {
+    let (x, mut y, offsets) = ragged();
+    let optimizer = Optimizer::adam(0.1).unwrap();
+    let mut trainer = Trainer::new(model(), Loss::cross_entropy(), optimizer, None).unwrap();
+    trainer.set_metrics(&[Metric::CrossEntropy]);
+    y[16] = IGNORED;
+    let data = Dataset::new(Inputs::Tokens(&x), Targets::Classes(&y), &offsets).unwrap();
+    let loss = trainer.evaluate(&data).unwrap();
+    let metric = trainer.take_evaluated_metrics()[0];
+    // Cut off instead: models run forward only.
+    let offsets = [0, 3, 4, 9, 11, 15, 16];
+    let short = Dataset::new(Inputs::Tokens(&x[..16]), Targets::Classes(&y[..16]), &offsets);
+    assert!((loss - trainer.evaluate(&short.unwrap()).unwrap()).abs() < 1e-14);
+    assert!((metric - trainer.take_evaluated_metrics()[0]).abs() < 1e-14);
+    assert!((metric - loss).abs() > 1e-6, "one is a mean of tokens, the other of sequences");
+    y[3] = IGNORED; // all of sequence 1
+    let empty = Dataset::new(Inputs::Tokens(&x[..16]), Targets::Classes(&y[..16]), &offsets);
+    let error = trainer.evaluate(&empty.unwrap()).unwrap_err().to_string();
+    assert!(error.contains("no target of sequence 1 counts"), "{error}");
 }
 
 #[test]
@@ -66,7 +160,7 @@ fn evaluation_and_prediction_take_any_lengths() {
     let y: Vec<_> = x.iter().map(|x| (x + 1) % 3).collect();
     let data = Dataset::new(Inputs::Tokens(&x), Targets::Classes(&y), &offsets).unwrap();
     let optimizer = Optimizer::adam(0.1).unwrap();
-    let mut trainer = Trainer::new(model(), Loss::CrossEntropy, optimizer, None).unwrap();
+    let mut trainer = Trainer::new(model(), Loss::cross_entropy(), optimizer, None).unwrap();
     let (mut losses, mut outputs) = (0.0, Vec::new());
     for range in offsets.windows(2) {
         let (x, y) = (&x[range[0]..range[1]], &y[range[0]..range[1]]);
@@ -83,7 +177,7 @@ fn evaluation_and_prediction_take_any_lengths() {
 #[test]
 fn data_without_targets_cannot_be_trained_on() {
     let optimizer = Optimizer::adam(0.1).unwrap();
-    let mut trainer = Trainer::new(model(), Loss::CrossEntropy, optimizer, None).unwrap();
+    let mut trainer = Trainer::new(model(), Loss::cross_entropy(), optimizer, None).unwrap();
     trainer.step(&data(), &[0, 1]).unwrap();
     let blind = Dataset::without_targets(Inputs::Tokens(&TOKENS), &[0, 3, 6]).unwrap();
     let before = trainer.model.params.clone();
@@ -110,7 +204,7 @@ fn going_back_needs_a_recorded_pass_of_that_size() {
     refused(&mut model, 1);
     refused(&mut model, 2); // the gradient has not been written
     let (outputs, gradient) = model.output_and_gradient().unwrap();
-    Loss::CrossEntropy.of(outputs, Targets::Classes(&NEXT), None, Some(gradient)).unwrap();
+    Loss::cross_entropy().of(outputs, Targets::Classes(&NEXT), None, Some(gradient)).unwrap();
     let mut grads = vec![0.0; model.params.len()];
     model.backward(input, &sizes(2), &mut grads).unwrap();
     assert!(grads.iter().any(|&g| g != 0.0));

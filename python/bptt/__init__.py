@@ -17,11 +17,21 @@ True
 from bptt import plot
 from bptt._core import __version__, get_num_threads, set_num_threads, simd_level
 from bptt._recurrent import explain
+from bptt.callbacks import Callback, EarlyStopping
 from bptt.history import DivergedError, History
-from bptt.layers import Linear, OneHot
+from bptt.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, OneHot
+from bptt.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss
 from bptt.model import Sequential
-from bptt.optimizers import SGD, Adam
+from bptt.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from bptt.recurrent import GRU, LSTM, RNN
+from bptt.saving import load
+from bptt.schedules import (
+    CosineAnnealingLR,
+    LinearLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
 from bptt.stepper import Stepper
 
 __all__ = [
@@ -29,16 +39,36 @@ __all__ = [
     "LSTM",
     "RNN",
     "SGD",
+    "Adagrad",
     "Adam",
+    "AdamW",
+    "BCEWithLogitsLoss",
+    "Callback",
+    "CosineAnnealingLR",
+    "CrossEntropyLoss",
     "DivergedError",
+    "Dropout",
+    "EarlyStopping",
+    "Embedding",
     "History",
+    "HuberLoss",
+    "L1Loss",
+    "LastStep",
+    "LayerNorm",
     "Linear",
+    "LinearLR",
+    "MSELoss",
+    "OneCycleLR",
     "OneHot",
+    "RMSprop",
+    "ReduceLROnPlateau",
     "Sequential",
+    "StepLR",
     "Stepper",
     "__version__",
     "explain",
     "get_num_threads",
+    "load",
     "plot",
     "set_num_threads",
     "simd_level",

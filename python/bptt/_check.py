@@ -48,18 +48,27 @@ def real(name: str, value: object) -> float:
         raise TypeError(f"{name} must be a number, got {value!r}") from None
 
 
+def probability(name: str, value: object) -> float:
+    """Return a probability that is not 1."""
+    number = real(name, value)
+    if not 0 <= number < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value}")
+    return number
+
+
 def dtype_of(dtype: object) -> np.dtype[Any]:
     """Return the dtype of a layer: float32 or float64."""
     try:
         kind = np.dtype(dtype)  # type: ignore[call-overload]
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses some texts
         raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
     if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype must be float32 or float64, got {kind}")
     return np.dtype(np.float32 if kind.itemsize == 4 else np.float64)  # native byte order
 
 
-def _array(name: str, value: ArrayLike) -> Array:
+def array_of(name: str, value: ArrayLike) -> Array:
+    """Return the value as an array of whatever dtype and shape."""
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -72,21 +81,38 @@ def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
         flags = value.flags
         if flags.c_contiguous and flags.aligned:
             return value
-    array = _array(name, value)
+    array = array_of(name, value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     # ascontiguousarray would make a 0-D array 1-D.
     return _aligned(np.asarray(array, dtype=dtype, order="C"))
 
 
-def classes(name: str, value: ArrayLike, below: int) -> Array:
-    """Return the value as a contiguous array of uint32, every number in [0, below)."""
-    array = _array(name, value)
+def single_or_double(name: str, value: ArrayLike) -> Array:
+    """Return the value as a contiguous array: float64 stays, other numbers become float32."""
+    array = array_of(name, value)
+    double = array.dtype.kind == "f" and array.dtype.itemsize >= 8
+    return floats(name, array, np.dtype(np.float64 if double else np.float32))
+
+
+def classes(
+    name: str, value: ArrayLike, below: int, ignored: tuple[int, int] | None = None
+) -> Array:
+    """Return the value as a contiguous array of uint32, every number in [0, below).
+
+    With `ignored`, the first of its two numbers is accepted, too, and becomes the second.
+    """
+    array = array_of(name, value)
     if array.dtype.kind not in "iu":
         raise TypeError(
             f"{name} must hold whole numbers (tokens or classes) in an integer dtype, "
             f"got dtype {array.dtype}"
         )
+    if ignored is not None:
+        where = array == ignored[0]
+        if where.any():
+            kept = classes(name, np.where(where, 0, array), below)
+            return np.where(where, np.uint32(ignored[1]), kept)
     if array.size:
         least, most = array.min(), array.max()
         if least < 0 or most >= below:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bptt import _check, _core
+from bptt.losses import CrossEntropyLoss, Loss
+
+if TYPE_CHECKING:
+    from bptt._model import Model
 
 Array = NDArray[Any]
 
@@ -78,3 +84,80 @@ class Sequences:
         if self.is_array:
             return flat.reshape(len(self), -1, flat.shape[-1])
         return [flat[start:end] for start, end in pairwise(self.offsets)]
+
+
+def one_per_sequence(
+    name: str,
+    value: Any,
+    features: int | None,
+    count: int,
+    convert: Callable[[str, Any], Array],
+) -> Array:
+    """Return targets of which every sequence has one: (N, F), or (N,) classes."""
+    array = convert(name, value)
+    shape = (count,) if features is None else (count, features)
+    if array.shape != shape:
+        raise ValueError(
+            f"{name} must have shape {shape}, got {array.shape}: a model with LastStep takes one "
+            f"target for each of the {count} sequences"
+        )
+    return array
+
+
+def sample_weights(name: str, value: Any, count: int) -> list[float]:
+    """Return a weight for every sequence."""
+    array = _check.floats(name, value, np.dtype(np.float64))
+    if array.shape != (count,):
+        raise ValueError(
+            f"{name} must have a number for each of the {count} sequences, got shape {array.shape}"
+        )
+    if not (array >= 0).all() or not np.isfinite(array).all():
+        raise ValueError(f"{name} must be at least 0 and finite")
+    return list(array.tolist())
+
+
+def inputs_of(model: Model, name: str, x: Any) -> Sequences:
+    classes, features = model.layers[0]._core.tokens, model._features[0][0]
+    if classes is not None:
+        return Sequences(name, x, None, lambda part, v: _check.classes(part, v, classes))
+    return Sequences(name, x, features, lambda part, v: _check.floats(part, v, model._dtype))
+
+
+def dataset_of(
+    model: Model, loss: Loss, prefix: str, x: Any, y: Any, weights: Any, evaluated: bool
+) -> tuple[_core.Dataset, Any]:
+    """Return a core data set and the lengths of its sequences."""
+    outputs = model._features[-1][1]
+    inputs = inputs_of(model, f"{prefix}x", x)
+    name, features = f"{prefix}y", None if loss._classes else outputs
+
+    def convert(part: str, value: Any) -> Array:
+        if isinstance(loss, CrossEntropyLoss):
+            return loss._targets(part, value, outputs)
+        return _check.floats(part, value, model._dtype)
+
+    if model._per_sequence:
+        flat = one_per_sequence(name, y, features, len(inputs), convert)
+    else:
+        targets = Sequences(name, y, features, convert)
+        if len(inputs) != len(targets):
+            raise ValueError(
+                f"{prefix}x has {len(inputs)} sequences and {prefix}y has {len(targets)}"
+            )
+        for n, (given, wanted) in enumerate(zip(targets.lengths, inputs.lengths)):
+            if given != wanted:
+                raise ValueError(
+                    f"{prefix}y[{n}] has {given} steps, {prefix}x[{n}] has {wanted}: there "
+                    "must be a target for every step, or put LastStep into the model"
+                )
+        flat = targets.flat
+    if evaluated and isinstance(loss, CrossEntropyLoss):
+        starts = range(len(inputs)) if model._per_sequence else inputs.offsets[:-1]
+        counted = np.logical_or.reduceat(loss._counted(flat), starts)
+        if not counted.all():
+            where = f"{name}[{int(np.argmin(counted))}]"
+            raise ValueError(f"{where} has no target that counts: there is nothing to evaluate")
+    if weights is not None:
+        weights = sample_weights(f"{prefix}sample_weight", weights, len(inputs))
+    core = _core.Dataset(inputs.flat, flat, inputs.offsets, model._per_sequence, weights)
+    return core, np.diff(inputs.offsets)

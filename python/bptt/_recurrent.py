@@ -1,4 +1,4 @@
-"""What recurrent layers share: the tape, how batches lie in arrays, forward and backward."""
+"""What recurrent layers share: the tape, forward and backward."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bptt import _check, _core
-from bptt.layers import Layer
+from bptt._batch import Batch, State
+from bptt._layer import TrainableLayer, uniform
 from bptt.stepper import Stepper
 
 Array = NDArray[Any]
-State = tuple[Array, ...]
 
 
 class Tape:
@@ -30,78 +30,7 @@ class Tape:
         self._batch = batch
 
 
-class Batch:
-    """How the sequences of a call lie in its arrays."""
-
-    def __init__(self, layer: Recurrent, x: Array, lengths: ArrayLike | None) -> None:
-        self.batch_first, self.batched = layer.batch_first, x.ndim == 3
-        self.rows, self.steps = 1, x.shape[0]
-        if self.batched:
-            self.rows, self.steps = x.shape[:2] if self.batch_first else x.shape[1::-1]
-        self.y_shape = (*x.shape[:-1], layer._outputs)
-        self.lengths: _core.Lengths | None = None
-        if lengths is not None:
-            self.lengths = _core.Lengths(_check_lengths(lengths, self.rows, self.steps))
-            self.order = np.array(self.lengths.order, dtype=np.intp)
-
-    def to_core(self, array: Array) -> Array:
-        """Give an array of the call's layout the core's: three dimensions, or no padding."""
-        if not self.batched:
-            array = array[None] if self.batch_first else array[:, None]
-        if self.lengths is None:
-            return array
-        return self.lengths.pack(array, self.batch_first)
-
-    def from_core(self, array: Array) -> Array:
-        if self.lengths is not None:
-            array = self.lengths.unpack(array, self.steps, self.batch_first)
-        if not self.batched:
-            array = array[0] if self.batch_first else array[:, 0]
-        return array
-
-    def from_steps(self, flat: Array, features: int) -> Array:
-        """Give numbers of every step and row, in the core's order, the call's layout."""
-        if self.lengths is not None:
-            return self.from_core(flat.reshape(-1, features))
-        array = flat.reshape(self.steps, self.rows, features)
-        return self.from_core(array.swapaxes(0, 1).copy() if self.batch_first else array)
-
-    def states_to_core(self, states: list[Array]) -> list[Array]:
-        if self.lengths is None:
-            return states
-        return [np.take(state, self.order, axis=1) for state in states]
-
-    def states_from_core(self, states: list[Array]) -> State:
-        if self.lengths is not None:
-            sorted_states, states = states, [np.empty_like(state) for state in states]
-            for to, state in zip(states, sorted_states):
-                to[:, self.order] = state
-        return tuple(state if self.batched else state[:, 0] for state in states)
-
-
-def _check_lengths(lengths: ArrayLike, rows: int, steps: int) -> list[int]:
-    array = np.asarray(lengths)
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"lengths must be whole numbers, got dtype {array.dtype}")
-    if array.shape != (rows,):
-        raise ValueError(
-            f"lengths must have shape {(rows,)}, one for each sequence, got {array.shape}"
-        )
-    if array.size and (array.min() < 0 or array.max() > steps):
-        wrong = array.min() if array.min() < 0 else array.max()
-        raise ValueError(f"lengths must be from 0 to {steps}, the steps of x, got {wrong}")
-    return [int(length) for length in array]
-
-
-def _probability(name: str, value: object) -> float:
-    """Return a probability that is not 1."""
-    probability = _check.real(name, value)
-    if not 0 <= probability < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value}")
-    return probability
-
-
-class Recurrent(Layer):
+class Recurrent(TrainableLayer):
     _states: int
     _cell: str
     _values: tuple[str, ...]  # of the cell, in the tape's order
@@ -129,13 +58,13 @@ class Recurrent(Layer):
         self.bias = _check.flag("bias", bias)
         self.batch_first = _check.flag("batch_first", batch_first)
         self.layer_norm = _check.flag("layer_norm", layer_norm)
-        self.dropout = _probability("dropout", dropout)
-        self.recurrent_dropout = _probability("recurrent_dropout", recurrent_dropout)
-        self.zoneout = _probability("zoneout", zoneout)
+        self.dropout = _check.probability("dropout", dropout)
+        self.recurrent_dropout = _check.probability("recurrent_dropout", recurrent_dropout)
+        self.zoneout = _check.probability("zoneout", zoneout)
         self.bidirectional = _check.flag("bidirectional", bidirectional)
         self.proj_size = _check.size("proj_size", proj_size, least=0)
         self._rng = _check.generator(rng)
-        self._init(self._make_core(), dtype, self.hidden_size**-0.5, self._rng)
+        self._init(self._make_core(), dtype, uniform(self.hidden_size**-0.5, self._rng))
         for name, array in self.parameters.items():
             if name.startswith(("gain_", "bias_c_")):
                 array[:] = name.startswith("gain_")
@@ -266,8 +195,7 @@ class Recurrent(Layer):
         lengths: ArrayLike | None,
         record: tuple[int | None, bool] | None,
     ) -> tuple[Array, State, Tape | None]:
-        array = self._check_x(x)
-        batch = Batch(self, array, lengths)
+        array, batch = self._batch_of(x, lengths)
         states = self._states_to_core("state", state, batch)
         core_x = batch.to_core(array)
         core_y, final, core_tape = self._core.forward(
@@ -281,17 +209,15 @@ class Recurrent(Layer):
         tape = None if core_tape is None else Tape(core_tape, self, core_x, core_y, batch)
         return batch.from_core(core_y), batch.states_from_core(final), tape
 
-    def _check_x(self, x: ArrayLike) -> Array:
+    def _batch_of(self, x: ArrayLike, lengths: ArrayLike | None) -> tuple[Array, Batch]:
         array = _check.floats("x", x, self.dtype)
-        if array.ndim not in (2, 3):
-            layout = "(B, T, I)" if self.batch_first else "(T, B, I)"
-            raise ValueError(f"x must be {layout} or (T, I), got shape {array.shape}")
+        batch = Batch(array, lengths, self.batch_first)
         if array.shape[-1] != self.input_size:
             raise ValueError(
                 f"x must have {self.input_size} features in its last dimension (input_size), "
                 f"got shape {array.shape}"
             )
-        return array
+        return array, batch
 
     def _seed(self) -> int:
         """Return what the dropout of a pass draws from."""
@@ -329,12 +255,10 @@ class Recurrent(Layer):
         if tape._used:
             raise ValueError("the tape is used up: run forward again for another backward")
         batch = tape._batch
-        if dy is None:
-            array = np.zeros(batch.y_shape, self.dtype)
-        else:
-            array = _check.floats("dy", dy, self.dtype)
-        if array.shape != batch.y_shape:
-            raise ValueError(f"dy must have the shape of y, {batch.y_shape}, got {array.shape}")
+        shape = (*batch.shape, self._outputs)
+        array = np.zeros(shape, self.dtype) if dy is None else _check.floats("dy", dy, self.dtype)
+        if array.shape != shape:
+            raise ValueError(f"dy must have the shape of y, {shape}, got {array.shape}")
         states = self._states_to_core("dstate", dstate, batch)
         dx, initial, flat = self._core.backward(
             list(self.parameters.values()),
@@ -428,6 +352,5 @@ def explain(layer: Recurrent, x: ArrayLike, lengths: ArrayLike | None = None) ->
     if not isinstance(layer, Recurrent):
         kind = type(layer).__name__
         raise TypeError(f"explain takes an LSTM, GRU or RNN of bptt, got {kind}")
-    array = layer._check_x(x)
-    batch = Batch(layer, array, lengths)
+    array, batch = layer._batch_of(x, lengths)
     return layer._core.explain(batch.to_core(array), layer.batch_first, batch.lengths)

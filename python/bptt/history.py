@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bptt._extras import require
+from bptt._show import history_html
 
 
 @dataclass
@@ -18,6 +19,11 @@ class History:
         Mean training loss of every finished epoch, taken while training.
     validation_loss : list of float
         Loss on the validation data after every epoch; empty without validation data.
+    metrics : dict of str to list of float
+        The metrics that `fit` was asked for, after every epoch, by name: "accuracy", and with
+        validation data "validation_accuracy". Each is also an attribute: ``history.accuracy``.
+    lr : list of float
+        The learning rate that every epoch began with.
     seconds : float
         How long training took.
     interrupted : bool
@@ -26,8 +32,26 @@ class History:
 
     loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    lr: list[float] = field(default_factory=list)
     seconds: float = 0.0
     interrupted: bool = False
+
+    def __getattr__(self, name: str) -> list[float]:
+        metrics: dict[str, list[float]] = self.__dict__.get("metrics", {})
+        if name in metrics:
+            return metrics[name]
+        there = f": it has the metrics {', '.join(metrics)}" if metrics else ""
+        raise AttributeError(f"the history has no {name!r}{there}")
+
+    def _append(self, logs: dict[str, float], lr: float) -> None:
+        """Take the numbers of an epoch."""
+        for name, value in logs.items():
+            if name in ("loss", "validation_loss"):
+                getattr(self, name).append(value)
+            else:
+                self.metrics.setdefault(name, []).append(value)
+        self.lr.append(lr)
 
     def __repr__(self) -> str:
         text = f"{len(self.loss)} epochs in {self.seconds:.2f} s"
@@ -35,9 +59,14 @@ class History:
             text += f", loss {self.loss[-1]:.4g}"
         if self.validation_loss:
             text += f", validation_loss {self.validation_loss[-1]:.4g}"
+        for name, values in self.metrics.items():
+            text += f", {name} {values[-1]:.4g}"
         if self.interrupted:
             text += ", interrupted"
         return f"<History: {text}>"
+
+    def _repr_html_(self) -> str:
+        return history_html(self)
 
     def plot(self, ax: Any = None, *, log: bool = False) -> Any:
         """Draw the losses over the epochs. Needs matplotlib (``pip install "bptt[plot]"``).

@@ -1,35 +1,42 @@
-"""`Sequential`: layers one after the other, trained in Rust with the habits of Keras."""
+"""`Sequential`: layers one after the other, trained in Rust with the habits of Keras.
+
+What a model is without its training is in `_model`, and the loop of its training in `_fit`.
+"""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bptt import _check, _core
-from bptt._data import Sequences
-from bptt._fit import check_stateful, evaluate, train_epoch
-from bptt._progress import progress_bar
-from bptt.history import DivergedError, History
-from bptt.layers import Layer, OneHot, load_arrays
-from bptt.optimizers import SGD, Adam
-from bptt.stepper import Stepper
+from bptt import _check, _core, _fit
+from bptt._checkpoint import Checkpoint
+from bptt._data import dataset_of, inputs_of
+from bptt._layer import Layer
+from bptt._metrics import METRICS, check_metrics, metrics_of
+from bptt._model import Model
+from bptt._sources import Source, source_of
+from bptt.callbacks import Callback, Calls, EarlyStopping
+from bptt.history import History
+from bptt.losses import Loss, loss_of
+from bptt.optimizers import SGD, Optimizer
+from bptt.schedules import Schedule, schedule_of
 
 Array = NDArray[Any]
 Data = ArrayLike | Sequence[ArrayLike]
+Batches = Iterable[tuple[Any, ...]]
 
 
-class Sequential:
+class Sequential(Model):
     """Layers one after the other, every step of one the input of the next.
 
     Parameters
     ----------
-    *layers : RNN, LSTM, GRU, Linear or OneHot
-        OneHot only as the first, for data that are tokens. All of one dtype.
+    *layers : RNN, LSTM, GRU, Linear, OneHot, Embedding, LayerNorm, Dropout or LastStep
+        OneHot or Embedding only as the first, for data that are tokens. All of one dtype.
 
     Attributes
     ----------
@@ -37,13 +44,16 @@ class Sequential:
         The layers. They are shared, not copied: training changes their parameters in place.
     history : History or None
         Of the last `fit`, also when it ended with an error.
+    stop_training : bool
+        Set to True by a callback, ends `fit` after the epoch.
 
     Notes
     -----
     Data sets are batch-first: an array (N, T, F), or a list of N arrays (T_i, F) of any lengths;
-    for a model that starts with OneHot, (N, T) or N arrays (T_i,) of whole numbers. Targets have a
-    value for every step: real numbers (N, T, O) for the loss "mse", classes (N, T) for
-    "cross_entropy".
+    for a model that starts with OneHot or Embedding, (N, T) or N arrays (T_i,) of whole numbers.
+    Targets have a value for every step: classes (N, T) for the loss "cross_entropy", real numbers
+    (N, T, O) for the others. With a LastStep among the layers, they have one for every sequence:
+    (N, O), or (N,) classes.
 
     Examples
     --------
@@ -57,77 +67,67 @@ class Sequential:
     [[1, 2, 0, 1, 2], [2, 0, 1]]
     """
 
-    def __init__(self, *layers: Layer | OneHot) -> None:
-        for n, layer in enumerate(layers):
-            if not isinstance(layer, (Layer, OneHot)):
-                raise TypeError(f"layer {n} must be a bptt layer, got {type(layer).__name__}")
-        self.layers = layers
-        self.history: History | None = None
-        self._trained = [layer for layer in layers if isinstance(layer, Layer)]
-        dtypes = {layer.dtype for layer in self._trained}
-        if len(dtypes) > 1:
-            raise ValueError("all layers must have one dtype, got float32 and float64")
-        if len({id(layer) for layer in self._trained}) < len(self._trained):
-            raise ValueError("a layer can be in a model only once")
-        self._dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
-        self._trainer("mse", SGD(0.0))  # the core checks that the layers fit together
-
-    def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
-
-    def state_dict(self) -> dict[str, Array]:
-        """Return copies of all parameters, named ``"<layer>.<parameter>"``."""
-        return {name: array.copy() for name, array in self._named().items()}
-
-    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
-        """Copy parameters into the layers, in place; all or, with a ValueError, none."""
-        load_arrays(self._named(), state_dict)
-
-    def _named(self) -> dict[str, Array]:
-        return {
-            f"{n}.{name}": array
-            for n, layer in enumerate(self.layers)
-            if isinstance(layer, Layer)
-            for name, array in layer.parameters.items()
-        }
+    def __init__(self, *layers: Layer) -> None:
+        super().__init__(*layers)
+        self.stop_training = False
+        self._training: _fit.Training | None = None
 
     def fit(
         self,
-        x: Data,
-        y: Data,
+        x: Data | Batches,
+        y: Data | None = None,
         *,
-        loss: str,
-        optimizer: SGD | Adam,
+        loss: str | Loss,
+        optimizer: Optimizer | None = None,
         epochs: int = 1,
         batch_size: int = 32,
-        validation: tuple[Data, Data] | None = None,
+        validation: tuple[Data, Data] | Batches | None = None,
         clip_norm: float | None = None,
         shuffle: bool = True,
         rng: object = None,
         progress: bool = True,
         tbptt: int | None = None,
         stateful: bool = False,
+        sample_weight: ArrayLike | None = None,
+        schedule: Schedule | None = None,
+        metrics: Sequence[str] = (),
+        early_stopping: EarlyStopping | None = None,
+        callbacks: Sequence[Callback | Any] = (),
+        accumulate: int = 1,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 1,
+        resume: bool = False,
     ) -> History:
         """Train the layers, in place.
 
         Ctrl-C ends training early: the layers keep what they learnt, and the history so far is
         returned, marked as interrupted.
 
+        Fitting again goes on from the layers' parameters. What the optimiser remembers (momentum,
+        running means) lives on with the optimiser object, as in Keras: given the same object, or
+        none, the next `fit` of this model goes on with it, and given another it begins anew. So
+        does a schedule. The model keeps them of its last `fit`.
+
         Parameters
         ----------
         x, y : array_like or list of array_like
-            Sequences of any lengths, and a target for each of their steps; see the notes of the
-            class.
-        loss : {"cross_entropy", "mse"}
-            Softmax cross-entropy of the outputs as logits, the mean over all steps of a batch, in
-            nats; or the mean squared error over all numbers of a batch.
-        optimizer : SGD or Adam
-            The update rule.
+            Sequences of any lengths, and a target for each of their steps, or with LastStep for
+            each sequence; see the notes of the class. Without y, x is an iterable of batches
+            ``(x, y)`` or ``(x, y, sample_weight)``, gone through once an epoch: a list, a data
+            loader. Batches are trained on as they come, whatever `batch_size` and `shuffle` say.
+            Arrays in files (numpy.memmap) may be larger than memory: of a batch, only its own
+            sequences are read.
+        loss : str or loss
+            "cross_entropy", "bce_with_logits", "mse", "mae", "huber", or an object with options,
+            such as ``bptt.CrossEntropyLoss(label_smoothing=0.1)``. The mean over all steps, or
+            numbers, of a batch.
+        optimizer : Optimizer, optional
+            The update rule, such as ``bptt.Adam()``; by default that of the last `fit`.
         epochs : int, default 1
             Passes over the data.
         batch_size : int, default 32
-            Sequences a step takes.
-        validation : tuple (x, y), optional
+            Sequences of a batch.
+        validation : tuple (x, y) or iterable of batches, optional
             Evaluated after every epoch.
         clip_norm : float, optional
             Gradients whose norm, over all parameters, is above this are scaled down to it.
@@ -149,17 +149,50 @@ class Sequential:
             long sequence in pieces: with batch_size B, piece n + B goes on where piece n ends.
             Needs ``shuffle=False``, sequences of one length, and a batch_size that divides their
             number.
+        sample_weight : array_like (N,), optional
+            What the losses of each sequence are multiplied with in training, at least 0. As in
+            Keras, the mean is still divided by how many steps there are. Weights for classes belong
+            to the loss.
+        schedule : Schedule, optional
+            Changes the learning rate, such as ``bptt.StepLR(10)``.
+        metrics : list of str, default none
+            For the history, as means over all steps of an epoch (training data: while training):
+            "accuracy" (for "cross_entropy"; for "bce_with_logits", the share of numbers on the
+            right side), "perplexity" (for "cross_entropy"), "rmse" (for the others).
+        early_stopping : EarlyStopping, optional
+            Stops training when it no longer improves, and restores the best parameters.
+        callbacks : list, default none
+            Objects that are called between epochs; see `Callback`.
+        accumulate : int, default 1
+            Batches whose gradients make one step of the optimiser, the same, up to rounding, as if
+            they were one batch. Not with `tbptt`.
+        checkpoint : str or path, optional
+            A file to which model and training state are written after epochs, as `save` does it:
+            killed at any moment, the one before or the new one is there. `bptt.load` gives the
+            model in it.
+        checkpoint_every : int, default 1
+            Epochs from one checkpoint to the next; there is one after the last epoch, too.
+        resume : bool, default False
+            Whether to go on from `checkpoint`, if it is there, with its parameters, the state of
+            the optimiser, the schedule, callbacks and all random numbers, and its history, so that
+            the result has the bits of a run that was never broken off. `epochs` counts those that
+            are done; a run that early stopping has ended does not go on. The
+            model, the data and all other settings must be those of the first run; the parameters
+            of this model, and the seed, do not matter.
 
         Returns
         -------
         History
-            The losses: each epoch's mean over its sequences.
+            The losses, each epoch's mean over its sequences, and the metrics.
 
         Raises
         ------
         ValueError, TypeError
-            For data or settings that do not fit; for `tbptt` and `stateful` also if a layer is
-            bidirectional, since its second direction starts at the end. Nothing is changed then.
+            For data or settings that do not fit, also those of the checkpoint; for `tbptt` and
+            `stateful` also if a layer is bidirectional, since its second direction starts at the
+            end. Nothing is changed then, but for batches of an iterable: earlier epochs stay.
+        OSError
+            If the checkpoint cannot be written. The layers keep what they learnt.
         DivergedError
             If a loss or a parameter becomes NaN or infinite. The layers keep the parameters of the
             end of the last good epoch.
@@ -175,64 +208,100 @@ class Sequential:
         ...                     epochs=5, tbptt=50, progress=False)
         >>> history.loss[-1] < 0.1 * history.loss[0]
         True
+
+        Which of three kinds a sequence is, with what else can be set:
+
+        >>> rng = np.random.default_rng(0)
+        >>> kinds = rng.integers(0, 3, 60)
+        >>> x = rng.standard_normal((60, 10, 1)) + kinds[:, None, None]
+        >>> model = bptt.Sequential(bptt.GRU(1, 16, rng=rng), bptt.LastStep(),
+        ...                         bptt.Linear(16, 3, rng=rng))
+        >>> history = model.fit(x, kinds, loss=bptt.CrossEntropyLoss(label_smoothing=0.05),
+        ...                     optimizer=bptt.AdamW(0.01), schedule=bptt.CosineAnnealingLR(40),
+        ...                     metrics=["accuracy"], epochs=40, rng=rng, progress=False)
+        >>> history.accuracy[-1] > 0.9
+        True
+
+        Training that can be broken off at any time, and goes on where it was:
+
+        >>> import os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
+        >>> options = {"loss": "mse", "optimizer": bptt.Adam(0.01), "rng": 0, "progress": False}
+        >>> twin = bptt.Sequential(bptt.GRU(1, 8, rng=2), bptt.Linear(8, 1, rng=3))
+        >>> for epochs in (2, 5):  # as if the process had ended after two of five epochs
+        ...     history = twin.fit(wave[:, :-1], wave[:, 1:], epochs=epochs, checkpoint=path,
+        ...                        resume=True, **options)
+        >>> len(history.loss)
+        5
         """
-        epochs = _check.size("epochs", epochs, least=0)
         batch_size = _check.size("batch_size", batch_size)
+        epochs = _check.size("epochs", epochs, least=0)
         shuffle = _check.flag("shuffle", shuffle)
-        progress = _check.flag("progress", progress)
         tbptt = None if tbptt is None else _check.size("tbptt", tbptt)
         stateful = _check.flag("stateful", stateful)
+        loss = loss_of(loss)
+        settings = _fit.Settings(
+            epochs,
+            batch_size,
+            shuffle,
+            tbptt,
+            _check.size("accumulate", accumulate),
+            check_metrics(metrics, loss.name),
+            _check.flag("progress", progress),
+        )
         generator = _check.generator(rng)
-        data, sequences = self._dataset(x, y, loss)
-        lengths = np.diff(sequences.offsets)
+        schedule = schedule_of(schedule)
+        calls = Calls(self, callbacks, early_stopping)
+        training = _fit.training_of(self._training, optimizer, schedule)
+        clip_norm = None if clip_norm is None else _check.real("clip_norm", clip_norm)
+        resume = _check.flag("resume", resume)
+        if resume and checkpoint is None:
+            raise ValueError("resume=True needs the file to go on from: give checkpoint=path")
+        source = self._source(loss, "", (x, y, sample_weight), epochs)
         if stateful:
-            check_stateful(shuffle, batch_size, lengths)
+            _fit.check_stateful(shuffle, batch_size, source.lengths)
         checked = None
         if validation is not None:
-            if not isinstance(validation, (tuple, list)) or len(validation) != 2:
-                raise ValueError("validation must be a tuple (x, y)")
-            checked = self._dataset(*validation, loss, "validation ")
-        trainer = self._trainer(loss, optimizer, clip_norm, tbptt, stateful)
+            checked = self._validation(loss, validation, epochs)
+        watchers = [schedule, *calls.callbacks]
+        _fit.check_monitors(watchers, settings.metrics, checked is not None)
+        file = None
+        if checkpoint is not None:
+            same = {
+                "loss": repr(loss),
+                "optimizer": repr(training.optimizer),
+                "schedule": repr(schedule),
+                "batch_size": batch_size,
+                "accumulate": settings.accumulate,
+                "validation": validation is not None,
+                "sample_weight": sample_weight is not None,
+                "metrics": settings.metrics,
+                "clip_norm": clip_norm,
+                "shuffle": shuffle,
+                "tbptt": tbptt,
+                "stateful": stateful,
+                "sequences": None if source.lengths is None else len(source.lengths),
+                "steps": None if source.lengths is None else int(source.lengths.sum()),
+            }
+            file = Checkpoint(checkpoint, checkpoint_every, same)
+        trainer = self._trainer(
+            loss,
+            training.optimizer,
+            clip_norm=clip_norm,
+            tbptt=tbptt,
+            stateful=stateful,
+            accumulate=settings.accumulate,
+            metrics=[METRICS[name][0] for name in settings.metrics],
+        )
         if not all(layer._flat.flags.writeable for layer in self._trained):
             raise ValueError("a layer's parameters are read-only; copy the model to train it")
-        trainer.set_seed(sum(layer._seed() for layer in self._trained) % 2**64)
-
-        history = self.history = History()
-        start = time.perf_counter()
-        order = np.arange(len(sequences), dtype=np.uint64)
-        try:
-            with progress_bar(epochs, progress) as bar:
-                for epoch in range(epochs):
-                    if shuffle:
-                        generator.shuffle(order)
-                    mean = train_epoch(trainer, data, lengths, order, batch_size, bar)
-                    if not (math.isfinite(mean) and self._write(trainer)):
-                        raise DivergedError(
-                            f"training diverged in epoch {epoch + 1}, mean loss {mean:g}; the "
-                            "layers keep the parameters from before that epoch. A smaller learning "
-                            "rate or clip_norm may help.",
-                            history,
-                        )
-                    validated = None
-                    if checked is not None:
-                        validated = evaluate(trainer, checked[0], len(checked[1]))
-                    history.loss.append(mean)
-                    if validated is not None:
-                        history.validation_loss.append(validated)
-                    bar.advance(history)
-        except KeyboardInterrupt:
-            self._write(trainer)
-            history.interrupted = True
-        finally:
-            history.seconds = time.perf_counter() - start
-        return history
-
-    def _write(self, trainer: _core.Trainer) -> bool:
-        """Copy the trained parameters to the layers, unless some are not finite; tell whether."""
-        return trainer.write_params([layer._flat for layer in self._trained])
+        run = _fit.Run(self, trainer, training, source, checked, calls, generator, settings, file)
+        if resume:
+            run.resume()
+        return run()
 
     def predict(self, x: Data) -> Array | list[Array]:
-        """Return the outputs for every step.
+        """Return the outputs for every step, or with LastStep for every sequence.
 
         Parameters
         ----------
@@ -242,103 +311,98 @@ class Sequential:
         Returns
         -------
         ndarray or list of ndarray
-            (N, T, O) if x is one array, else a list of N arrays (T_i, O).
+            (N, T, O) if x is one array, else a list of N arrays (T_i, O); (N, O) with LastStep.
         """
-        sequences = self._inputs("x", x)
+        sequences = inputs_of(self, "x", x)
         data = _core.Dataset(sequences.flat, None, sequences.offsets)
-        flat = self._trainer("mse", SGD(0.0)).predict(data)
-        return sequences.split(flat)
+        flat = self._trainer(loss_of("mse"), SGD(0.0)).predict(data)
+        return flat if self._per_sequence else sequences.split(flat)
 
-    def evaluate(self, x: Data, y: Data, *, loss: str) -> float:
+    @overload
+    def evaluate(self, x: Data | Batches, y: Data | None = None, *, loss: str | Loss) -> float: ...
+
+    @overload
+    def evaluate(
+        self,
+        x: Data | Batches,
+        y: Data | None = None,
+        *,
+        loss: str | Loss,
+        metrics: Sequence[str],
+    ) -> dict[str, float]: ...
+
+    def evaluate(
+        self,
+        x: Data | Batches,
+        y: Data | None = None,
+        *,
+        loss: str | Loss,
+        metrics: Sequence[str] | None = None,
+    ) -> float | dict[str, float]:
         """Return the mean loss of the sequences.
 
         Parameters
         ----------
         x, y : array_like or list of array_like
             Sequences and targets, as for `fit`, of any lengths.
-        loss : {"cross_entropy", "mse"}
+        loss, metrics
             As for `fit`.
 
         Returns
         -------
-        float
-            The mean over the sequences of each one's mean loss.
+        float or dict of str to float
+            The mean over the sequences of each one's mean loss; with `metrics`, that as "loss"
+            beside them.
         """
-        data, sequences = self._dataset(x, y, loss)
-        return evaluate(self._trainer(loss, SGD(0.0)), data, len(sequences))
+        loss = loss_of(loss)
+        names = check_metrics(() if metrics is None else metrics, loss.name)
+        source = self._validation(loss, (x, y), 1, "")
+        means = [METRICS[name][0] for name in names]
+        trainer = self._trainer(loss, SGD(0.0), metrics=means)
+        value = _fit.evaluate(trainer, source)
+        if metrics is None:
+            return value
+        return {"loss": value} | metrics_of(names, trainer.take_metrics(True))
 
-    def stepper(self, batch: int = 1) -> Stepper:
-        """Return a `Stepper`, which is given one step of `batch` rows at a time.
-
-        Examples
-        --------
-        >>> import bptt
-        >>> model = bptt.Sequential(bptt.OneHot(3), bptt.GRU(3, 8, rng=0), bptt.Linear(8, 3, rng=1))
-        >>> model.stepper().step(2).shape
-        (1, 3)
-        """
-        flat = [layer._flat for layer in self._trained]
-        return Stepper(self.layers, flat, self._dtype, batch)
-
-    def _trainer(
-        self,
-        loss: str,
-        optimizer: SGD | Adam,
-        clip_norm: float | None = None,
-        tbptt: int | None = None,
-        stateful: bool = False,
-    ) -> _core.Trainer:
-        if not isinstance(optimizer, (SGD, Adam)):
-            raise TypeError(f"optimizer must be bptt.SGD or bptt.Adam, got {optimizer!r}")
+    def _trainer(self, loss: Loss, optimizer: Optimizer, **options: Any) -> _core.Trainer:
+        defaults: dict[str, Any] = {
+            "clip_norm": None,
+            "tbptt": None,
+            "stateful": False,
+            "accumulate": 1,
+            "metrics": [],
+        }
         return _core.Trainer(
             [layer._core for layer in self.layers],
             [layer._flat for layer in self._trained],
             self._dtype == np.float64,
-            {
-                "loss": _check_loss(loss),
-                "optimizer": optimizer._core(),
-                "clip_norm": None if clip_norm is None else _check.real("clip_norm", clip_norm),
-                "tbptt": tbptt,
-                "stateful": stateful,
-            },
+            {"loss": loss._core(), "optimizer": optimizer._core()} | defaults | options,
         )
 
-    def _inputs(self, name: str, x: Data) -> Sequences:
-        first = self.layers[0]
-        if isinstance(first, OneHot):
-            classes = first.classes
-            return Sequences(name, x, None, lambda part, v: _check.classes(part, v, classes))
-        features = first._core.in_features
-        return Sequences(name, x, features, lambda part, v: _check.floats(part, v, self._dtype))
+    def _source(
+        self,
+        loss: Loss,
+        prefix: str,
+        data: tuple[Any, Any, Any],
+        epochs: int,
+        evaluated: bool = False,
+    ) -> Source:
+        """Return where x, y and sample weights come from; without a y, x is an iterable of them."""
+        tokens = self.layers[0]._core.tokens is not None
+        dtypes = [np.uint32 if whole else self._dtype for whole in (tokens, loss._classes)]
 
-    def _dataset(
-        self, x: Data, y: Data, loss: str, prefix: str = ""
-    ) -> tuple[_core.Dataset, Sequences]:
-        loss = _check_loss(loss)
-        outputs = self.layers[-1]._core.out_features
-        inputs = self._inputs(f"{prefix}x", x)
-        if loss == "cross_entropy":
-            targets = Sequences(
-                f"{prefix}y", y, None, lambda part, v: _check.classes(part, v, outputs)
-            )
-        else:
-            targets = Sequences(
-                f"{prefix}y", y, outputs, lambda part, v: _check.floats(part, v, self._dtype)
-            )
-        if len(inputs) != len(targets):
-            raise ValueError(
-                f"{prefix}x has {len(inputs)} sequences and {prefix}y has {len(targets)}"
-            )
-        for n, (given, wanted) in enumerate(zip(targets.lengths, inputs.lengths)):
-            if given != wanted:
-                raise ValueError(
-                    f"{prefix}y[{n}] has {given} steps, {prefix}x[{n}] has {wanted}: there must be "
-                    "a target for every step"
-                )
-        return _core.Dataset(inputs.flat, targets.flat, inputs.offsets), inputs
+        def convert(prefix: str, x: Any, y: Any, weights: Any) -> tuple[_core.Dataset, Any]:
+            return dataset_of(self, loss, prefix, x, y, weights, evaluated)
 
+        return source_of(convert, dtypes, prefix, *data, epochs)
 
-def _check_loss(loss: object) -> str:
-    if loss not in ("cross_entropy", "mse"):
-        raise ValueError(f'loss must be "cross_entropy" or "mse", got {loss!r}')
-    return str(loss)
+    def _validation(
+        self, loss: Loss, given: Any, epochs: int, prefix: str = "validation "
+    ) -> Source:
+        if isinstance(given, np.ndarray) or not isinstance(given, Iterable):
+            raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
+        if not isinstance(given, (tuple, list)):
+            given = (given, None)
+        if len(given) != 2:
+            raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
+        return self._source(loss, prefix, (*given, None), epochs, evaluated=True)

@@ -1,13 +1,16 @@
-"""Pictures of what layers do. Needs matplotlib (the extra "plot")."""
+"""Pictures of what layers and models do. Needs matplotlib (the extra "plot")."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bptt import _check
 from bptt._extras import require
 
 _NAMES = {
@@ -22,6 +25,23 @@ _NAMES = {
     "h": "hidden state h",
 }
 _SIGMOIDS = ("i", "f", "o", "r", "z")
+
+
+@cache
+def _figure_class() -> Any:
+    class Figure(require("matplotlib.figure", "plot").Figure):  # type: ignore[misc]
+        """A figure of no window, that notebooks show whether or not pyplot is there."""
+
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png")
+            return file.getvalue()
+
+    return Figure
+
+
+def _figure(width: float, height: float) -> Any:
+    return _figure_class()(figsize=(width, height), layout="constrained")
 
 
 def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) -> Any:
@@ -49,7 +69,6 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
     >>> len(figure.axes) // 2  # each with a scale
     5
     """
-    figures = require("matplotlib.figure", "plot")
     ticker = require("matplotlib.ticker", "plot")
     arrays = {name: np.asarray(value) for name, value in values.items()}
     for name, array in arrays.items():
@@ -63,7 +82,7 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
     if tokens is not None and len(tokens) != steps:
         raise ValueError(f"there are {len(tokens)} tokens for {steps} steps")
     width = min(max(0.22 * steps + 2.2, 5.0), 14.0)
-    figure = figures.Figure(figsize=(width, 1.5 * len(arrays) + 0.5), layout="constrained")
+    figure = _figure(width, 1.5 * len(arrays) + 0.5)
     axes = figure.subplots(len(arrays), 1, sharex=True, squeeze=False)[:, 0]
     for (name, array), ax in zip(arrays.items(), axes):
         gate = name.split("_")[0]
@@ -86,3 +105,140 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
     else:
         axes[-1].set_xticks(range(steps), [str(token) for token in tokens])
     return figure
+
+
+def confusion(y_true: ArrayLike, y_pred: ArrayLike, labels: Sequence[Any] | None = None) -> Any:
+    """Draw how often each class was taken for which.
+
+    Parameters
+    ----------
+    y_true, y_pred : array_like (n,)
+        The classes, as numbers or names, and those predicted.
+    labels : sequence, optional
+        The classes in the order of the picture, each once; by default all that occur, sorted.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A square for each pair of a class (downwards) and a predicted class (to the right), with
+        their number; the darker, the larger its share of the class. Zeros are left out.
+
+    Raises
+    ------
+    ValueError
+        If the two are not (n,) of one length, are empty, or hold a class that is not in `labels`.
+
+    Examples
+    --------
+    >>> import bptt
+    >>> figure = bptt.plot.confusion(["cat", "cat", "dog"], ["cat", "dog", "dog"])
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['1', '1', '1']
+    """
+    true, predicted = np.asarray(y_true), np.asarray(y_pred)
+    if true.ndim != 1 or true.shape != predicted.shape or not len(true):
+        raise ValueError(
+            "y_true and y_pred must be classes (n,), at least one, got shapes "
+            f"{true.shape} and {predicted.shape}"
+        )
+    try:
+        occurring = sorted({*true.tolist(), *predicted.tolist()})
+    except TypeError as error:
+        raise TypeError(f"y_true and y_pred must hold classes of one type: {error}") from None
+    names = occurring if labels is None else np.asarray(labels).tolist()
+    places = {name: place for place, name in enumerate(names)}
+    if len(places) < len(names):
+        raise ValueError(f"labels must be different, got {names}")
+    if unknown := [name for name in occurring if name not in places]:
+        raise ValueError(f"y_true or y_pred has {unknown[0]!r}, which is not in labels {names}")
+    counts = np.zeros((len(names), len(names)), int)
+    for wanted, given in zip(true.tolist(), predicted.tolist()):
+        counts[places[wanted], places[given]] += 1
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    words = [str(name) for name in names]
+    longest = max(len(word) for word in words)
+    side = min(max(0.45 * len(names) + 1.6 + 0.08 * longest, 3.4), 12.0)
+    figure = _figure(side, side)
+    ax = figure.subplots()
+    ax.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    for row, column in zip(*np.nonzero(counts)):
+        color = "white" if shares[row, column] > 0.5 else "black"
+        number = str(counts[row, column])
+        ax.text(column, row, number, ha="center", va="center", color=color, fontsize=9)
+    ax.set_xticks(range(len(names)), words, rotation=90 if longest > 3 else 0)
+    ax.set_yticks(range(len(names)), words)
+    ax.set(xlabel="predicted", ylabel="true")
+    ax.set_title(f"{np.trace(counts) / len(true):.1%} of {len(true)} right", fontsize=10)
+    return figure
+
+
+def forecast(
+    series: ArrayLike,
+    forecasts: Mapping[str, ArrayLike] | ArrayLike,
+    *,
+    start: int | None = None,
+    times: ArrayLike | None = None,
+) -> Any:
+    """Draw a time series and forecasts of it.
+
+    Parameters
+    ----------
+    series : array_like (n,)
+        The truth, as far as it is known.
+    forecasts : mapping of str to array_like (steps,), or one array_like
+        Forecasts by their names, of any lengths.
+    start : int, optional
+        The step of the series that they begin at, from 0 to n: after the series' end by default.
+    times : array_like, optional
+        The times of the steps, of those beyond the series too; their numbers by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The series in grey, forecasts in colours; a dotted line where they begin.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is nothing to draw, a shape is another one, or `start` or `times` do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> series = np.sin(0.5 * np.arange(60))
+    >>> naive = np.full(20, series[39])
+    >>> figure = bptt.plot.forecast(series, {"naive": naive}, start=40)
+    >>> [line.get_label() for line in figure.axes[0].lines[:2]]
+    ['series', 'naive']
+    """
+    truth = _steps("series", series)
+    named = forecasts if isinstance(forecasts, Mapping) else {"forecast": forecasts}
+    parts = {str(name): _steps(f"forecast {name!r}", part) for name, part in named.items()}
+    if not parts:
+        raise ValueError("forecasts must have at least one")
+    begin = len(truth) if start is None else _check.size("start", start, least=0)
+    if begin > len(truth):
+        raise ValueError(f"start must be at most {len(truth)}, the series' length, got {begin}")
+    end = max(len(truth), *(begin + len(part) for part in parts.values()))
+    at = np.arange(end) if times is None else np.asarray(times)
+    if at.ndim != 1 or len(at) < end:
+        raise ValueError(f"times must be ({end},), one for every step, got shape {at.shape}")
+    figure = _figure(10, 4)
+    ax = figure.subplots()
+    ax.plot(at[: len(truth)], truth, color="0.65", linewidth=2.5, label="series")
+    for name, part in parts.items():
+        # A forecast of one step is a point.
+        marker = "o" if len(part) == 1 else ""
+        ax.plot(at[begin : begin + len(part)], part, marker=marker, label=name)
+    ax.axvline(at[begin], color="0.5", linewidth=1, linestyle=":")
+    ax.legend(frameon=False)
+    ax.set_xlabel("step" if times is None else "time")
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _steps(name: str, values: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
+    array = _check.floats(name, values, np.dtype(np.float64))
+    if array.ndim != 1 or not len(array):
+        raise ValueError(f"{name} must be (steps,), at least one, got shape {array.shape}")
+    return array

@@ -47,16 +47,16 @@ class Stepper:
                     f"{layer} has two directions, and the second starts at the end of a sequence: "
                     "it cannot be given one step at a time"
                 )
-        first, last = layers[0], layers[-1]
-        self._features = first._core.in_features
-        self._classes = None if self._features else first._core.out_features
+        cores = [layer._core for layer in layers]
+        features = _core.features_of(cores)
+        self._classes = cores[0].tokens
         # What the core takes as it is.
-        self._plain: tuple[np.dtype[Any], tuple[Any, ...]] = (dtype, (self._batch, self._features))
+        self._plain: tuple[np.dtype[Any], tuple[Any, ...]] = (dtype, (self._batch, features[0][0]))
         if self._classes is not None:
             self._plain = (UINT32, (self._batch,))
-        self._y = np.empty((self._batch, last._core.out_features), dtype)
+        self._y = np.empty((self._batch, features[-1][1]), dtype)
         double = dtype == np.float64
-        self._core = _core.Stepper([layer._core for layer in layers], params, double, self._batch)
+        self._core = _core.Stepper(cores, params, double, self._batch)
 
     def step(self, x: ArrayLike) -> Array:
         """Take one step.
@@ -64,8 +64,8 @@ class Stepper:
         Parameters
         ----------
         x : array_like
-            (B, F), or (F,) if B is 1; for a model that starts with OneHot a token for every row,
-            (B,), or one number if B is 1.
+            (B, F), or (F,) if B is 1; for a model that starts with OneHot or Embedding a token for
+            every row, (B,), or one number if B is 1.
 
         Returns
         -------

@@ -1,35 +1,115 @@
 //! Losses and their gradients with respect to the outputs, as torch defines them with
-//! `reduction="mean"`.
+//! `reduction="mean"`: losses between an output and its number here, the softmax's in cross_entropy.rs.
 
+use super::cross_entropy::CrossEntropy;
 use crate::buffer::zeros;
 use crate::error::{Result, ensure};
-use crate::math::exp;
-use crate::simd::{Element, Level, Simd, Task};
+use crate::simd::{Element, Level};
 use crate::view::{Rows, RowsMut};
 
-/// What a model is trained to lower.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The class of a token that has no target: it counts in no loss (torch's `ignore_index`).
+pub const IGNORED: u32 = u32::MAX;
+
+/// What a model is trained to lower. A token is an output (F,) and its target.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Loss {
-    /// Softmax cross-entropy of logits and class numbers, the mean over all tokens:
-    /// `log(sum over j of exp(z_j)) - z_target`.
-    CrossEntropy,
-    /// The mean over all numbers of `(y - target)^2`.
+    /// Softmax cross-entropy of logits and class numbers: `log(sum over j of exp(z_j)) - z_target`.
+    CrossEntropy {
+        /// A share of the target that goes to all F classes alike, in [0, 1].
+        label_smoothing: f64,
+        /// What a token of each class counts, (F,); 1 without.
+        weight: Option<Vec<f64>>,
+    },
+    /// Binary cross-entropy of logits z and targets t in [0, 1], the mean over a token's F:
+    /// `-p t log s(z) - (1 - t) log(1 - s(z))`, s the sigmoid function.
+    BinaryCrossEntropy {
+        /// p, what a positive counts in each of the outputs, (F,); 1 without.
+        pos_weight: Option<Vec<f64>>,
+    },
+    /// The mean over a token's F numbers of `(y - target)^2`.
     MeanSquaredError,
+    /// The mean over a token's F numbers of `|y - target|`.
+    MeanAbsoluteError,
+    /// The mean over a token's F numbers of `e^2 / 2` where `|e| <= delta`, else
+    /// `delta (|e| - delta / 2)`; `e = y - target`.
+    Huber {
+        /// Where the parabola becomes a line, above 0.
+        delta: f64,
+    },
 }
 
 /// What the outputs should have been.
 #[derive(Debug, Clone, Copy)]
 pub enum Targets<'a, E> {
-    /// A class for every token, (N,).
+    /// A class for every token, (N,), or [`IGNORED`].
     Classes(&'a [u32]),
     /// A number for every output, (N, F).
     Values(&'a [E]),
 }
 
 impl Loss {
-    /// The mean loss of outputs (N, F). With `weights` (N,), each at least 0, it is the weighted mean over
-    /// the tokens, `sum w l / sum w`, as with torch's class weights. Where a gradient (N, F) is wanted, it
-    /// is written.
+    /// Cross-entropy with all classes alike and no smoothing.
+    pub const fn cross_entropy() -> Self {
+        Self::CrossEntropy { label_smoothing: 0.0, weight: None }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::CrossEntropy { .. } => "cross_entropy",
+            Self::BinaryCrossEntropy { .. } => "bce_with_logits",
+            Self::MeanSquaredError => "mse",
+            Self::MeanAbsoluteError => "mae",
+            Self::Huber { .. } => "huber",
+        }
+    }
+
+    /// Sees whether the options are in range and fit outputs of so many features.
+    pub(crate) fn check(&self, features: usize) -> Result<()> {
+        let positive = |name: &str, weight: &Option<Vec<f64>>| {
+            let Some(weight) = weight else { return Ok(()) };
+            let len = weight.len();
+            ensure!(len == features, "{name} has {len} numbers, the model gives {features}");
+            check_weights(name, weight)
+        };
+        match self {
+            Self::CrossEntropy { label_smoothing, weight } => {
+                ensure!(
+                    (0.0..=1.0).contains(label_smoothing),
+                    "label_smoothing must be in [0, 1], got {label_smoothing}"
+                );
+                positive("weight", weight)
+            }
+            Self::BinaryCrossEntropy { pos_weight } => positive("pos_weight", pos_weight),
+            Self::Huber { delta } => {
+                let fits = *delta > 0.0 && delta.is_finite();
+                ensure!(fits, "delta must be above 0 and finite, got {delta}");
+                Ok(())
+            }
+            Self::MeanSquaredError | Self::MeanAbsoluteError => Ok(()),
+        }
+    }
+
+    /// What the tokens count in the mean: 1, or their class's weight, or 0 if they are ignored.
+    pub fn counts<'a, E>(&'a self, targets: Targets<'a, E>) -> impl Fn(usize) -> f64 + 'a
+    where
+        E: Copy + 'a,
+    {
+        move |token| match (self, targets) {
+            (Self::CrossEntropy { weight, .. }, Targets::Classes(classes)) => {
+                match (classes[token], weight) {
+                    (IGNORED, _) => 0.0,
+                    (class, Some(weight)) => weight[class as usize],
+                    (_, None) => 1.0,
+                }
+            }
+            _ => 1.0,
+        }
+    }
+
+    /// The loss of outputs (N, F): the mean over the tokens, where each counts as its class's weight
+    /// ([`Loss::counts`]; 0 if nothing counts). With `factors` (N,), each at least 0, it is instead the sum
+    /// of the tokens' losses, class weights in them, each times its factor. Where a gradient (N, F) is
+    /// wanted, it is written.
     ///
     /// ```
     /// use bptt::{Loss, Rows, RowsMut, Targets};
@@ -39,19 +119,20 @@ impl Loss {
     /// assert_eq!(Loss::MeanSquaredError.of(outputs, targets, None, None)?, (1.0 + 4.0) / 2.0);
     /// let mut gradient = [0.0; 2];
     /// let to = RowsMut::new(&mut gradient, 2, 1);
-    /// let loss = Loss::MeanSquaredError.of(outputs, targets, Some(&[3.0, 1.0]), Some(to))?;
+    /// let loss = Loss::MeanSquaredError.of(outputs, targets, Some(&[0.75, 0.25]), Some(to))?;
     /// assert_eq!((loss, gradient), ((3.0 * 1.0 + 4.0) / 4.0, [1.5, 1.0]));
     /// # Ok::<(), bptt::Error>(())
     /// ```
     ///
     /// # Errors
-    /// If the targets are of the wrong kind or number, a class is not below F, there is not one weight
-    /// for every token, or weights are negative, not finite or all zero; nothing is written then.
+    /// If the targets are of the wrong kind or number, a class is not below F, the loss's options are out
+    /// of range or do not fit, there is not one factor for every token, or factors are negative or not
+    /// finite; nothing is written then.
     pub fn of<E: Element>(
-        self,
+        &self,
         outputs: Rows<'_, E>,
         targets: Targets<'_, E>,
-        weights: Option<&[f64]>,
+        factors: Option<&[f64]>,
         gradient: Option<RowsMut<'_, E>>,
     ) -> Result<f64> {
         let (rows, features) = (outputs.count(), outputs.features());
@@ -59,159 +140,235 @@ impl Loss {
             assert_eq!((gradient.count(), gradient.as_ref().features()), (rows, features));
         }
         ensure!(rows > 0 && features > 0, "a loss needs outputs, got {rows} rows of {features}");
-        let weights = Weights::new(weights, rows)?;
+        self.check(features)?;
+        self.check_targets(targets, rows, features)?;
+        if let Some(factors) = factors {
+            let len = factors.len();
+            ensure!(len == rows, "there are {len} factors for {rows} outputs");
+            check_weights("factors", factors)?;
+        }
+        let total: f64 = match (factors, self, targets) {
+            (None, Self::CrossEntropy { .. }, _) => (0..rows).map(self.counts(targets)).sum(),
+            _ => rows as f64,
+        };
+        let factors = Factors { given: factors, total };
         match (self, targets) {
-            (Loss::CrossEntropy, Targets::Classes(classes)) => {
-                ensure!(
-                    classes.len() == rows,
-                    "there are {} target classes for {rows} outputs",
-                    classes.len()
-                );
-                if let Some(class) = classes.iter().find(|&&class| class as usize >= features) {
+            (Self::CrossEntropy { label_smoothing, weight }, Targets::Classes(classes)) => {
+                let scratch = zeros(if gradient.is_some() { 0 } else { features })?;
+                Ok(Level::current()?.run(CrossEntropy {
+                    logits: outputs,
+                    classes,
+                    factors,
+                    label_smoothing: *label_smoothing,
+                    weight: weight.as_deref(),
+                    gradient,
+                    scratch,
+                }))
+            }
+            (_, Targets::Values(values)) => {
+                Ok(self.of_numbers(outputs, values, &factors, gradient))
+            }
+            (_, Targets::Classes(_)) => unreachable!("checked"),
+        }
+    }
+
+    fn check_targets<E: Element>(
+        &self,
+        targets: Targets<'_, E>,
+        rows: usize,
+        features: usize,
+    ) -> Result<()> {
+        let name = self.name();
+        match (self, targets) {
+            (Self::CrossEntropy { .. }, Targets::Classes(classes)) => {
+                let len = classes.len();
+                ensure!(len == rows, "there are {len} target classes for {rows} outputs");
+                let mut wrong = classes.iter().filter(|&&class| class != IGNORED);
+                if let Some(class) = wrong.find(|&&class| class as usize >= features) {
                     ensure!(
                         false,
                         "target class {class} is not below {features}, the outputs' size"
                     );
                 }
-                let scratch = zeros(if gradient.is_some() { 0 } else { features })?;
-                let task = CrossEntropy { logits: outputs, classes, weights, gradient, scratch };
-                Ok(Level::current()?.run(task))
             }
-            (Loss::MeanSquaredError, Targets::Values(values)) => {
-                let len = rows * features;
-                ensure!(
-                    values.len() == len,
-                    "there are {} targets for {len} outputs",
-                    values.len()
-                );
-                Ok(mean_squared_error(outputs, values, &weights, gradient))
+            (Self::CrossEntropy { .. }, Targets::Values(_)) => {
+                ensure!(false, "{name} takes integer classes as targets, got real numbers");
             }
-            (Loss::CrossEntropy, Targets::Values(_)) => {
-                ensure!(false, "cross_entropy takes integer classes as targets, got real numbers");
-                unreachable!()
+            (_, Targets::Values(values)) => {
+                let (given, len) = (values.len(), rows * features);
+                ensure!(given == len, "there are {given} targets for {len} outputs");
             }
-            (Loss::MeanSquaredError, Targets::Classes(_)) => {
-                ensure!(false, "mse takes real numbers as targets, got integer classes");
-                unreachable!()
+            (_, Targets::Classes(_)) => {
+                ensure!(false, "{name} takes real numbers as targets, got integer classes");
             }
+        }
+        Ok(())
+    }
+
+    /// A loss of every output y and its number t by itself, in `(loss, slope)`.
+    fn of_numbers<E: Element>(
+        &self,
+        outputs: Rows<'_, E>,
+        values: &[E],
+        factors: &Factors<'_>,
+        gradient: Option<RowsMut<'_, E>>,
+    ) -> f64 {
+        match self {
+            Self::MeanSquaredError => each_number(outputs, values, factors, gradient, |y, t, _| {
+                let error = y - t;
+                let e = error.to_f64();
+                (e * e, error + error)
+            }),
+            Self::MeanAbsoluteError => {
+                each_number(outputs, values, factors, gradient, |y, t, _| {
+                    let e = (y - t).to_f64();
+                    // The slope at 0 is 0, as torch has it.
+                    (e.abs(), E::from_f64(if e == 0.0 { 0.0 } else { e.signum() }))
+                })
+            }
+            &Self::Huber { delta } => each_number(outputs, values, factors, gradient, |y, t, _| {
+                let e = (y - t).to_f64();
+                let inside = e.abs() <= delta;
+                let loss = if inside { e * e / 2.0 } else { delta * (e.abs() - delta / 2.0) };
+                (loss, E::from_f64(e.clamp(-delta, delta)))
+            }),
+            Self::BinaryCrossEntropy { pos_weight } => {
+                each_number(outputs, values, factors, gradient, |z, t, feature| {
+                    let (z, t) = (z.to_f64(), t.to_f64());
+                    let positive = pos_weight.as_ref().map_or(1.0, |weight| weight[feature]);
+                    let share = 1.0 + (positive - 1.0) * t;
+                    // softplus(-z) and 1 - s(z), where nothing overflows.
+                    let small = (-z.abs()).exp();
+                    let softplus = small.ln_1p() + if z < 0.0 { -z } else { 0.0 };
+                    let rest = if z < 0.0 { 1.0 } else { small } / (1.0 + small);
+                    let rest = if z.is_nan() { z } else { rest };
+                    ((1.0 - t) * z + share * softplus, E::from_f64(1.0 - t - share * rest))
+                })
+            }
+            Self::CrossEntropy { .. } => unreachable!("it has a function of its own"),
         }
     }
 }
 
-/// What each token counts for in the mean.
-struct Weights<'a> {
-    given: Option<&'a [f64]>,
-    sum: f64,
+fn check_weights(name: &str, weights: &[f64]) -> Result<()> {
+    let wrong = weights.iter().find(|&&weight| !(0.0..f64::INFINITY).contains(&weight));
+    if let Some(weight) = wrong {
+        ensure!(false, "{name} must be at least 0 and finite, got {weight}");
+    }
+    Ok(())
 }
 
-impl<'a> Weights<'a> {
-    fn new(given: Option<&'a [f64]>, rows: usize) -> Result<Self> {
-        let Some(weights) = given else { return Ok(Self { given, sum: rows as f64 }) };
-        let len = weights.len();
-        ensure!(len == rows, "there are {len} weights for {rows} outputs");
-        if let Some(weight) =
-            weights.iter().find(|&&weight| !(0.0..f64::INFINITY).contains(&weight))
-        {
-            ensure!(false, "weights must be at least 0 and finite, got {weight}");
+/// What the loss of each token is multiplied with in the sum.
+pub(super) struct Factors<'a> {
+    given: Option<&'a [f64]>,
+    /// What all tokens count together.
+    total: f64,
+}
+
+impl Factors<'_> {
+    #[inline(always)]
+    pub fn of(&self, row: usize) -> f64 {
+        match self.given {
+            Some(factors) => factors[row],
+            None if self.total > 0.0 => 1.0 / self.total,
+            None => 0.0,
         }
-        let sum = weights.iter().sum();
-        ensure!(sum != 0.0, "all {len} weights are 0: one at least must be above");
-        Ok(Self { given, sum })
+    }
+
+    /// The sum of `of(row) * loss`, given that of `relative(row) * loss`: a mean is divided once.
+    #[inline(always)]
+    pub fn of_sum(&self, sum: f64) -> f64 {
+        match self.given {
+            Some(_) => sum,
+            None if self.total > 0.0 => sum / self.total,
+            None => 0.0,
+        }
     }
 
     #[inline(always)]
-    fn of(&self, row: usize) -> f64 {
-        self.given.map_or(1.0, |weights| weights[row])
+    pub fn relative(&self, row: usize) -> f64 {
+        self.given.map_or(1.0, |factors| factors[row])
     }
 }
 
-fn mean_squared_error<E: Element>(
+/// Sums a loss `of(output, target, feature) -> (loss, slope)` over all numbers, each row's mean.
+#[inline(always)]
+fn each_number<E: Element>(
     outputs: Rows<'_, E>,
     values: &[E],
-    weights: &Weights<'_>,
+    factors: &Factors<'_>,
     mut gradient: Option<RowsMut<'_, E>>,
+    of: impl Fn(E, E, usize) -> (f64, E),
 ) -> f64 {
-    let len = weights.sum * outputs.features() as f64;
+    let features = outputs.features();
     let mut total = 0.0;
-    for (row, targets) in values.chunks_exact(outputs.features()).enumerate() {
-        let (outputs, weight) = (outputs.row(row), weights.of(row));
-        for (&y, &target) in outputs.iter().zip(targets) {
-            let error = (y - target).to_f64();
-            total += weight * (error * error);
-        }
-        if let Some(gradient) = &mut gradient {
-            let scale = E::from_f64(2.0 * weight / len);
-            for ((d, &y), &target) in gradient.row_mut(row).iter_mut().zip(outputs).zip(targets) {
-                *d = scale * (y - target);
-            }
-        }
-    }
-    total / len
-}
-
-struct CrossEntropy<'a, E: Element> {
-    logits: Rows<'a, E>,
-    classes: &'a [u32],
-    weights: Weights<'a>,
-    gradient: Option<RowsMut<'a, E>>,
-    /// A row for the exponentials where there is no gradient to hold them.
-    scratch: Vec<E>,
-}
-
-impl<E: Element> Task<E> for CrossEntropy<'_, E> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) -> f64 {
-        let Self { logits, classes, weights, mut gradient, mut scratch } = self;
-        let mut total = 0.0;
-        for (row, &class) in classes.iter().enumerate() {
-            let (logits, class, weight) = (logits.row(row), class as usize, weights.of(row));
-            let exponentials = match &mut gradient {
-                Some(gradient) => gradient.row_mut(row),
-                None => &mut scratch[..],
-            };
-            // Shifted by the maximum, nothing overflows.
-            let most = logits.iter().fold(logits[0], |m, &z| if z > m { z } else { m });
-            let shift = s.splat(most);
-            for (z, e) in logits.chunks(S::LANES).zip(exponentials.chunks_mut(S::LANES)) {
-                s.store(e, exp(s, s.sub(s.load(z), shift)));
-            }
-            let sum: f64 = exponentials.iter().map(|e| e.to_f64()).sum();
-            total += weight * (sum.ln() + (most - logits[class]).to_f64());
-            if let Some(gradient) = &mut gradient {
-                let gradient = gradient.row_mut(row);
-                let share = E::from_f64(weight / weights.sum);
-                let scale = share / E::from_f64(sum);
-                for d in gradient.iter_mut() {
-                    *d = *d * scale;
+    for (row, targets) in values.chunks_exact(features).enumerate() {
+        let outputs = outputs.row(row);
+        let mut sum = 0.0;
+        match &mut gradient {
+            Some(gradient) => {
+                let scale = E::from_f64(factors.of(row) / features as f64);
+                let numbers = outputs.iter().zip(targets).zip(gradient.row_mut(row));
+                for (feature, ((&y, &target), d)) in numbers.enumerate() {
+                    let (loss, slope) = of(y, target, feature);
+                    sum += loss;
+                    *d = scale * slope;
                 }
-                gradient[class] = gradient[class] - share;
+            }
+            None => {
+                for (feature, (&y, &target)) in outputs.iter().zip(targets).enumerate() {
+                    sum += of(y, target, feature).0;
+                }
             }
         }
-        total / weights.sum
+        total += factors.relative(row) * sum;
     }
+    factors.of_sum(total) / features as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn classes_and_numbers<'a>(
+        loss: &Loss,
+        classes: &'a [u32],
+        values: &'a [f64],
+    ) -> Targets<'a, f64> {
+        match loss {
+            Loss::CrossEntropy { .. } => Targets::Classes(classes),
+            _ => Targets::Values(values),
+        }
+    }
+
+    fn losses() -> Vec<Loss> {
+        let weight = || Some(vec![0.5, 2.0, 0.25]);
+        vec![
+            Loss::cross_entropy(),
+            Loss::CrossEntropy { label_smoothing: 0.1, weight: None },
+            Loss::CrossEntropy { label_smoothing: 0.0, weight: weight() },
+            Loss::CrossEntropy { label_smoothing: 0.3, weight: weight() },
+            Loss::BinaryCrossEntropy { pos_weight: None },
+            Loss::BinaryCrossEntropy { pos_weight: weight() },
+            Loss::MeanSquaredError,
+            Loss::MeanAbsoluteError,
+            Loss::Huber { delta: 0.75 },
+        ]
+    }
+
     #[test]
     fn gradients_are_central_differences() {
-        let mut z = vec![0.3, -1.2, 2.0, 0.1, 0.0, 30.0];
-        let values = [0.5, 0.25, -1.0, 2.0, 0.0, 29.0];
-        for weights in [None, Some(&[0.5, 3.0][..]), Some(&[0.0, 1.0])] {
-            for (loss, targets) in [
-                (Loss::CrossEntropy, Targets::Classes(&[2, 0])),
-                (Loss::MeanSquaredError, Targets::Values(&values)),
-            ] {
-                let mut gradient = vec![0.0; 6];
-                let to = RowsMut::new(&mut gradient, 2, 3);
-                let recorded = loss.of(Rows::new(&z, 2, 3), targets, weights, Some(to)).unwrap();
-                let of = |z: &[f64]| loss.of(Rows::new(z, 2, 3), targets, weights, None).unwrap();
+        let mut z = vec![0.3, -1.2, 2.0, 0.1, 0.0, 3.0, 1.0, -4.0, 0.5];
+        let values = [0.5, 0.25, 0.0, 1.0, 0.75, 0.9, 1.0, 0.0, 0.2];
+        for factors in [None, Some(&[0.5, 3.0, 1.0][..]), Some(&[0.0, 1.0, 0.0])] {
+            for loss in losses() {
+                let targets = classes_and_numbers(&loss, &[2, 0, IGNORED], &values);
+                let mut gradient = vec![0.0; 9];
+                let to = RowsMut::new(&mut gradient, 3, 3);
+                let recorded = loss.of(Rows::new(&z, 3, 3), targets, factors, Some(to)).unwrap();
+                let of = |z: &[f64]| loss.of(Rows::new(z, 3, 3), targets, factors, None).unwrap();
                 assert_eq!(of(&z), recorded, "the same with and without the gradient");
-                for i in 0..6 {
+                for i in 0..9 {
                     let kept = z[i];
                     let step = 1e-6;
                     z[i] = kept + step;
@@ -221,8 +378,8 @@ mod tests {
                     z[i] = kept;
                     let slope = (up - down) / (2.0 * step);
                     assert!(
-                        (slope - gradient[i]).abs() < 1e-8,
-                        "{loss:?} {weights:?} {i}: {slope} {}",
+                        (slope - gradient[i]).abs() < 1e-7,
+                        "{loss:?} {factors:?} {i}: {slope} {}",
                         gradient[i]
                     );
                 }
@@ -231,49 +388,96 @@ mod tests {
     }
 
     #[test]
-    fn weights_average_the_losses_of_the_tokens() {
-        let z = [0.3f32, -1.2, 2.0, 0.1, 0.0, 3.0];
-        let values = [0.5, 0.25, -1.0, 2.0, 0.0, 2.5];
-        let weights = [0.25, 2.0];
-        for (loss, of) in [
-            (Loss::CrossEntropy, [Targets::Classes(&[2]), Targets::Classes(&[0])]),
-            (
-                Loss::MeanSquaredError,
-                [Targets::Values(&values[..3]), Targets::Values(&values[3..])],
-            ),
-        ] {
-            let all = match loss {
-                Loss::CrossEntropy => Targets::Classes(&[2, 0]),
-                Loss::MeanSquaredError => Targets::Values(&values),
+    fn the_mean_is_that_of_the_tokens_by_what_they_count() {
+        let z = [0.3, -1.2, 2.0, 0.1, 0.0, 3.0, 1.0, 1.0, 9.0];
+        let values = [0.5, 0.25, 1.0, 0.0, 0.0, 0.5, 0.0, 1.0, 0.0];
+        for loss in losses() {
+            let targets = classes_and_numbers(&loss, &[2, 0, IGNORED], &values);
+            let counts: Vec<_> = (0..3).map(loss.counts(targets)).collect();
+            let of = |factors: Option<&[f64]>| {
+                loss.of(Rows::new(&z, 3, 3), targets, factors, None).unwrap()
             };
-            let got = loss.of(Rows::new(&z, 2, 3), all, Some(&weights), None).unwrap();
-            let one = |n: usize| loss.of(Rows::new(&z[3 * n..], 1, 3), of[n], None, None).unwrap();
-            let want = (weights[0] * one(0) + weights[1] * one(1)) / (weights[0] + weights[1]);
-            assert!((got - want).abs() < 1e-12, "{loss:?}: {got} {want}");
+            let one = |n: usize| of(Some(&[0, 1, 2].map(|m| if m == n { 1.0 } else { 0.0 })));
+            let want = (one(0) + one(1) + one(2)) / counts.iter().sum::<f64>();
+            assert!((of(None) - want).abs() < 1e-12, "{loss:?}: {} {want}", of(None));
+            assert!(
+                (of(Some(&[0.5, 3.0, 1.0])) - (0.5 * one(0) + 3.0 * one(1) + one(2))).abs() < 1e-12
+            );
         }
     }
 
     #[test]
-    fn targets_and_weights_that_do_not_fit_are_refused() {
+    fn tokens_that_are_all_ignored_cost_nothing() {
+        let mut gradient = [7.0f32; 4];
+        let to = RowsMut::new(&mut gradient, 2, 2);
+        let z = [1.0f32, 2.0, 3.0, 4.0];
+        let targets = Targets::Classes(&[IGNORED; 2]);
+        let loss = Loss::cross_entropy().of(Rows::new(&z, 2, 2), targets, None, Some(to)).unwrap();
+        assert_eq!((loss, gradient), (0.0, [0.0; 4]));
+    }
+
+    #[test]
+    fn large_logits_do_not_overflow() {
+        let z = [800.0, -800.0];
+        let mut gradient = [7.0; 2];
+        for (loss, targets, want, slopes) in [
+            (losses().swap_remove(0), Targets::Classes(&[1]), 1600.0, [1.0, -1.0]),
+            (losses().swap_remove(4), Targets::Values(&[0.0, 1.0]), 800.0, [0.5, -0.5]),
+            (losses().swap_remove(4), Targets::Values(&[1.0, 0.0]), 0.0, [0.0, 0.0]),
+        ] {
+            let to = RowsMut::new(&mut gradient, 1, 2);
+            assert_eq!(loss.of(Rows::new(&z, 1, 2), targets, None, Some(to)).unwrap(), want);
+            assert_eq!(gradient, slopes, "{loss:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_one() {
+        for loss in losses() {
+            let z = [f64::NAN, 1.0, 2.0];
+            let targets = classes_and_numbers(&loss, &[1], &[0.0, 1.0, 0.5]);
+            let mut gradient = [0.0; 3];
+            let to = RowsMut::new(&mut gradient, 1, 3);
+            assert!(loss.of(Rows::new(&z, 1, 3), targets, None, Some(to)).unwrap().is_nan());
+            assert!(gradient[0].is_nan(), "{loss:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
         let z = [0.0f32; 6];
         let mut gradient = [7.0f32; 6];
-        let mut of = |loss: Loss, targets: Targets<'_, f32>, weights: Option<&[f64]>| {
+        let mut of = |loss: Loss, targets: Targets<'_, f32>, factors: Option<&[f64]>| {
             let gradient = RowsMut::new(&mut gradient, 2, 3);
             let z = Rows::new(&z, 2, 3);
-            loss.of(z, targets, weights, Some(gradient)).unwrap_err().to_string()
+            loss.of(z, targets, factors, Some(gradient)).unwrap_err().to_string()
         };
-        assert!(of(Loss::CrossEntropy, Targets::Classes(&[0, 3]), None).contains("class 3"));
-        assert!(of(Loss::CrossEntropy, Targets::Classes(&[0]), None).contains("1 target"));
-        assert!(of(Loss::CrossEntropy, Targets::Values(&z), None).contains("integer classes"));
+        let cross_entropy = Loss::cross_entropy;
+        assert!(of(cross_entropy(), Targets::Classes(&[0, 3]), None).contains("class 3"));
+        assert!(of(cross_entropy(), Targets::Classes(&[0]), None).contains("1 target"));
+        assert!(of(cross_entropy(), Targets::Values(&z), None).contains("integer classes"));
         let classes = Targets::Classes(&[0, 1]);
-        assert!(of(Loss::MeanSquaredError, classes, None).contains("real numbers"));
-        assert!(of(Loss::CrossEntropy, classes, Some(&[1.0; 3])).contains("3 weights for 2"));
-        assert!(of(Loss::CrossEntropy, classes, Some(&[0.0; 2])).contains("all 2 weights are 0"));
-        for bad in [-1.0, f64::NAN, f64::INFINITY] {
-            let weights = [1.0, bad];
-            let error = of(Loss::CrossEntropy, classes, Some(&weights));
-            assert!(error.contains("at least 0 and finite"), "{error}");
+        for loss in losses().into_iter().skip(4) {
+            assert!(of(loss.clone(), classes, None).contains("real numbers"));
+            assert!(of(loss, Targets::Values(&z[..5]), None).contains("5 targets for 6"));
         }
+        assert!(of(cross_entropy(), classes, Some(&[1.0; 3])).contains("3 factors for 2"));
+        for bad in [-1.0, f64::NAN, f64::INFINITY] {
+            let at_least = "at least 0 and finite";
+            let error = of(cross_entropy(), classes, Some(&[1.0, bad]));
+            assert!(error.contains(at_least), "{error}");
+            let weight = Some(vec![1.0, 1.0, bad]);
+            let weighted = Loss::CrossEntropy { label_smoothing: 0.0, weight: weight.clone() };
+            assert!(of(weighted, classes, None).contains(at_least));
+            let weighted = Loss::BinaryCrossEntropy { pos_weight: weight };
+            assert!(of(weighted, Targets::Values(&z), None).contains(at_least));
+            let huber = Loss::Huber { delta: bad };
+            assert!(of(huber, Targets::Values(&z), None).contains("above 0"));
+            let smooth = Loss::CrossEntropy { label_smoothing: bad, weight: None };
+            assert!(of(smooth, classes, None).contains("label_smoothing"));
+        }
+        let weighted = Loss::CrossEntropy { label_smoothing: 0.0, weight: Some(vec![1.0; 2]) };
+        assert!(of(weighted, classes, None).contains("2 numbers, the model gives 3"));
         assert_eq!(gradient, [7.0; 6]);
     }
 }

@@ -1,16 +1,26 @@
-//! What stands around the recurrent layers: linear layers, one-hot inputs, losses, and the
+//! What stands around the recurrent layers: linear layers, embeddings, dropout, normalisation, last steps, losses, and the
 //! [`Sequential`] model that strings layers together.
 
+mod cross_entropy;
+mod embedding;
+mod instance;
+mod last_step;
 mod layer;
+mod layer_norm;
 mod linear;
 mod loss;
 mod sequential;
 mod stepper;
 
+pub use embedding::Embedding;
 pub use layer::Layer;
-#[cfg(feature = "python")]
-pub(crate) use layer::recurrent;
+pub use layer_norm::LayerNorm;
 pub use linear::{Linear, LinearMemory};
-pub use loss::{Loss, Targets};
+pub use loss::{IGNORED, Loss, Targets};
 pub use sequential::{Input, Sequential};
 pub use stepper::SequentialStepper;
+#[cfg(feature = "python")]
+pub(crate) use {
+    instance::Instance,
+    layer::{features, recurrent},
+};

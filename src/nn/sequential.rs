@@ -1,13 +1,13 @@
 //! A model: layers one after the other, with all parameters in one flat vector and memory for the
 //! activations and gradients of a batch.
 
-use super::layer::{Layer, recurrent};
-use super::linear::LinearMemory;
+use super::instance::Instance;
+use super::layer::{Layer, features, recurrent};
 use crate::buffer::{Buffer, zeros};
-use crate::error::{Error, Result, ensure};
-use crate::sequence::{Gradients, State, Tape};
+use crate::error::{Result, ensure};
+use crate::sequence::State;
 use crate::simd::Element;
-use crate::view::{BatchSizes, Rows, RowsMut, Seq, SeqMut};
+use crate::view::{BatchSizes, Rows, RowsMut};
 
 /// A batch of sequences without padding, as its [`BatchSizes`] say.
 #[derive(Debug, Clone, Copy)]
@@ -35,22 +35,19 @@ pub struct Sequential<E: Element> {
     /// The parameters of all layers, one after the other; zeros in a new model.
     pub params: Vec<E>,
     stages: Vec<Stage<E>>,
+    seed: u64,
     /// The recurrent layers' states in [`Sequential::forward`].
     states: Vec<State<E>>,
     /// The sizes of the pass that can be gone back through.
     recorded: Option<BatchSizes>,
 }
 
-/// A layer and the memory it works in.
+/// A layer with its place in the model.
 struct Stage<E: Element> {
-    layer: Layer,
+    instance: Instance<E>,
     /// Where its parameters lie.
     range: std::ops::Range<usize>,
-    tape: Tape<E>,
-    /// The gradient of the state.
-    dstate: State<E>,
-    linear: LinearMemory<E>,
-    /// (sum of T, F)
+    /// (sum of T, F), from LastStep on (B, F)
     output: Buffer<E>,
     gradient: Buffer<E>,
 }
@@ -59,52 +56,39 @@ impl<E: Element> Sequential<E> {
     /// A model of these layers.
     ///
     /// # Errors
-    /// If there are none, a layer does not take the features that the one before gives, or a one-hot
-    /// layer is not the first.
+    /// If there are none, a layer does not take the features that the one before gives, one that takes tokens
+    /// is not the first, or one that takes sequences comes after [`Layer::LastStep`].
     pub fn new(layers: Vec<Layer>) -> Result<Self> {
-        ensure!(!layers.is_empty(), "a model needs at least one layer");
-        ensure!(!matches!(layers[0], Layer::OneHot(0)), "OneHot needs at least 1 class, got 0");
-        for (index, pair) in layers.windows(2).enumerate() {
-            let gives = pair[0].out_features();
-            match pair[1].in_features() {
-                Some(takes) => ensure!(
-                    gives == takes,
-                    "layer {} gives {gives} features, layer {} takes {takes}",
-                    index,
-                    index + 1
-                ),
-                None => ensure!(false, "OneHot takes tokens: it can only be the first layer"),
-            }
-        }
+        let features = features(&layers)?;
         let mut end = 0;
         let mut stages = Vec::with_capacity(layers.len());
-        for layer in layers {
+        for (layer, features) in layers.into_iter().zip(features) {
             let range = end..end + layer.parameter_len();
             end = range.end;
             stages.push(Stage {
-                layer,
+                instance: Instance::new(layer, features),
                 range,
-                tape: Tape::new(),
-                dstate: State::default(),
-                linear: LinearMemory::default(),
                 output: Buffer::default(),
                 gradient: Buffer::default(),
             });
         }
-        Ok(Self { params: zeros(end)?, stages, states: Vec::new(), recorded: None })
+        Ok(Self { params: zeros(end)?, stages, seed: 0, states: Vec::new(), recorded: None })
     }
 
-    /// What dropout in the layers draws from, from the next recorded pass on.
+    /// What dropout in the layers draws from in the next recorded pass; every one after it draws anew, from
+    /// the next number.
     pub fn set_seed(&mut self, seed: u64) {
-        for (n, stage) in self.stages.iter_mut().enumerate() {
-            // Far apart: every pass takes the next number.
-            stage.tape.set_seed(seed.wrapping_add((n as u64) << 40));
-        }
+        self.seed = seed;
+    }
+
+    /// What dropout draws from in the next recorded pass: set it in another model to go on there.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The layers with their flat parameters.
     pub(super) fn layers_and_params(&self) -> impl Iterator<Item = (&Layer, &[E])> {
-        self.stages.iter().map(|stage| (&stage.layer, &self.params[stage.range.clone()]))
+        self.stages.iter().map(|stage| (&stage.instance.layer, &self.params[stage.range.clone()]))
     }
 
     fn recurrent_layers(&self) -> impl Iterator<Item = &Layer> {
@@ -113,17 +97,31 @@ impl<E: Element> Sequential<E> {
 
     /// The layers.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
-        self.stages.iter().map(|stage| &stage.layer)
+        self.stages.iter().map(|stage| &stage.instance.layer)
     }
 
     /// Features of the input; none if it is tokens.
     pub fn in_features(&self) -> Option<usize> {
-        self.stages[0].layer.in_features()
+        self.stages[0].instance.features.0
     }
 
     /// Features of the output.
     pub fn out_features(&self) -> usize {
-        self.stages.last().expect("not empty").layer.out_features()
+        self.stages.last().expect("not empty").instance.features.1
+    }
+
+    /// Whether there is one output for every sequence rather than for every step ([`Layer::LastStep`]).
+    pub fn gives_last_step(&self) -> bool {
+        self.last_step().is_some()
+    }
+
+    fn last_step(&self) -> Option<usize> {
+        self.layers().position(|layer| matches!(layer, Layer::LastStep))
+    }
+
+    /// Of every layer, the features that it takes (none for tokens) and gives.
+    pub fn features(&self) -> impl Iterator<Item = (Option<usize>, usize)> {
+        self.stages.iter().map(|stage| stage.instance.features)
     }
 
     fn check_params(&self, len: usize, name: &str) -> Result<()> {
@@ -133,30 +131,8 @@ impl<E: Element> Sequential<E> {
     }
 
     fn check_input(&self, input: Input<'_, E>, sizes: &BatchSizes) -> Result<()> {
-        match (input, &self.stages[0].layer) {
-            (Input::Tokens(tokens), Layer::OneHot(classes)) => {
-                let want = sizes.total();
-                ensure!(tokens.len() == want, "there are {} tokens, not {want}", tokens.len());
-                match tokens.iter().find(|&&token| token as usize >= *classes) {
-                    Some(token) => Err(Error::new(format!(
-                        "token {token} is out of range: OneHot has {classes} classes"
-                    ))),
-                    None => Ok(()),
-                }
-            }
-            (Input::Tokens(_), _) => {
-                Err(Error::new("tokens need a model that starts with OneHot; give features"))
-            }
-            (Input::Features(_), Layer::OneHot(_)) => {
-                Err(Error::new("a model that starts with OneHot takes tokens, not features"))
-            }
-            (Input::Features(x), layer) => {
-                let features = layer.in_features().expect("takes features");
-                let want = sizes.total().saturating_mul(features);
-                ensure!(x.len() == want, "there are {} input numbers, not {want}", x.len());
-                Ok(())
-            }
-        }
+        self.stages[0].instance.check(input, sizes)?;
+        self.stages.iter().try_for_each(|stage| stage.instance.check_lengths(sizes))
     }
 
     fn check_states(&self, states: &[State<E>], rows: usize) -> Result<()> {
@@ -190,13 +166,13 @@ impl<E: Element> Sequential<E> {
         states.resize_with(self.recurrent_layers().count(), State::default);
         for (layer, state) in self.recurrent_layers().zip(states) {
             recurrent!(layer, layer => state.reset(layer, rows)?,
-                Layer::OneHot(_) | Layer::Linear(_) => unreachable!("they have no states"));
+                _ => unreachable!("they have no states"));
         }
         Ok(())
     }
 
-    /// Runs the model on a batch, from the zero state; gives the last layer's output (sum of T, F). With
-    /// `record`, the pass is kept for [`Sequential::backward`].
+    /// Runs the model on a batch, from the zero state; gives the last layer's output (sum of T, F), or with
+    /// [`Layer::LastStep`] (B, F). With `record`, the pass is kept for [`Sequential::backward`].
     ///
     /// # Errors
     /// If the input does not fit the model or the sizes.
@@ -264,36 +240,36 @@ impl<E: Element> Sequential<E> {
         // An old gradient is not that of this pass.
         self.stages.last_mut().expect("not empty").gradient.resize(0)?;
         let mut states = states.iter_mut();
+        let (last_step, one) = (self.last_step(), one_step(sizes.rows())?);
         for index in 0..self.stages.len() {
             let (before, rest) = self.stages.split_at_mut(index);
-            let stage = &mut rest[0];
-            let features = stage.layer.out_features();
-            stage.output.resize(sizes.total().saturating_mul(features))?;
-            let x = match (input, before.last()) {
-                (_, Some(before)) => &before.output[..],
-                (Input::Features(x), None) => x,
-                (Input::Tokens(tokens), None) => {
-                    stage.output.fill(E::ZERO);
-                    for (one_hot, &token) in stage.output.chunks_exact_mut(features).zip(tokens) {
-                        one_hot[token as usize] = E::ONE;
-                    }
-                    continue;
-                }
-            };
-            stage.forward(&self.params, x, sizes, &mut states, record)?;
+            let Stage { instance, range, output, .. } = &mut rest[0];
+            let sizes = if last_step.is_some_and(|last| last < index) { &one } else { sizes };
+            output.resize(instance.output_len(sizes))?;
+            let input = before.last().map_or(input, |before| Input::Features(&before.output));
+            let state = instance.layer.directions().and_then(|_| states.next());
+            if record {
+                // Far apart: every pass takes the next number.
+                instance.set_seed(self.seed.wrapping_add((index as u64) << 40));
+            }
+            let params = &self.params[range.clone()];
+            instance.forward(params, input, sizes, state, output, record)?;
         }
-        self.recorded = record.then(|| sizes.clone());
+        if record {
+            self.seed = self.seed.wrapping_add(1);
+            self.recorded = Some(sizes.clone());
+        }
         Ok(())
     }
 
     /// The output of the last forward pass (N, F) and the place for its gradient, N being the steps of all
-    /// sequences together.
+    /// sequences together, or with [`Layer::LastStep`] the sequences.
     ///
     /// # Errors
     /// If there is not enough memory.
     pub fn output_and_gradient(&mut self) -> Result<(Rows<'_, E>, RowsMut<'_, E>)> {
         let stage = self.stages.last_mut().expect("not empty");
-        let features = stage.layer.out_features();
+        let features = stage.instance.features.1;
         let rows = stage.output.len() / features;
         stage.gradient.resize(rows * features)?;
         let gradient = RowsMut::new(&mut stage.gradient, rows, features);
@@ -320,82 +296,30 @@ impl<E: Element> Sequential<E> {
              for every backward"
         );
         self.recorded = None;
-        for index in (0..self.stages.len()).rev() {
+        let (last_step, one) = (self.last_step(), one_step(sizes.rows())?);
+        // Below the first layer with parameters nobody asks for a gradient.
+        let first = self.stages.iter().position(|stage| !stage.range.is_empty());
+        for index in (first.unwrap_or(self.stages.len())..self.stages.len()).rev() {
             let (before, rest) = self.stages.split_at_mut(index);
-            let (x, dx) = match (before.last_mut(), input) {
-                // A one-hot layer has no parameters, and nobody asks for the gradient of tokens.
-                (Some(Stage { layer: Layer::OneHot(_), output, .. }), _) => (&output[..], None),
-                (Some(before), _) => {
-                    before.gradient.resize(before.output.len())?;
-                    (&before.output[..], Some(&mut before.gradient[..]))
+            let Stage { instance, range, output, gradient } = &mut rest[0];
+            let sizes = if last_step.is_some_and(|last| last < index) { &one } else { sizes };
+            let (input, dx) = match before.last_mut() {
+                None => (input, None),
+                Some(before) => {
+                    let wanted = first < Some(index);
+                    before.gradient.resize(if wanted { before.output.len() } else { 0 })?;
+                    let dx = wanted.then_some(&mut before.gradient[..]);
+                    (Input::Features(&before.output), dx)
                 }
-                (None, Input::Features(x)) => (x, None),
-                (None, Input::Tokens(_)) => break,
             };
-            rest[0].backward(&self.params, x, dx, sizes, grads)?;
+            let (params, grads) = (&self.params[range.clone()], &mut grads[range.clone()]);
+            instance.backward(params, input, sizes, (output, gradient), dx, grads)?;
         }
         Ok(())
     }
 }
 
-impl<E: Element> Stage<E> {
-    /// `states` are those of the recurrent layers from this one on.
-    fn forward<'s>(
-        &mut self,
-        params: &[E],
-        x: &[E],
-        sizes: &BatchSizes,
-        states: &mut impl Iterator<Item = &'s mut State<E>>,
-        record: bool,
-    ) -> Result<()>
-    where
-        E: 's,
-    {
-        let params = &params[self.range.clone()];
-        let Self { layer, tape, output, linear, .. } = self;
-        let features = (layer.in_features().unwrap_or(0), layer.out_features());
-        tape.set_recording(record);
-        recurrent!(layer, layer => {
-            let state = states.next().expect("a state for every recurrent layer");
-            let x = Seq::packed(x, sizes, features.0)?;
-            layer.forward(params, x, state, SeqMut::packed(output, sizes, features.1)?, tape)
-        },
-        Layer::OneHot(_) => unreachable!("written by the model"),
-        Layer::Linear(layer) => {
-            let n = sizes.total();
-            let x = Rows::new(x, n, features.0);
-            layer.forward(params, x, RowsMut::new(output, n, features.1), linear)
-        })
-    }
-
-    fn backward(
-        &mut self,
-        params: &[E],
-        x: &[E],
-        dx: Option<&mut [E]>,
-        sizes: &BatchSizes,
-        grads: &mut [E],
-    ) -> Result<()> {
-        let params = &params[self.range.clone()];
-        let grads = &mut grads[self.range.clone()];
-        let Self { layer, tape, dstate, output, gradient, linear, .. } = self;
-        let features = (layer.in_features().unwrap_or(0), layer.out_features());
-        recurrent!(layer, layer => {
-            dstate.reset(layer, sizes.rows())?;
-            let x = Seq::packed(x, sizes, features.0)?;
-            let y = Seq::packed(output, sizes, features.1)?;
-            let dy = Seq::packed(gradient, sizes, features.1)?;
-            let dx = dx.map(|dx| SeqMut::packed(dx, sizes, features.0)).transpose()?;
-            let gradients = Gradients { params: Some(grads), x: dx };
-            layer.backward(params, x, y, tape, dy, dstate, gradients)
-        },
-        Layer::OneHot(_) => unreachable!("it has no gradient"),
-        Layer::Linear(layer) => {
-            let n = sizes.total();
-            let x = Rows::new(x, n, features.0);
-            let dy = Rows::new(gradient, n, features.1);
-            let dx = dx.map(|dx| RowsMut::new(dx, n, features.0));
-            layer.backward(params, x, dy, dx, grads, linear)
-        })
-    }
+/// The sizes of a batch after LastStep.
+fn one_step(rows: usize) -> Result<BatchSizes> {
+    BatchSizes::new(rows, if rows > 0 { vec![rows] } else { Vec::new() })
 }

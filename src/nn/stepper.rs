@@ -1,14 +1,16 @@
 //! A model that is given one step at a time.
 
+use super::instance::Instance;
 use super::layer::Layer;
 use super::linear::Linear;
 use super::sequential::{Input, Sequential};
 use crate::buffer::Buffer;
 use crate::cell::{Gru, GruResetFirst, Lstm, Rnn};
-use crate::error::{Error, Result, ensure};
+use crate::error::{Result, ensure};
 use crate::panel::Panels;
 use crate::sequence::{State, Stepper};
 use crate::simd::{Element, Level};
+use crate::view::BatchSizes;
 
 /// A [`Sequential`] model that is given one step at a time and keeps its states in between.
 ///
@@ -25,16 +27,21 @@ use crate::simd::{Element, Level};
 /// ```
 pub struct SequentialStepper<E: Element> {
     rows: usize,
+    /// One step of so many rows.
+    sizes: BatchSizes,
+    /// The first layer, and what features it takes.
+    first: (Layer, Option<usize>),
     stages: Vec<Stage<E>>,
 }
 
 enum Stage<E: Element> {
-    OneHot(usize, Buffer<E>),
     Rnn(Box<Stepper<Rnn, E>>),
     Lstm(Box<Stepper<Lstm, E>>),
     Gru(Box<Stepper<Gru, E>>),
     GruResetFirst(Box<Stepper<GruResetFirst, E>>),
     Linear(Linear, Level, Panels<E>, Buffer<E>),
+    /// What has no state, with its parameters. Of the steps so far, the last one is that at hand.
+    Plain(Box<Instance<E>>, Vec<E>, Buffer<E>),
 }
 
 /// Runs `$body` with a recurrent stage's stepper, or `$other`.
@@ -45,7 +52,7 @@ macro_rules! recurrent {
             Stage::Lstm($stepper) => $body,
             Stage::Gru($stepper) => $body,
             Stage::GruResetFirst($stepper) => $body,
-            Stage::OneHot(..) | Stage::Linear(..) => $other,
+            Stage::Linear(..) | Stage::Plain(..) => $other,
         }
     };
 }
@@ -57,25 +64,31 @@ impl<E: Element> SequentialStepper<E> {
     /// If there is no row, or a layer has two directions.
     pub fn new(model: &Sequential<E>, rows: usize) -> Result<Self> {
         ensure!(rows > 0, "a stepper needs at least 1 row, got 0");
-        let stages = model.layers_and_params().map(|(layer, params)| {
-            Ok(match layer {
-                Layer::OneHot(classes) => {
-                    Stage::OneHot(*classes, Buffer::zeros(rows.saturating_mul(*classes))?)
-                }
-                Layer::RNN(rnn) => Stage::Rnn(Box::new(Stepper::new(*rnn, params, rows)?)),
-                Layer::LSTM(lstm) => Stage::Lstm(Box::new(Stepper::new(*lstm, params, rows)?)),
-                Layer::GRU(gru) => Stage::Gru(Box::new(Stepper::new(*gru, params, rows)?)),
-                Layer::GRUResetFirst(gru) => {
-                    Stage::GruResetFirst(Box::new(Stepper::new(*gru, params, rows)?))
-                }
-                Layer::Linear(linear) => {
-                    let level = Level::current()?;
-                    let outputs = Buffer::zeros(rows.saturating_mul(linear.out_features()))?;
-                    Stage::Linear(*linear, level, linear.packed(level, params)?, outputs)
-                }
-            })
-        });
-        Ok(Self { rows, stages: stages.collect::<Result<_>>()? })
+        let sizes = BatchSizes::new(rows, vec![rows])?;
+        let first = (*model.layers().next().expect("not empty"), model.in_features());
+        let stages =
+            model.layers_and_params().zip(model.features()).map(|((layer, params), features)| {
+                Ok(match layer {
+                    Layer::RNN(rnn) => Stage::Rnn(Box::new(Stepper::new(*rnn, params, rows)?)),
+                    Layer::LSTM(lstm) => Stage::Lstm(Box::new(Stepper::new(*lstm, params, rows)?)),
+                    Layer::GRU(gru) => Stage::Gru(Box::new(Stepper::new(*gru, params, rows)?)),
+                    Layer::GRUResetFirst(gru) => {
+                        Stage::GruResetFirst(Box::new(Stepper::new(*gru, params, rows)?))
+                    }
+                    Layer::Linear(linear) => {
+                        let level = Level::current()?;
+                        let outputs = Buffer::zeros(rows.saturating_mul(linear.out_features()))?;
+                        Stage::Linear(*linear, level, linear.packed(level, params)?, outputs)
+                    }
+                    _ => {
+                        let instance = Box::new(Instance::new(*layer, features));
+                        let outputs = Buffer::zeros(instance.output_len(&sizes))?;
+                        Stage::Plain(instance, params.to_vec(), outputs)
+                    }
+                })
+            });
+        let stages = stages.collect::<Result<_>>()?;
+        Ok(Self { rows, sizes, first, stages })
     }
 
     /// One step: from x (B, F), or tokens (B,), to the model's outputs (B, F).
@@ -83,49 +96,22 @@ impl<E: Element> SequentialStepper<E> {
     /// # Errors
     /// If the input is not the model's; nothing is changed then.
     pub fn step<'a>(&'a mut self, input: Input<'a, E>) -> Result<&'a [E]> {
-        let mut x: &'a [E] = match (input, &self.stages[0]) {
-            (Input::Tokens(tokens), Stage::OneHot(classes, _)) => {
-                let (rows, classes) = (self.rows, *classes);
-                ensure!(tokens.len() == rows, "a step takes {rows} tokens, got {}", tokens.len());
-                if let Some(token) = tokens.iter().find(|&&token| token as usize >= classes) {
-                    ensure!(false, "token {token} is out of range: OneHot has {classes} classes");
-                }
-                &[]
-            }
-            (Input::Features(x), Stage::OneHot(..)) => {
-                ensure!(
-                    false,
-                    "a model that starts with OneHot takes tokens, got {} numbers",
-                    x.len()
-                );
-                unreachable!()
-            }
-            (Input::Features(x), _) => x,
-            (Input::Tokens(_), _) => {
-                return Err(Error::new(
-                    "tokens need a model that starts with OneHot; give features",
-                ));
-            }
-        };
-        for stage in &mut self.stages {
+        let (layer, features) = &self.first;
+        layer.check_input(input, *features, self.rows)?;
+        let mut x: &'a [E] = if let Input::Features(x) = input { x } else { &[] };
+        for (n, stage) in self.stages.iter_mut().enumerate() {
             x = match stage {
-                Stage::OneHot(classes, to) => {
-                    to.fill(E::ZERO);
-                    if let Input::Tokens(tokens) = input {
-                        for (row, &token) in to.chunks_exact_mut(*classes).zip(tokens) {
-                            row[token as usize] = E::ONE;
-                        }
-                    }
-                    to
-                }
                 Stage::Rnn(stepper) => stepper.step(x)?,
                 Stage::Lstm(stepper) => stepper.step(x)?,
                 Stage::Gru(stepper) => stepper.step(x)?,
                 Stage::GruResetFirst(stepper) => stepper.step(x)?,
                 Stage::Linear(linear, level, weights, to) => {
-                    let want = self.rows * linear.in_features();
-                    ensure!(x.len() == want, "x has {} numbers, a step takes {want}", x.len());
                     linear.apply_packed(*level, weights, x, to);
+                    to
+                }
+                Stage::Plain(instance, params, to) => {
+                    let input = if n == 0 { input } else { Input::Features(x) };
+                    instance.forward(params, input, &self.sizes, None, to, false)?;
                     to
                 }
             };

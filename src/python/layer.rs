@@ -1,17 +1,17 @@
 //! Layers and tapes for Python: one call for a forward pass, one for a backward pass.
 
-use numpy::{PyArray1, PyArray2, PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use numpy::{PyArray1, PyArrayDyn, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::apply;
 use super::batch::{Batch, Layout, States, seq_mut, state_of, states};
 use super::lengths::PyLengths;
 use super::tape::{Kept, Number, PyTape, Spare};
 use super::{empty, read, slice_of, with_dtype, write, zeros};
 use crate::cell::{Cell, GruResetFirst, Nonlinearity};
-use crate::nn::{Layer, Linear, LinearMemory, recurrent};
+use crate::nn::{Embedding, Layer, LayerNorm, Linear, features, recurrent};
 use crate::sequence::{GRU, Gradients, LSTM, Params, RNN, Recurrent, Tape};
-use crate::view::{Rows, RowsMut};
 
 /// The sizes and kind of a layer; parameters stay with the caller.
 #[pyclass(name = "Layer", module = "bptt._core", frozen)]
@@ -98,19 +98,45 @@ impl PyLayer {
     }
 
     #[staticmethod]
+    fn embedding(num_embeddings: usize, embedding_dim: usize) -> PyResult<Self> {
+        Ok(Layer::Embedding(Embedding::new(num_embeddings, embedding_dim)?).into())
+    }
+
+    #[staticmethod]
+    fn layer_norm(features: usize, eps: f64, weight: bool, bias: bool) -> PyResult<Self> {
+        Ok(Layer::LayerNorm(LayerNorm::new(features, eps, weight, bias)?).into())
+    }
+
+    #[staticmethod]
+    fn dropout(p: f64) -> Self {
+        Layer::Dropout(p).into()
+    }
+
+    #[staticmethod]
+    fn last_step() -> Self {
+        Layer::LastStep.into()
+    }
+
+    #[staticmethod]
     fn linear(in_features: usize, out_features: usize, bias: bool) -> PyResult<Self> {
         Ok(Layer::Linear(Linear::new(in_features, out_features, bias)?).into())
     }
 
-    /// Features that the layer takes; none for tokens.
+    /// How many different tokens it takes; none for a layer that takes features.
+    #[getter]
+    fn tokens(&self) -> Option<usize> {
+        self.layer.tokens()
+    }
+
+    /// Features that the layer takes; none for tokens, and where any number will do.
     #[getter]
     fn in_features(&self) -> Option<usize> {
         self.layer.in_features()
     }
 
-    /// Features that the layer gives.
+    /// Features that the layer gives; none where it gives as many as it takes.
     #[getter]
-    fn out_features(&self) -> usize {
+    fn out_features(&self) -> Option<usize> {
         self.layer.out_features()
     }
 
@@ -119,15 +145,33 @@ impl PyLayer {
         self.layer.parameters()
     }
 
-    /// A linear layer on x (N, in): y (N, out). The parameters are flat.
+    /// A layer without a state on x (N, F), tokens (N,), or with `lengths` (sum of T, F): y (N, F). The
+    /// parameters are flat; with a seed, there is dropout.
     fn apply<'py>(
         &self,
         py: Python<'py>,
         params: &Bound<'py, PyAny>,
         x: &Bound<'py, PyAny>,
+        lengths: Option<PyRef<'_, PyLengths>>,
+        seed: Option<u64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let Layer::Linear(linear) = &self.layer else { return Err(not_for(&self.layer)) };
-        with_dtype!(params, E => apply::<E>(py, linear, params, x))
+        let lengths = lengths.as_deref();
+        with_dtype!(params, E => apply::forward::<E>(py, self.layer, params, x, lengths, seed))
+    }
+
+    /// Back through such a pass: (dx, not of tokens, flat gradients of the parameters).
+    #[allow(clippy::too_many_arguments)]
+    fn apply_back<'py>(
+        &self,
+        py: Python<'py>,
+        params: &Bound<'py, PyAny>,
+        x: &Bound<'py, PyAny>,
+        dy: &Bound<'py, PyAny>,
+        lengths: Option<PyRef<'_, PyLengths>>,
+        seed: u64,
+    ) -> PyResult<(Option<Bound<'py, PyAny>>, Bound<'py, PyAny>)> {
+        let (layer, lengths) = (self.layer, lengths.as_deref());
+        with_dtype!(params, E => apply::backward::<E>(py, layer, params, x, dy, lengths, seed))
     }
 
     /// A recurrent layer on x, (T, B, I) or with `batch_first` (B, T, I) or with `lengths` (sum of T, I),
@@ -188,6 +232,14 @@ impl PyLayer {
     }
 }
 
+/// Of every layer of a model, the features that it takes (none for tokens) and gives; an error if they do not
+/// fit together.
+#[pyfunction]
+pub fn features_of(layers: Vec<PyRef<'_, PyLayer>>) -> PyResult<Vec<(Option<usize>, usize)>> {
+    let layers: Vec<_> = layers.iter().map(|layer| layer.layer).collect();
+    Ok(features(&layers)?)
+}
+
 fn not_for(layer: &Layer) -> PyErr {
     PyValueError::new_err(format!("{layer:?} has no such pass"))
 }
@@ -201,28 +253,6 @@ fn read_all<'py, E: Number>(
     arrays: &[Bound<'py, PyAny>],
 ) -> PyResult<Vec<PyReadonlyArrayDyn<'py, E>>> {
     arrays.iter().map(|array| read(array.cast::<PyArrayDyn<E>>()?)).collect()
-}
-
-fn apply<'py, E: Number>(
-    py: Python<'py>,
-    linear: &Linear,
-    params: &Bound<'py, PyAny>,
-    x: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let params = read(params.cast::<PyArray1<E>>()?)?;
-    let x = read(x.cast::<PyArray2<E>>()?)?;
-    let (rows, features) = (x.shape()[0], x.shape()[1]);
-    let y: Bound<'_, PyArray2<E>> = empty(py, &[rows, linear.out_features()])?;
-    {
-        let mut y = write(&y)?;
-        let (params, x, y) = (slice_of(&params)?, slice_of(&x)?, y.as_slice_mut()?);
-        py.detach(|| {
-            let x = Rows::new(x, rows, features);
-            let y = RowsMut::new(y, rows, linear.out_features());
-            linear.forward(params, x, y, &mut LinearMemory::default())
-        })?;
-    }
-    Ok(y.into_any())
 }
 
 fn forward<'py, C: Cell, E: Number>(

@@ -11,23 +11,31 @@ use super::layer::PyLayer;
 use super::tape::Number;
 use super::{read, slice_of, write, zeros};
 use crate::nn::{Loss, Sequential, Targets};
+use crate::train::{Dataset, Inputs, Metric, Optimizer, Progress, Rate, Rule, Trainer};
 
-use crate::train::{Dataset, Inputs, Optimizer, Progress, Trainer};
-
-/// Sequences one after the other: inputs (sum of T, F) or tokens (sum of T,), targets likewise, and
-/// where each sequence starts.
+/// Sequences one after the other: inputs (sum of T, F) or tokens (sum of T,), targets likewise or one for
+/// each sequence, where each sequence starts, and what each one weighs.
 #[pyclass(name = "Dataset", module = "bptt._core", frozen)]
 pub struct PyDataset {
     inputs: Py<PyAny>,
     targets: Option<Py<PyAny>>,
     offsets: Vec<usize>,
+    per_sequence: bool,
+    weights: Option<Vec<f64>>,
 }
 
 #[pymethods]
 impl PyDataset {
     #[new]
-    fn new(inputs: Py<PyAny>, targets: Option<Py<PyAny>>, offsets: Vec<usize>) -> Self {
-        Self { inputs, targets, offsets }
+    #[pyo3(signature = (inputs, targets, offsets, per_sequence=false, weights=None))]
+    fn new(
+        inputs: Py<PyAny>,
+        targets: Option<Py<PyAny>>,
+        offsets: Vec<usize>,
+        per_sequence: bool,
+        weights: Option<Vec<f64>>,
+    ) -> Self {
+        Self { inputs, targets, offsets, per_sequence, weights }
     }
 }
 
@@ -66,8 +74,15 @@ impl PyDataset {
             None => None,
         };
         let data = match targets {
+            Some(targets) if self.per_sequence => {
+                Dataset::per_sequence(inputs, targets, &self.offsets)?
+            }
             Some(targets) => Dataset::new(inputs, targets, &self.offsets)?,
             None => Dataset::without_targets(inputs, &self.offsets)?,
+        };
+        let data = match &self.weights {
+            Some(weights) => data.with_weights(weights)?,
+            None => data,
         };
         Ok(py.detach(|| work(&data))?)
     }
@@ -91,15 +106,16 @@ macro_rules! each {
     };
 }
 
-/// (sequences done, steps done of the batch after those, sum of losses, whether one was not finite)
-type PyProgress = (usize, usize, f64, bool);
+/// (sequences done, steps done of the batch after those, batches done in the epoch, sum of losses, whether
+/// one was not finite)
+type PyProgress = (usize, usize, usize, f64, bool);
 
-fn progress_of((done, steps, loss_sum, diverged): PyProgress) -> Progress {
-    Progress { done, steps, loss_sum, diverged }
+fn progress_of((done, steps, batches, loss_sum, diverged): PyProgress) -> Progress {
+    Progress { done, steps, batches, loss_sum, diverged }
 }
 
-fn tuple_of(Progress { done, steps, loss_sum, diverged }: Progress) -> PyProgress {
-    (done, steps, loss_sum, diverged)
+fn tuple_of(Progress { done, steps, batches, loss_sum, diverged }: Progress) -> PyProgress {
+    (done, steps, batches, loss_sum, diverged)
 }
 
 pub fn until(seconds: f64) -> Instant {
@@ -107,36 +123,63 @@ pub fn until(seconds: f64) -> Instant {
     Instant::now() + Duration::from_secs_f64(seconds)
 }
 
-/// How to train: a dict from Python. `optimizer` is ("sgd", lr, momentum) or ("adam", lr, beta1, beta2, eps).
+/// How to train: a dict from Python. Losses and optimisers are a name with numbers: ("huber", [delta]),
+/// ("sgd", [lr, weight_decay, momentum, nesterov]) and so on, as below.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 struct Options {
-    loss: String,
+    loss: (String, Vec<f64>),
     optimizer: (String, Vec<f64>),
     clip_norm: Option<f64>,
     tbptt: Option<usize>,
     stateful: bool,
+    accumulate: usize,
+    metrics: Vec<String>,
 }
 
 impl Options {
     fn loss(&self) -> PyResult<Loss> {
-        match self.loss.as_str() {
-            "cross_entropy" => Ok(Loss::CrossEntropy),
-            "mse" => Ok(Loss::MeanSquaredError),
-            other => Err(PyValueError::new_err(format!(
-                "loss is {other:?}; it takes \"cross_entropy\" or \"mse\""
-            ))),
+        let some = |weights: &[f64]| (!weights.is_empty()).then(|| weights.to_vec());
+        match (self.loss.0.as_str(), &self.loss.1[..]) {
+            ("cross_entropy", [label_smoothing, weight @ ..]) => {
+                Ok(Loss::CrossEntropy { label_smoothing: *label_smoothing, weight: some(weight) })
+            }
+            ("bce_with_logits", weight) => {
+                Ok(Loss::BinaryCrossEntropy { pos_weight: some(weight) })
+            }
+            ("mse", []) => Ok(Loss::MeanSquaredError),
+            ("mae", []) => Ok(Loss::MeanAbsoluteError),
+            ("huber", [delta]) => Ok(Loss::Huber { delta: *delta }),
+            (name, _) => Err(PyValueError::new_err(format!("there is no loss {name:?}"))),
         }
     }
 
     fn optimizer(&self) -> PyResult<Optimizer> {
-        Ok(match (self.optimizer.0.as_str(), &self.optimizer.1[..]) {
-            ("sgd", [lr, momentum]) => Optimizer::sgd(*lr, *momentum)?,
-            ("adam", [lr, b1, b2, eps]) => Optimizer::adam_with(*lr, (*b1, *b2), *eps)?,
-            (name, _) => {
-                return Err(PyValueError::new_err(format!("there is no optimizer {name:?}")));
+        let name = self.optimizer.0.as_str();
+        let unknown = || PyValueError::new_err(format!("there is no optimizer {name:?}"));
+        let [lr, weight_decay, numbers @ ..] = &self.optimizer.1[..] else { return Err(unknown()) };
+        let rule = match (name, numbers) {
+            ("sgd", &[momentum, nesterov]) => Rule::SGD { momentum, nesterov: nesterov != 0.0 },
+            ("adam" | "adamw", &[beta1, beta2, eps]) => {
+                Rule::Adam { betas: (beta1, beta2), eps, decoupled: name == "adamw" }
             }
-        })
+            ("rmsprop", &[alpha, eps, momentum, centered]) => {
+                Rule::RMSprop { alpha, eps, momentum, centered: centered != 0.0 }
+            }
+            ("adagrad", &[lr_decay, eps]) => Rule::Adagrad { lr_decay, eps },
+            _ => return Err(unknown()),
+        };
+        Ok(Optimizer::new(rule, *lr, *weight_decay)?)
+    }
+
+    fn metrics(&self) -> PyResult<Vec<Metric>> {
+        let metric = |name: &String| match name.as_str() {
+            "accuracy" => Ok(Metric::Accuracy),
+            "cross_entropy" => Ok(Metric::CrossEntropy),
+            "squared_error" => Ok(Metric::SquaredError),
+            name => Err(PyValueError::new_err(format!("there is no metric {name:?}"))),
+        };
+        self.metrics.iter().map(metric).collect()
     }
 
     fn trainer<E: Number>(
@@ -149,6 +192,8 @@ impl Options {
         if let Some(steps) = self.tbptt {
             trainer = trainer.with_tbptt(steps)?;
         }
+        trainer = trainer.with_accumulation(self.accumulate)?;
+        trainer.set_metrics(&self.metrics()?);
         Ok(if self.stateful { trainer.stateful()? } else { trainer })
     }
 }
@@ -175,9 +220,57 @@ impl PyTrainer {
         each!(&mut self.0, trainer => trainer.model.set_seed(seed));
     }
 
+    /// What dropout draws from next.
+    fn seed(&self) -> u64 {
+        each!(&self.0, trainer => trainer.model.seed())
+    }
+
     /// Copies the parameters into the layers' flat arrays, if they all are finite; tells whether.
     fn write_params(&self, params: Vec<Bound<'_, PyAny>>) -> PyResult<bool> {
         each!(&self.0, trainer => write_params(&trainer.model.params, &params))
+    }
+
+    /// Takes the parameters from the layers' flat arrays.
+    fn read_params(&mut self, params: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+        each!(&mut self.0, trainer => read_params(&mut trainer.model.params, &params))
+    }
+
+    /// Sets (learning rate, momentum or None) for each of the coming steps of the optimiser; the last stays.
+    fn set_rates(&mut self, rates: Vec<(f64, Option<f64>)>) -> PyResult<()> {
+        let rates = rates.into_iter().map(|(lr, momentum)| Rate { lr, momentum }).collect();
+        Ok(each!(&mut self.0, trainer => trainer.set_rates(rates))?)
+    }
+
+    /// The steps that the optimiser has taken.
+    #[getter]
+    fn optimizer_steps(&self) -> usize {
+        each!(&self.0, trainer => trainer.optimizer_state().0)
+    }
+
+    /// What the optimiser remembers: its steps and three vectors, empty where it needs none.
+    fn optimizer_state<'py>(&self, py: Python<'py>) -> PyResult<(usize, Vec<Bound<'py, PyAny>>)> {
+        each!(&self.0, trainer => {
+            let (steps, vectors) = trainer.optimizer_state();
+            Ok((steps, vectors.iter().map(|v| PyArray1::from_slice(py, v).into_any()).collect()))
+        })
+    }
+
+    /// Goes on from what `optimizer_state` gave, of the same optimiser and model.
+    fn restore_optimizer(&mut self, steps: usize, vectors: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+        each!(&mut self.0, trainer => restore(trainer, steps, &vectors))
+    }
+
+    /// Takes the step that accumulated gradients wait for at the end of an epoch.
+    fn finish_epoch(&mut self) {
+        each!(&mut self.0, trainer => trainer.finish_epoch());
+    }
+
+    /// The means of the metrics since they were last taken, of training or of evaluation.
+    fn take_metrics(&mut self, evaluated: bool) -> Vec<f64> {
+        each!(&mut self.0, trainer => match evaluated {
+            true => trainer.take_evaluated_metrics(),
+            false => trainer.take_metrics(),
+        })
     }
 
     /// Trains on the sequences of `order` from `progress` on, for about `seconds`.
@@ -213,7 +306,7 @@ impl PyTrainer {
         Ok(tuple_of(progress))
     }
 
-    /// The outputs for every step of every sequence, (sum of T, F).
+    /// The outputs for every step of every sequence, (sum of T, F), or with LastStep (N, F).
     fn predict<'py>(&mut self, py: Python<'py>, data: &PyDataset) -> PyResult<Bound<'py, PyAny>> {
         each!(&mut self.0, trainer => {
             let outputs = data.with(py, |data| trainer.model.predict(data))?;
@@ -231,7 +324,12 @@ pub fn model_of<E: Number>(
     params: &[Bound<'_, PyAny>],
 ) -> PyResult<Sequential<E>> {
     let mut model = Sequential::<E>::new(layers)?;
-    let mut rest = &mut model.params[..];
+    read_params(&mut model.params, params)?;
+    Ok(model)
+}
+
+fn read_params<E: Number>(to: &mut [E], params: &[Bound<'_, PyAny>]) -> PyResult<()> {
+    let mut rest = to;
     for array in params {
         let array = read(array.cast::<PyArray1<E>>()?)?;
         let values = slice_of(&array)?;
@@ -240,7 +338,21 @@ pub fn model_of<E: Number>(
         rest = after;
     }
     checked(rest.len(), 0)?;
-    Ok(model)
+    Ok(())
+}
+
+fn restore<E: Number>(
+    trainer: &mut Trainer<E>,
+    steps: usize,
+    vectors: &[Bound<'_, PyAny>],
+) -> PyResult<()> {
+    let vector = |array: &Bound<'_, PyAny>| {
+        let array = read(array.cast::<PyArray1<E>>()?)?;
+        Ok(slice_of(&array)?.to_vec())
+    };
+    let vectors = vectors.iter().map(vector).collect::<PyResult<Vec<_>>>()?;
+    let wrong = |_| PyValueError::new_err("an optimizer's state has three vectors");
+    Ok(trainer.restore_optimizer(steps, vectors.try_into().map_err(wrong)?)?)
 }
 
 fn write_params<E: Number>(from: &[E], params: &[Bound<'_, PyAny>]) -> PyResult<bool> {

@@ -1,4 +1,4 @@
-//! Dropout between layers: every number is kept with probability 1 - p, and divided by it.
+//! Dropout, between layers and as a layer of its own: every number is kept with probability 1 - p, and divided by it.
 //!
 //! Whether number n is kept is a hash of the seed and n, so the backward pass finds the same answer without
 //! a mask to remember, and threads do not matter.
@@ -6,7 +6,7 @@
 use crate::simd::{Element, Simd, Task};
 
 /// Writes `from`, with dropout, to `to`, or to where it is read if there is no `from`.
-pub(super) struct Dropout<'a, E> {
+pub(crate) struct Dropout<'a, E> {
     pub seed: u64,
     pub probability: f64,
     pub from: Option<&'a [E]>,
@@ -32,7 +32,7 @@ impl<E: Element> Task<E> for Dropout<'_, E> {
 
 /// A number that looks random for every `n` (SplitMix64, Steele, Lea and Flood 2014).
 #[inline(always)]
-pub(super) fn mix(n: u64) -> u64 {
+pub(crate) fn mix(n: u64) -> u64 {
     let mut z = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -22,6 +22,8 @@ mod weights;
 
 pub(crate) use backward::Backward;
 pub(crate) use direction::Direction;
+pub(crate) use dropout::{Dropout, mix};
+pub(crate) use norm::{normalise, total};
 pub use params::Params;
 pub(crate) use step::cells;
 pub use stepper::Stepper;

@@ -21,20 +21,22 @@ pub const EPSILON: f64 = 1e-5;
 
 /// The sum of a vector's lanes.
 #[inline(always)]
-fn total<E: Element, S: Simd<E>>(s: S, v: S::V) -> E {
+pub(crate) fn total<E: Element, S: Simd<E>>(s: S, v: S::V) -> E {
     let mut lanes = [E::ZERO; 16];
     s.store(&mut lanes[..S::LANES], v);
     lanes[..S::LANES].iter().fold(E::ZERO, |sum, &x| sum + x)
 }
 
-/// Normalises `slots` slots of H numbers, `padded` apart; gives one over the standard deviation.
+/// Normalises `slots` slots of H numbers, `padded` apart; gives one over the standard deviation, with `eps`
+/// added to the variance.
 #[inline(always)]
-fn normalise<E: Element, S: Simd<E>>(
+pub(crate) fn normalise<E: Element, S: Simd<E>>(
     s: S,
     numbers: &mut [E],
     slots: usize,
     hidden: usize,
     padded: usize,
+    eps: f64,
 ) -> E {
     // Loads of a slot's end fill up with zeros: padding counts for nothing.
     let count = E::from_f64((slots * hidden) as f64);
@@ -55,7 +57,7 @@ fn normalise<E: Element, S: Simd<E>>(
         }
     }
     let variance = total(s, squares) / count;
-    let scale = E::ONE / (variance + E::from_f64(EPSILON)).sqrt();
+    let scale = E::ONE / (variance + E::from_f64(eps)).sqrt();
     for slot in numbers.chunks_mut(padded).take(slots) {
         for unit in (0..hidden).step_by(S::LANES) {
             let at = &mut slot[unit..hidden];
@@ -104,7 +106,7 @@ pub(super) fn arguments<C: Cell, E: Element, S: Simd<E>>(
     let deviations = layer.slots().count * padded;
     for (n, side) in sides(layer).into_iter().enumerate() {
         let products = &mut record[side.first * padded..];
-        let scale = normalise(s, products, C::GATES, hidden, padded);
+        let scale = normalise(s, products, C::GATES, hidden, padded, EPSILON);
         record[deviations + n] = scale;
         for (gate, slot) in gates::<C>(side.from_x) {
             // The second side adds to the first, where a gate takes the sum.
@@ -185,7 +187,7 @@ pub(super) fn output<C: Cell, E: Element, S: Simd<E>>(
     let at = layer.units();
     let c = (C::TAPE - 1) * padded;
     record.copy_within(c..c + hidden, slots.c * padded);
-    let scale = normalise(s, &mut record[slots.c * padded..], 1, hidden, padded);
+    let scale = normalise(s, &mut record[slots.c * padded..], 1, hidden, padded, EPSILON);
     record[slots.count * padded + 2] = scale;
     for unit in (0..hidden).step_by(S::LANES) {
         let values = load::<C, E, S>(s, Rows::new(record, 1, record.len()), 0, unit, padded);

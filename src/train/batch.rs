@@ -1,5 +1,7 @@
 //! Batches gathered from a data set: sequences side by side without padding, whole or a chunk of steps.
 
+use std::ops::Range;
+
 use super::data::{Dataset, Inputs};
 use crate::error::{Result, ensure};
 use crate::nn::{Input, Targets};
@@ -16,6 +18,10 @@ pub(super) struct Batch<E> {
     features: Vec<E>,
     classes: Option<Vec<u32>>,
     values: Vec<E>,
+    /// Whether there is one target for a row, rather than for each of its steps.
+    per_sequence: bool,
+    /// What a row's losses are multiplied with.
+    weights: Option<Vec<f64>>,
 }
 
 /// Some steps of all rows of a batch. Such steps lie one after the other, so nothing is copied.
@@ -23,6 +29,7 @@ pub(super) struct Chunk<'a, E> {
     pub input: Input<'a, E>,
     /// Nothing, if the data have no targets.
     pub targets: Targets<'a, E>,
+    pub targets_count: usize,
     pub sizes: BatchSizes,
 }
 
@@ -48,16 +55,25 @@ impl<E: Element> Batch<E> {
                 interleave(x, 1, data, place, self.tokens.get_or_insert_default());
             }
         }
-        match data.targets {
-            Some(Targets::Values(y)) => {
+        self.per_sequence = data.per_sequence;
+        match (data.targets, self.per_sequence) {
+            (Some(Targets::Values(y)), false) => {
                 self.classes = None;
                 interleave(y, y.len() / total, data, place, &mut self.values);
             }
-            Some(Targets::Classes(y)) => {
+            (Some(Targets::Classes(y)), false) => {
                 interleave(y, 1, data, place, self.classes.get_or_insert_default());
             }
-            None => {}
+            (Some(Targets::Values(y)), true) => {
+                self.classes = None;
+                pick(y, y.len() / data.len(), &self.rows, &mut self.values);
+            }
+            (Some(Targets::Classes(y)), true) => {
+                pick(y, 1, &self.rows, self.classes.get_or_insert_default());
+            }
+            (None, _) => {}
         }
+        self.weights = data.weights.map(|w| self.rows.iter().map(|&(n, _)| w[n]).collect());
         self.sizes = Some(sizes);
         Ok(())
     }
@@ -72,12 +88,37 @@ impl<E: Element> Batch<E> {
         self.rows.iter().map(|&(sequence, _)| sequence)
     }
 
-    /// A weight for every token with which the mean over them is that over the sequences of each one's
-    /// own mean.
-    pub fn sequence_weights(&self) -> Vec<f64> {
-        let sizes = self.sizes();
-        let rows = (0..sizes.steps()).flat_map(|t| &self.rows[..sizes.count(t)]);
-        rows.map(|&(_, length)| 1.0 / length as f64).collect()
+    /// The row of every target from step `first` to before `end`.
+    fn target_rows(&self, first: usize, end: usize) -> impl Iterator<Item = usize> {
+        let (sizes, whole) = (self.sizes(), self.per_sequence);
+        let steps = if whole { 0..1 } else { first..end };
+        steps.flat_map(move |t| 0..if whole { sizes.rows() } else { sizes.count(t) })
+    }
+
+    /// If rows have weights, what the loss of each token is multiplied with: its row's weight, divided by
+    /// what the tokens count together.
+    pub fn factors(&self, first: usize, end: usize, count: f64) -> Option<Vec<f64>> {
+        let weights = self.weights.as_ref()?;
+        let scale = if count > 0.0 { 1.0 / count } else { 0.0 };
+        Some(self.target_rows(first, end).map(|row| weights[row] * scale).collect())
+    }
+
+    /// A factor for every token with which the sum over them is that over the sequences of each one's own
+    /// mean.
+    ///
+    /// # Errors
+    /// If none of a sequence's tokens counts.
+    pub fn mean_factors(&self, counts: impl Fn(usize) -> f64) -> Result<Vec<f64>> {
+        let steps = self.sizes().steps();
+        let mut totals = vec![0.0; self.rows.len()];
+        for (token, row) in self.target_rows(0, steps).enumerate() {
+            totals[row] += counts(token);
+        }
+        if let Some(row) = totals.iter().position(|&total| total == 0.0) {
+            let (n, _) = self.rows[row];
+            ensure!(false, "no target of sequence {n} counts: it has no loss to be evaluated");
+        }
+        Ok(self.target_rows(0, steps).map(|row| 1.0 / totals[row]).collect())
     }
 
     /// The whole batch.
@@ -88,24 +129,43 @@ impl<E: Element> Batch<E> {
     /// The steps from `first` to before `end`.
     pub fn chunk(&self, first: usize, end: usize) -> Chunk<'_, E> {
         let sizes = self.sizes();
+        let targets = |len: usize| match self.per_sequence {
+            true => 0..len,
+            false => between(len, sizes, first, end),
+        };
         Chunk {
             input: match &self.tokens {
-                Some(tokens) => Input::Tokens(between(tokens, sizes, first, end)),
-                None => Input::Features(between(&self.features, sizes, first, end)),
+                Some(tokens) => Input::Tokens(&tokens[between(tokens.len(), sizes, first, end)]),
+                None => {
+                    let all = &self.features;
+                    Input::Features(&all[between(all.len(), sizes, first, end)])
+                }
             },
             targets: match &self.classes {
-                Some(classes) => Targets::Classes(between(classes, sizes, first, end)),
-                None => Targets::Values(between(&self.values, sizes, first, end)),
+                Some(classes) => Targets::Classes(&classes[targets(classes.len())]),
+                None => Targets::Values(&self.values[targets(self.values.len())]),
+            },
+            targets_count: match self.per_sequence {
+                true => sizes.rows(),
+                false => sizes.offset(end) - sizes.offset(first),
             },
             sizes: sizes.part(first..end, 0, sizes.rows()),
         }
     }
 }
 
-/// The steps from `first` to before `end` of (sum of T, width).
-fn between<'a, X>(all: &'a [X], sizes: &BatchSizes, first: usize, end: usize) -> &'a [X] {
-    let width = all.len() / sizes.total();
-    &all[sizes.offset(first) * width..sizes.offset(end) * width]
+/// Where the steps from `first` to before `end` are in (sum of T, width), `len` numbers.
+fn between(len: usize, sizes: &BatchSizes, first: usize, end: usize) -> Range<usize> {
+    let width = len / sizes.total();
+    sizes.offset(first) * width..sizes.offset(end) * width
+}
+
+/// Copies what each row's sequence has in (N, width).
+fn pick<X: Copy>(from: &[X], width: usize, rows: &[(usize, usize)], to: &mut Vec<X>) {
+    to.clear();
+    for &(n, _) in rows {
+        to.extend_from_slice(&from[n * width..(n + 1) * width]);
+    }
 }
 
 /// Copies sequences (T, width) side by side: (sum of T, width).
@@ -142,7 +202,42 @@ mod tests {
         assert_eq!((batch.sizes().total(), batch.sizes().count(2)), (5, 1));
         assert_eq!(batch.sequences().collect::<Vec<_>>(), [2, 0]);
         let (half, third) = (1.0 / 2.0, 1.0 / 3.0);
-        assert_eq!(batch.sequence_weights(), [third, half, third, half, third]);
+        assert_eq!(batch.mean_factors(|_| 1.0).unwrap(), [third, half, third, half, third]);
+        // Only the tokens 1 and 2 count: one of each row.
+        let some = |token| f64::from(token == 1 || token == 2);
+        assert_eq!(batch.mean_factors(some).unwrap(), [1.0; 5]);
+        let error = batch.mean_factors(|token| f64::from(token == 1)).unwrap_err().to_string();
+        assert!(error.contains("no target of sequence 2 counts"), "{error}");
+    }
+
+    #[test]
+    fn targets_and_weights_of_whole_sequences_are_in_the_order_of_the_rows() {
+        let x = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let data = Dataset::per_sequence(
+            Inputs::Features(&x),
+            Targets::Values(&[10.0, 11.0, 20.0, 21.0, 30.0, 31.0]),
+            &[0, 1, 3, 6],
+        );
+        let data = data.unwrap().with_weights(&[0.5, 1.0, 2.0]).unwrap();
+        let mut batch = Batch::default();
+        batch.gather(&data, &[0, 2]).unwrap();
+        let whole = batch.whole();
+        assert!(matches!(whole.targets, Targets::Values([30.0, 31.0, 10.0, 11.0])));
+        assert_eq!(whole.targets_count, 2);
+        assert_eq!(batch.factors(0, 3, 2.0), Some(vec![1.0, 0.25]));
+        assert_eq!(batch.mean_factors(|_| 1.0).unwrap(), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn rows_weigh_every_token_of_theirs() {
+        let (x, y) = ([1.0f32; 3], [0; 3]);
+        let data = Dataset::new(Inputs::Features(&x), Targets::Classes(&y), &[0, 1, 3]).unwrap();
+        let mut batch = Batch::default();
+        batch.gather(&data, &[0, 1]).unwrap();
+        assert_eq!(batch.factors(0, 2, 3.0), None);
+        batch.gather(&data.with_weights(&[4.0, 8.0]).unwrap(), &[0, 1]).unwrap();
+        assert_eq!(batch.factors(0, 2, 4.0), Some(vec![2.0, 1.0, 2.0]));
+        assert_eq!(batch.factors(1, 2, 0.0), Some(vec![0.0]));
     }
 
     #[test]

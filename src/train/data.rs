@@ -1,7 +1,7 @@
 //! Data sets of sequences of any lengths.
 
 use crate::error::{Result, ensure};
-use crate::nn::Targets;
+use crate::nn::{Sequential, Targets};
 use crate::simd::Element;
 
 /// The inputs of all sequences, one after the other.
@@ -17,8 +17,11 @@ pub enum Inputs<'a, E> {
 #[derive(Debug, Clone, Copy)]
 pub struct Dataset<'a, E> {
     pub(super) inputs: Inputs<'a, E>,
-    /// One class, or one row of numbers, for every step.
+    /// One class, or one row of numbers, for every step, or for every sequence.
     pub(super) targets: Option<Targets<'a, E>>,
+    pub(super) per_sequence: bool,
+    /// What the losses of each sequence are multiplied with in training; 1 without.
+    pub(super) weights: Option<&'a [f64]>,
     offsets: &'a [usize],
 }
 
@@ -33,21 +36,63 @@ impl<'a, E: Element> Dataset<'a, E> {
         targets: Targets<'a, E>,
         offsets: &'a [usize],
     ) -> Result<Self> {
-        let data = Self { targets: Some(targets), ..Self::without_targets(inputs, offsets)? };
-        let steps = data.steps();
+        let data = Self::without_targets(inputs, offsets)?;
+        data.with_targets(targets, data.steps(), "steps")
+    }
+
+    /// Sequences with one target each, for a model with a [`Layer::LastStep`](crate::Layer::LastStep).
+    ///
+    /// ```
+    /// use bptt::{Dataset, GRU, Inputs, Layer, Linear, Sequential, Targets};
+    ///
+    /// let gru = Layer::GRU(GRU::new(1, 4, true)?);
+    /// let linear = Layer::Linear(Linear::new(4, 2, true)?);
+    /// let mut model = Sequential::new(vec![gru, Layer::LastStep, linear])?;
+    /// let inputs = Inputs::Features(&[0.1, 0.2, 0.3, 0.4, 0.5]);
+    /// let data = Dataset::per_sequence(inputs, Targets::Classes(&[1, 0]), &[0, 2, 5])?;
+    /// assert_eq!(model.predict(&data)?.len(), 2 * 2); // (N, F)
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Dataset::new`].
+    pub fn per_sequence(
+        inputs: Inputs<'a, E>,
+        targets: Targets<'a, E>,
+        offsets: &'a [usize],
+    ) -> Result<Self> {
+        let data = Self { per_sequence: true, ..Self::without_targets(inputs, offsets)? };
+        data.with_targets(targets, data.len(), "sequences")
+    }
+
+    fn with_targets(self, targets: Targets<'a, E>, count: usize, of: &str) -> Result<Self> {
         match targets {
             Targets::Classes(classes) => ensure!(
-                classes.len() == steps,
-                "there are {} target classes for {steps} steps",
+                classes.len() == count,
+                "there are {} target classes for {count} {of}",
                 classes.len()
             ),
             Targets::Values(values) => ensure!(
-                values.len().is_multiple_of(steps),
-                "{} target numbers cannot be divided among {steps} steps",
+                values.len().is_multiple_of(count),
+                "{} target numbers cannot be divided among {count} {of}",
                 values.len()
             ),
         }
-        Ok(data)
+        Ok(Self { targets: Some(targets), ..self })
+    }
+
+    /// With a weight for every sequence: in training, the losses of its tokens are multiplied with it (the
+    /// mean is still divided by how many tokens there are).
+    ///
+    /// # Errors
+    /// If there is not one for every sequence, or one is negative or not finite.
+    pub fn with_weights(self, weights: &'a [f64]) -> Result<Self> {
+        let (given, len) = (weights.len(), self.len());
+        ensure!(given == len, "there are {given} weights for {len} sequences");
+        if let Some(w) = weights.iter().find(|&&w| !(0.0..f64::INFINITY).contains(&w)) {
+            ensure!(false, "weights must be at least 0 and finite, got {w}");
+        }
+        Ok(Self { weights: Some(weights), ..self })
     }
 
     /// Sequences to predict from.
@@ -62,7 +107,7 @@ impl<'a, E: Element> Dataset<'a, E> {
         if let Some(n) = offsets.windows(2).position(|pair| pair[0] >= pair[1]) {
             ensure!(false, "sequence {n} is empty: every sequence needs at least one step");
         }
-        let data = Self { inputs, targets: None, offsets };
+        let data = Self { inputs, targets: None, per_sequence: false, weights: None, offsets };
         let steps = data.steps();
         match inputs {
             Inputs::Features(x) => ensure!(
@@ -88,8 +133,15 @@ impl<'a, E: Element> Dataset<'a, E> {
         self.targets.is_some()
     }
 
-    pub(super) fn check_targets(&self) -> Result<()> {
+    /// Whether there are targets where the model has outputs.
+    pub(super) fn check_targets(&self, model: &Sequential<E>) -> Result<()> {
         ensure!(self.has_targets(), "the data set has no targets to train on or compare with");
+        ensure!(
+            self.per_sequence == model.gives_last_step(),
+            "a model takes a target for every step, or with LastStep one for every sequence, and the data \
+             set has them for every {}",
+            if self.per_sequence { "sequence" } else { "step" }
+        );
         Ok(())
     }
 
@@ -101,7 +153,7 @@ impl<'a, E: Element> Dataset<'a, E> {
     /// The tokens of a sequence and the classes that are its targets, if that is what they are.
     pub(crate) fn tokens(&self, sequence: usize) -> Option<(&'a [u32], &'a [u32])> {
         match (self.inputs, self.targets) {
-            (Inputs::Tokens(x), Some(Targets::Classes(y))) => {
+            (Inputs::Tokens(x), Some(Targets::Classes(y))) if !self.per_sequence => {
                 Some((&x[self.range(sequence)], &y[self.range(sequence)]))
             }
             _ => None,
@@ -127,5 +179,14 @@ mod tests {
         assert!(of(&[1.0; 5], &[0, 2, 4]).contains("divided"));
         let tokens = Dataset::<f32>::without_targets(Inputs::Tokens(&[0; 6]), &[0, 3]);
         assert!(tokens.unwrap_err().to_string().contains("6 tokens for 3 steps"));
+
+        let data = |x| Dataset::<f32>::without_targets(Inputs::Tokens(x), &[0, 3, 4]).unwrap();
+        let weighted = |w| data(&[0; 4]).with_weights(w).unwrap_err().to_string();
+        assert!(weighted(&[1.0]).contains("1 weights for 2 sequences"));
+        assert!(weighted(&[1.0, -1.0]).contains("at least 0"));
+        assert!(weighted(&[1.0, f64::NAN]).contains("at least 0"));
+        let (x, y) = (Inputs::Tokens(&[0; 4]), Targets::Classes(&[0; 4]));
+        let once = Dataset::<f32>::per_sequence(x, y, &[0, 3, 4]).unwrap_err().to_string();
+        assert!(once.contains("4 target classes for 2 sequences"));
     }
 }

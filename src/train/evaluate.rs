@@ -52,16 +52,16 @@ impl<E: Element> Trainer<E> {
         mut progress: Progress,
         until: Instant,
     ) -> Result<Progress> {
-        data.check_targets()?;
+        data.check_targets(&self.model)?;
         while progress.done < data.len() {
             let sequences = batch_from(data, progress.done);
             self.evaluated.gather(data, &sequences)?;
             let (batch, features) = (self.evaluated.whole(), self.model.out_features());
+            let factors = self.evaluated.mean_factors(self.loss.counts(batch.targets))?;
             let y = self.model.forward(batch.input, &batch.sizes, false)?;
-            let y = Rows::new(y, batch.sizes.total(), features);
-            let weights = self.evaluated.sequence_weights();
-            let loss = self.loss.of(y, batch.targets, Some(&weights), None)?;
-            progress.loss_sum += loss * sequences.len() as f64;
+            let y = Rows::new(y, y.len() / features, features);
+            progress.loss_sum += self.loss.of(y, batch.targets, Some(&factors), None)?;
+            self.tallies[1].add(y, batch.targets)?;
             progress.done += sequences.len();
             if Instant::now() >= until {
                 break;
@@ -72,13 +72,16 @@ impl<E: Element> Trainer<E> {
 }
 
 impl<E: Element> Sequential<E> {
-    /// The outputs for every step of every sequence, one after the other: (sum of T, F).
+    /// The outputs for every step of every sequence, one after the other: (sum of T, F). With
+    /// [`Layer::LastStep`](crate::Layer::LastStep), one for every sequence: (N, F).
     ///
     /// # Errors
     /// If the data do not fit the model.
     pub fn predict(&mut self, data: &Dataset<'_, E>) -> Result<Vec<E>> {
         let features = self.out_features();
-        let mut outputs = zeros(data.steps().saturating_mul(features))?;
+        let last_step = self.gives_last_step();
+        let rows = if last_step { data.len() } else { data.steps() };
+        let mut outputs = zeros(rows.saturating_mul(features))?;
         let mut batch = Batch::default();
         let mut done = 0;
         while done < data.len() {
@@ -87,6 +90,11 @@ impl<E: Element> Sequential<E> {
             batch.gather(data, &sequences)?;
             let y = self.forward(batch.whole().input, batch.sizes(), false)?;
             for (b, sequence) in batch.sequences().enumerate() {
+                if last_step {
+                    outputs[sequence * features..][..features]
+                        .copy_from_slice(&y[b * features..][..features]);
+                    continue;
+                }
                 let range = data.range(sequence);
                 let to = &mut outputs[range.start * features..range.end * features];
                 for (t, to) in to.chunks_exact_mut(features).enumerate() {

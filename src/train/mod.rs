@@ -11,14 +11,21 @@
 //!         gradients = backward(loss, the mean over the chunk's tokens), clipped
 //!         parameters = optimiser(parameters, gradients)
 //! ```
+//!
+//! With accumulation, whole batches are put together, and only every k-th is followed by a step.
 
+mod accumulate;
 mod batch;
+mod clip;
 mod data;
 mod evaluate;
+mod metric;
 mod optim;
 
+pub use clip::clip_by_global_norm;
 pub use data::{Dataset, Inputs};
-pub use optim::{Optimizer, clip_by_global_norm};
+pub use metric::Metric;
+pub use optim::{Optimizer, Rate, Rule};
 
 use std::time::Instant;
 
@@ -27,8 +34,11 @@ use crate::error::{Result, ensure};
 use crate::nn::{Loss, Sequential};
 use crate::sequence::State;
 use crate::simd::Element;
+use accumulate::Accumulated;
 use batch::Batch;
-pub(crate) use optim::{Moments, sum_of_squares};
+pub(crate) use clip::sum_of_squares;
+use metric::Tally;
+use optim::Moments;
 
 /// Trains a [`Sequential`] model.
 ///
@@ -64,8 +74,11 @@ pub struct Trainer<E: Element> {
     stateful: bool,
     moments: Moments<E>,
     grads: Vec<E>,
-    /// The batch at hand, how many steps of it are done, and their part of its loss.
+    accumulated: Accumulated<E>,
+    /// The batch at hand, what its tokens count together, how many steps of it are done, and their part of
+    /// its loss.
     batch: Batch<E>,
+    count: f64,
     steps: usize,
     batch_loss: f64,
     /// What [`Trainer::train`] gave back last, to go on from.
@@ -76,6 +89,8 @@ pub struct Trainer<E: Element> {
     carried: Option<usize>,
     /// Evaluation has a batch of its own: it may come while training is inside one.
     evaluated: Batch<E>,
+    /// Metrics of training and of evaluation.
+    tallies: [Tally; 2],
 }
 
 /// How far [`Trainer::train`] came through the sequences of an epoch.
@@ -85,6 +100,9 @@ pub struct Progress {
     pub done: usize,
     /// Steps done of the batch that comes after those, with truncated BPTT; 0 between batches.
     pub steps: usize,
+    /// Batches done in this epoch, which begins where they and `steps` are 0. An epoch whose batches come as
+    /// data sets of their own goes on with `done` back at 0.
+    pub batches: usize,
     /// The sum of the losses of the sequences done, each batch's mean loss counted for each of them.
     pub loss_sum: f64,
     /// A batch's loss was NaN or infinite; the step was not taken.
@@ -95,7 +113,7 @@ impl<E: Element> Trainer<E> {
     /// A trainer for a model. `clip_norm` bounds the norm of all gradients together.
     ///
     /// # Errors
-    /// If `clip_norm` is not above zero.
+    /// If `clip_norm` is not above zero, or the loss's options do not fit the model.
     pub fn new(
         model: Sequential<E>,
         loss: Loss,
@@ -105,6 +123,7 @@ impl<E: Element> Trainer<E> {
         if let Some(norm) = clip_norm {
             ensure!(norm > 0.0 && norm.is_finite(), "clip_norm must be above 0, got {norm}");
         }
+        loss.check(model.out_features())?;
         let len = model.params.len();
         Ok(Self {
             model,
@@ -114,13 +133,16 @@ impl<E: Element> Trainer<E> {
             stateful: false,
             moments: Moments::new(optimizer, len)?,
             grads: zeros(len)?,
+            accumulated: Accumulated::default(),
             batch: Batch::default(),
+            count: 0.0,
             steps: 0,
             batch_loss: 0.0,
             progress: None,
             states: Vec::new(),
             carried: None,
             evaluated: Batch::default(),
+            tallies: Default::default(),
         })
     }
 
@@ -144,9 +166,16 @@ impl<E: Element> Trainer<E> {
     /// ```
     ///
     /// # Errors
-    /// If `steps` is zero, or a layer has two directions.
+    /// If `steps` is zero, or the model has a layer with two directions or a
+    /// [`Layer::LastStep`](crate::Layer::LastStep).
     pub fn with_tbptt(self, steps: usize) -> Result<Self> {
         ensure!(steps > 0, "tbptt must be at least 1, got 0");
+        self.accumulated.check_tbptt(Some(steps))?;
+        ensure!(
+            !self.model.gives_last_step(),
+            "a model with LastStep has its targets at the ends of sequences, so it cannot be trained in \
+             chunks (tbptt); leave tbptt out"
+        );
         self.check_directions("trained in chunks (tbptt)")?;
         Ok(Self { tbptt: Some(steps), ..self })
     }
@@ -211,8 +240,8 @@ impl<E: Element> Trainer<E> {
     }
 
     /// Trains on the sequences of `order` from `progress` on, in batches, until they are done, a loss is not
-    /// finite, or the time is up, which is looked at after every step of the optimiser. The epoch is over
-    /// when `done` is `order.len()`.
+    /// finite, or the time is up, which is looked at after every chunk. The epoch is over when `done` is
+    /// `order.len()`; with accumulation, end it with [`Trainer::finish_epoch`].
     ///
     /// # Errors
     /// As [`Trainer::step`]; and if `progress` is inside a batch (`steps` is not zero), but not what the
@@ -232,8 +261,9 @@ impl<E: Element> Trainer<E> {
              0 steps to begin the batch anew"
         );
         self.progress = None;
-        if (progress.done, progress.steps) == (0, 0) {
+        if (progress.batches, progress.steps) == (0, 0) {
             self.reset_states();
+            self.accumulated.clear();
         }
         while progress.done < order.len() && !progress.diverged {
             let end = progress.done.saturating_add(batch_size).min(order.len());
@@ -247,6 +277,7 @@ impl<E: Element> Trainer<E> {
                 progress.loss_sum += self.batch_loss * sequences.len() as f64;
                 progress.diverged = !self.batch_loss.is_finite();
                 (progress.done, progress.steps) = (end, 0);
+                progress.batches += 1;
             }
             if Instant::now() >= until {
                 break;
@@ -258,10 +289,13 @@ impl<E: Element> Trainer<E> {
 
     /// Goes to the first step of a batch.
     fn begin(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<()> {
-        data.check_targets()?;
+        data.check_targets(&self.model)?;
         self.progress = None;
         self.batch.gather(data, sequences)?;
         (self.steps, self.batch_loss) = (0, 0.0);
+        let whole = self.batch.whole();
+        let counts = self.loss.counts(whole.targets);
+        self.count = (0..whole.targets_count).map(counts).sum();
         let sizes = self.batch.sizes();
         let (rows, steps) = (sizes.rows(), sizes.steps());
         if let Some(carried) = self.carried {
@@ -296,20 +330,33 @@ impl<E: Element> Trainer<E> {
         let end = self.tbptt.map_or(sizes.steps(), |steps| self.steps.saturating_add(steps));
         let end = end.min(sizes.steps());
         let chunk = self.batch.chunk(self.steps, end);
+        let counts = self.loss.counts(chunk.targets);
+        let count: f64 = (0..chunk.targets_count).map(counts).sum();
+        let factors = self.batch.factors(self.steps, end, count);
         self.model.forward_from(chunk.input, &chunk.sizes, &mut self.states, true)?;
         let (outputs, gradient) = self.model.output_and_gradient()?;
-        let loss = self.loss.of(outputs, chunk.targets, None, Some(gradient))?;
+        let loss = self.loss.of(outputs, chunk.targets, factors.as_deref(), Some(gradient))?;
         if loss.is_finite() {
+            self.tallies[0].add(outputs, chunk.targets)?;
             self.grads.fill(E::ZERO);
             self.model.backward(chunk.input, &chunk.sizes, &mut self.grads)?;
-            if let Some(norm) = self.clip_norm {
-                clip_by_global_norm(&mut self.grads, norm);
+            if self.accumulated.is_enough(&mut self.grads, count)? {
+                self.optimise();
             }
-            self.moments.update(&mut self.model.params, &self.grads);
         }
         // The mean over the tokens of the batch; a chunk that is all of it counts exactly once.
-        self.batch_loss += loss * (chunk.sizes.total() as f64 / sizes.total() as f64);
+        if self.count > 0.0 {
+            self.batch_loss += loss * (count / self.count);
+        }
         self.steps = end;
         Ok(())
+    }
+
+    /// A step of the optimiser with the gradients at hand.
+    fn optimise(&mut self) {
+        if let Some(norm) = self.clip_norm {
+            clip_by_global_norm(&mut self.grads, norm);
+        }
+        self.moments.update(&mut self.model.params, &self.grads);
     }
 }

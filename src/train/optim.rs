@@ -1,95 +1,236 @@
-//! Optimisers with torch's update rules, and clipping.
+//! Optimisers with torch's update rules. Each remembers, beside how many steps it took, up to three
+//! numbers for every parameter ([`Moments`]).
 
 use crate::buffer::zeros;
 use crate::error::{Result, ensure};
 use crate::simd::{Element, Level, Simd, Task};
 
-/// How gradients change parameters.
+/// How gradients g change parameters p: a rule, its learning rate, and weight decay.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Optimizer {
-    /// `v = momentum v + g;  p = p - lr v` (torch.optim.SGD).
+pub struct Optimizer {
+    rule: Rule,
+    lr: f64,
+    weight_decay: f64,
+}
+
+/// The rules of torch.optim. With weight decay, `g + weight_decay p` stands for g in all of them but a
+/// decoupled Adam.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rule {
+    /// `v = momentum v + g;  p = p - lr v`
     SGD {
-        /// The learning rate.
-        lr: f64,
         /// What is kept of the last step, 0 for plain gradient descent.
         momentum: f64,
+        /// Steps by `g + momentum v` instead of v (Nesterov).
+        nesterov: bool,
     },
     /// `m, v` the running means of g and g^2, bias-corrected: `p = p - lr m / (sqrt v + eps)`
-    /// (Kingma and Ba 2015, torch.optim.Adam).
+    /// (Kingma and Ba 2015).
     Adam {
-        /// The learning rate.
-        lr: f64,
         /// Decay of the means of g and of g^2.
         betas: (f64, f64),
+        /// Added to the root, against division by zero.
+        eps: f64,
+        /// Weight decay is `p = p - lr weight_decay p`, apart from the gradient (AdamW, Loshchilov and
+        /// Hutter 2019).
+        decoupled: bool,
+    },
+    /// `v` the running mean of g^2: `b = momentum b + g / (sqrt v + eps);  p = p - lr b` (Hinton 2012).
+    RMSprop {
+        /// Decay of the means.
+        alpha: f64,
+        /// Added to the root, against division by zero.
+        eps: f64,
+        /// What is kept of the last step.
+        momentum: f64,
+        /// The square of g's own running mean is taken from v first (Graves 2013).
+        centered: bool,
+    },
+    /// `s = s + g^2;  p = p - lr / (1 + (steps - 1) lr_decay) g / (sqrt s + eps)` (Duchi et al. 2011).
+    Adagrad {
+        /// How fast the learning rate falls.
+        lr_decay: f64,
         /// Added to the root, against division by zero.
         eps: f64,
     },
 }
 
+/// What a schedule sets for a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// The learning rate.
+    pub lr: f64,
+    /// The momentum (for Adam, the first beta) in place of the rule's, if any.
+    pub momentum: Option<f64>,
+}
+
 impl Optimizer {
+    /// A rule with its learning rate and weight decay.
+    ///
+    /// ```
+    /// use bptt::{Optimizer, Rule};
+    ///
+    /// let rule = Rule::Adam { betas: (0.9, 0.999), eps: 1e-8, decoupled: true };
+    /// let adamw = Optimizer::new(rule, 1e-3, 1e-2)?;
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If a number is negative or not finite, one that decays something (momentum, a beta, alpha) is not
+    /// below 1, or Nesterov's step has no momentum.
+    pub fn new(rule: Rule, lr: f64, weight_decay: f64) -> Result<Self> {
+        check_at_least_0("lr", lr)?;
+        check_at_least_0("weight_decay", weight_decay)?;
+        match rule {
+            Rule::SGD { momentum, nesterov } => {
+                check_decay("momentum", momentum)?;
+                ensure!(!nesterov || momentum > 0.0, "nesterov needs a momentum above 0, got 0");
+            }
+            Rule::Adam { betas, eps, .. } => {
+                check_decay("betas", betas.0)?;
+                check_decay("betas", betas.1)?;
+                check_at_least_0("eps", eps)?;
+            }
+            Rule::RMSprop { alpha, eps, momentum, .. } => {
+                check_decay("alpha", alpha)?;
+                check_at_least_0("eps", eps)?;
+                check_decay("momentum", momentum)?;
+            }
+            Rule::Adagrad { lr_decay, eps } => {
+                check_at_least_0("lr_decay", lr_decay)?;
+                check_at_least_0("eps", eps)?;
+            }
+        }
+        Ok(Self { rule, lr, weight_decay })
+    }
+
     /// Stochastic gradient descent.
     ///
     /// # Errors
-    /// If `lr` is negative or not finite, or `momentum` outside [0, 1).
+    /// As [`Optimizer::new`].
     pub fn sgd(lr: f64, momentum: f64) -> Result<Self> {
-        check_lr(lr)?;
-        ensure!((0.0..1.0).contains(&momentum), "momentum must be in [0, 1), got {momentum}");
-        Ok(Self::SGD { lr, momentum })
+        Self::new(Rule::SGD { momentum, nesterov: false }, lr, 0.0)
     }
 
     /// Adam with torch's defaults: betas 0.9 and 0.999, eps 1e-8.
     ///
     /// # Errors
-    /// If `lr` is negative or not finite.
+    /// As [`Optimizer::new`].
     pub fn adam(lr: f64) -> Result<Self> {
-        Self::adam_with(lr, (0.9, 0.999), 1e-8)
+        Self::new(Rule::Adam { betas: (0.9, 0.999), eps: 1e-8, decoupled: false }, lr, 0.0)
     }
 
-    /// Adam.
-    ///
-    /// # Errors
-    /// If `lr` or `eps` is negative or not finite, or a beta outside [0, 1).
-    pub fn adam_with(lr: f64, betas: (f64, f64), eps: f64) -> Result<Self> {
-        check_lr(lr)?;
-        for beta in [betas.0, betas.1] {
-            ensure!((0.0..1.0).contains(&beta), "betas must be in [0, 1), got {beta}");
+    /// How many of the three numbers for every parameter are in use.
+    fn in_use(&self) -> [bool; 3] {
+        match self.rule {
+            Rule::SGD { momentum, .. } => [momentum > 0.0, false, false],
+            Rule::Adam { .. } => [true, true, false],
+            Rule::RMSprop { centered, .. } => [true, true, centered],
+            Rule::Adagrad { .. } => [false, true, false],
         }
-        ensure!(eps >= 0.0 && eps.is_finite(), "eps must be at least 0 and finite, got {eps}");
-        Ok(Self::Adam { lr, betas, eps })
+    }
+
+    /// The optimiser for a step at this rate.
+    fn at(mut self, rate: Rate) -> Self {
+        self.lr = rate.lr;
+        if let Some(given) = rate.momentum {
+            match &mut self.rule {
+                Rule::SGD { momentum, .. } | Rule::RMSprop { momentum, .. } => *momentum = given,
+                Rule::Adam { betas, .. } => betas.0 = given,
+                Rule::Adagrad { .. } => {}
+            }
+        }
+        self
     }
 }
 
-fn check_lr(lr: f64) -> Result<()> {
-    ensure!(lr >= 0.0 && lr.is_finite(), "lr must be at least 0 and finite, got {lr}");
+fn check_at_least_0(name: &str, value: f64) -> Result<()> {
+    ensure!(value >= 0.0 && value.is_finite(), "{name} must be at least 0 and finite, got {value}");
+    Ok(())
+}
+
+fn check_decay(name: &str, value: f64) -> Result<()> {
+    ensure!((0.0..1.0).contains(&value), "{name} must be in [0, 1), got {value}");
     Ok(())
 }
 
 /// An optimiser and what it remembers of the steps so far.
 pub(crate) struct Moments<E> {
     optimizer: Optimizer,
+    /// The steps taken.
     steps: i32,
-    first: Vec<E>,
-    second: Vec<E>,
+    /// Momentum or the mean of g; the mean or sum of g^2; the mean of g of a centred RMSprop. A vector that
+    /// is not in use is empty.
+    vectors: [Vec<E>; 3],
+    /// What the coming steps are taken at, the last one of all after it; without any, at the optimiser's own.
+    rates: Vec<Rate>,
+    next: usize,
 }
 
 impl<E: Element> Moments<E> {
+    /// With nothing remembered, for so many parameters.
     pub fn new(optimizer: Optimizer, len: usize) -> Result<Self> {
-        let (first, second) = match optimizer {
-            Optimizer::SGD { momentum, .. } => (if momentum > 0.0 { len } else { 0 }, 0),
-            Optimizer::Adam { .. } => (len, len),
-        };
-        Ok(Self { optimizer, steps: 0, first: zeros(first)?, second: zeros(second)? })
+        let [first, second, third] = optimizer.in_use().map(|used| if used { len } else { 0 });
+        let vectors = [zeros(first)?, zeros(second)?, zeros(third)?];
+        Ok(Self { optimizer, steps: 0, vectors, rates: Vec::new(), next: 0 })
+    }
+
+    /// How many steps were taken, and what is remembered of them.
+    pub fn state(&self) -> (usize, &[Vec<E>; 3]) {
+        (self.steps as usize, &self.vectors)
+    }
+
+    /// Goes on from a state that the same rule left.
+    pub fn restore(&mut self, steps: usize, vectors: [Vec<E>; 3], len: usize) -> Result<()> {
+        for (n, (vector, used)) in vectors.iter().zip(self.optimizer.in_use()).enumerate() {
+            let given = vector.len();
+            // A schedule may have given momentum to a rule that has none of its own.
+            let fits = given == len || (given == 0 && !used);
+            ensure!(fits, "vector {n} of the optimiser's state has {given} numbers, not {len}");
+        }
+        self.steps = i32::try_from(steps).unwrap_or(i32::MAX);
+        self.vectors = vectors;
+        Ok(())
+    }
+
+    /// Sets the rates of the coming steps, one each; the last one stays.
+    pub fn set_rates(&mut self, rates: Vec<Rate>, len: usize) -> Result<()> {
+        for rate in &rates {
+            check_at_least_0("lr", rate.lr)?;
+            if let Some(momentum) = rate.momentum {
+                check_decay("momentum", momentum)?;
+                let has = !matches!(self.optimizer.rule, Rule::Adagrad { .. });
+                ensure!(has, "Adagrad has no momentum that a schedule could set");
+                if self.vectors[0].is_empty() {
+                    self.vectors[0] = zeros(len)?;
+                }
+            }
+        }
+        (self.rates, self.next) = (rates, 0);
+        Ok(())
     }
 
     /// One step of the optimiser.
     pub fn update(&mut self, params: &mut [E], grads: &[E]) {
         self.steps = self.steps.saturating_add(1);
-        current_level().run(Update { moments: self, params, grads });
+        let rate = self.rates.get(self.next).or(self.rates.last());
+        let optimizer = rate.map_or(self.optimizer, |&rate| self.optimizer.at(rate));
+        self.next = self.next.saturating_add(1);
+        let (steps, vectors) = (self.steps, &mut self.vectors);
+        current_level().run(Update { optimizer, steps, vectors, params, grads });
     }
 }
 
+/// Plain loops are compiled for the level's vectors by running them in its frame. Training has met
+/// the level before it comes here, so it is known to be one.
+pub(super) fn current_level() -> Level {
+    Level::current().unwrap_or(Level::PORTABLE)
+}
+
 struct Update<'a, E> {
-    moments: &'a mut Moments<E>,
+    optimizer: Optimizer,
+    steps: i32,
+    vectors: &'a mut [Vec<E>; 3],
     params: &'a mut [E],
     grads: &'a [E],
 }
@@ -99,90 +240,77 @@ impl<E: Element> Task<E> for Update<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, _s: S) {
-        let Moments { optimizer, steps, first, second } = self.moments;
+        let Optimizer { rule, lr, weight_decay } = self.optimizer;
+        let [first, second, third] = self.vectors;
         let params_and_grads = self.params.iter_mut().zip(self.grads);
-        match *optimizer {
-            Optimizer::SGD { lr, momentum } if momentum > 0.0 => {
-                let (lr, momentum) = (E::from_f64(lr), E::from_f64(momentum));
+        let rate = E::from_f64(lr);
+        match rule {
+            Rule::SGD { momentum, nesterov } if !first.is_empty() => {
+                let momentum = E::from_f64(momentum);
                 for ((p, &g), v) in params_and_grads.zip(first) {
+                    let g = decayed(g, *p, weight_decay);
                     *v = momentum * *v + g;
-                    *p = *p - lr * *v;
+                    *p = *p - rate * if nesterov { g + momentum * *v } else { *v };
                 }
             }
-            Optimizer::SGD { lr, .. } => {
-                let lr = E::from_f64(lr);
+            Rule::SGD { .. } => {
                 for (p, &g) in params_and_grads {
-                    *p = *p - lr * g;
+                    *p = *p - rate * decayed(g, *p, weight_decay);
                 }
             }
-            Optimizer::Adam { lr, betas, eps } => {
-                let step = E::from_f64(lr / (1.0 - betas.0.powi(*steps)));
-                let root = E::from_f64((1.0 - betas.1.powi(*steps)).sqrt());
+            Rule::Adam { betas, eps, decoupled } => {
+                let step = E::from_f64(lr / (1.0 - betas.0.powi(self.steps)));
+                let root = E::from_f64((1.0 - betas.1.powi(self.steps)).sqrt());
                 let eps = E::from_f64(eps);
                 let (beta1, beta2) = (E::from_f64(betas.0), E::from_f64(betas.1));
                 let (rest1, rest2) = (E::from_f64(1.0 - betas.0), E::from_f64(1.0 - betas.1));
+                let kept = E::from_f64(if decoupled { 1.0 - lr * weight_decay } else { 1.0 });
+                let weight_decay = if decoupled { 0.0 } else { weight_decay };
                 for (((p, &g), m), v) in params_and_grads.zip(first).zip(second) {
+                    let g = decayed(g, *p, weight_decay);
                     *m = beta1 * *m + rest1 * g;
                     *v = beta2 * *v + rest2 * (g * g);
-                    *p = *p - step * *m / (v.sqrt() / root + eps);
+                    *p = kept * *p - step * *m / (v.sqrt() / root + eps);
+                }
+            }
+            Rule::RMSprop { alpha, eps, momentum, .. } => {
+                let (rest, alpha) = (E::from_f64(1.0 - alpha), E::from_f64(alpha));
+                let (eps, momentum) = (E::from_f64(eps), E::from_f64(momentum));
+                let all = params_and_grads.zip(first).zip(second);
+                if third.is_empty() {
+                    for (((p, &g), b), v) in all {
+                        let g = decayed(g, *p, weight_decay);
+                        *v = alpha * *v + rest * (g * g);
+                        *b = momentum * *b + g / (v.sqrt() + eps);
+                        *p = *p - rate * *b;
+                    }
+                } else {
+                    for ((((p, &g), b), v), mean) in all.zip(third) {
+                        let g = decayed(g, *p, weight_decay);
+                        *v = alpha * *v + rest * (g * g);
+                        *mean = alpha * *mean + rest * g;
+                        *b = momentum * *b + g / ((*v - *mean * *mean).sqrt() + eps);
+                        *p = *p - rate * *b;
+                    }
+                }
+            }
+            Rule::Adagrad { lr_decay, eps } => {
+                let rate = E::from_f64(lr / (1.0 + f64::from(self.steps - 1) * lr_decay));
+                let eps = E::from_f64(eps);
+                for ((p, &g), s) in params_and_grads.zip(second) {
+                    let g = decayed(g, *p, weight_decay);
+                    *s = *s + g * g;
+                    *p = *p - rate * g / (s.sqrt() + eps);
                 }
             }
         }
     }
 }
 
-/// Scales gradients so that the norm of all of them together is at most `max_norm`, as
-/// `torch.nn.utils.clip_grad_norm_` does: by `max_norm / (norm + 1e-6)` where that is below 1.
-/// Gives the norm before.
-pub fn clip_by_global_norm<E: Element>(grads: &mut [E], max_norm: f64) -> f64 {
-    current_level().run(Clip { grads, max_norm })
-}
-
-/// Plain loops are compiled for the level's vectors by running them in its frame. Training has met
-/// the level before it comes here, so it is known to be one.
-fn current_level() -> Level {
-    Level::current().unwrap_or(Level::PORTABLE)
-}
-
-struct Clip<'a, E> {
-    grads: &'a mut [E],
-    max_norm: f64,
-}
-
-impl<E: Element> Task<E> for Clip<'_, E> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn run<S: Simd<E>>(self, _s: S) -> f64 {
-        let norm = sum_of_squares(self.grads).sqrt();
-        let scale = self.max_norm / (norm + 1e-6);
-        if scale < 1.0 {
-            let scale = E::from_f64(scale);
-            for g in self.grads {
-                *g = *g * scale;
-            }
-        }
-        norm
-    }
-}
-
-/// For a level's frame, too: plain loops, inlined.
+/// The gradient with that of `weight_decay p^2 / 2`.
 #[inline(always)]
-pub(crate) fn sum_of_squares<E: Element>(numbers: &[E]) -> f64 {
-    // Several sums at once: one would wait for itself at every addition.
-    const SUMS: usize = 32;
-    let mut sums = [0.0; SUMS];
-    let whole = numbers.len() / SUMS * SUMS;
-    for first in (0..whole).step_by(SUMS) {
-        let chunk = &numbers[first..first + SUMS];
-        for i in 0..SUMS {
-            sums[i] += chunk[i].to_f64() * chunk[i].to_f64();
-        }
-    }
-    for (sum, &g) in sums.iter_mut().zip(&numbers[whole..]) {
-        *sum += g.to_f64() * g.to_f64();
-    }
-    sums.iter().sum()
+fn decayed<E: Element>(g: E, p: E, weight_decay: f64) -> E {
+    if weight_decay == 0.0 { g } else { g + E::from_f64(weight_decay) * p }
 }
 
 #[cfg(test)]
@@ -190,23 +318,81 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clipping_scales_only_what_is_too_long() {
-        let mut grads = vec![3.0f64, 4.0];
-        assert_eq!(clip_by_global_norm(&mut grads, 10.0), 5.0);
-        assert_eq!(grads, [3.0, 4.0]);
-        clip_by_global_norm(&mut grads, 1.0);
-        let scale = 1.0 / (5.0 + 1e-6);
-        assert_eq!(grads, [3.0 * scale, 4.0 * scale]);
-    }
-
-    #[test]
     fn hyperparameters_out_of_range_are_refused() {
+        let adam = |betas, eps| Rule::Adam { betas, eps, decoupled: true };
         for bad in [f64::NAN, f64::INFINITY, -1.0] {
             assert!(Optimizer::sgd(bad, 0.0).is_err());
             assert!(Optimizer::adam(bad).is_err());
+            let rms =
+                |alpha, eps, momentum| Rule::RMSprop { alpha, eps, momentum, centered: false };
+            for rule in [
+                adam((0.9, 0.9), bad),
+                adam((bad, 0.9), 1e-8),
+                rms(bad, 1e-8, 0.0),
+                rms(0.9, bad, 0.0),
+                rms(0.9, 1e-8, bad),
+                Rule::Adagrad { lr_decay: bad, eps: 1e-8 },
+                Rule::Adagrad { lr_decay: 0.0, eps: bad },
+            ] {
+                assert!(Optimizer::new(rule, 0.1, 0.0).is_err(), "{rule:?}");
+            }
+            assert!(Optimizer::new(adam((0.9, 0.9), 1e-8), 0.1, bad).is_err());
         }
         assert!(Optimizer::sgd(0.1, 1.0).is_err());
-        assert!(Optimizer::adam_with(0.1, (1.0, 0.9), 1e-8).is_err());
-        assert!(Optimizer::adam_with(0.1, (0.9, 0.9), f64::NAN).is_err());
+        assert!(Optimizer::new(Rule::SGD { momentum: 0.0, nesterov: true }, 0.1, 0.0).is_err());
+        assert!(Optimizer::new(adam((1.0, 0.9), 1e-8), 0.1, 0.0).is_err());
+    }
+
+    #[test]
+    fn a_restored_state_goes_on_with_the_same_bits() {
+        let centered = Rule::RMSprop { alpha: 0.9, eps: 1e-8, momentum: 0.5, centered: true };
+        for optimizer in [
+            Optimizer::sgd(0.1, 0.0),
+            Optimizer::sgd(0.1, 0.9),
+            Optimizer::adam(0.1),
+            Optimizer::new(centered, 0.1, 0.01),
+            Optimizer::new(Rule::Adagrad { lr_decay: 0.1, eps: 1e-10 }, 0.1, 0.0),
+        ] {
+            let optimizer = optimizer.unwrap();
+            let mut whole = Moments::new(optimizer, 3).unwrap();
+            let mut params = [1.0f32, -2.0, 3.0];
+            let step = |moments: &mut Moments<f32>, params: &mut [f32; 3]| {
+                let grads = params.map(|p| p.sin());
+                moments.update(params, &grads);
+            };
+            for _ in 0..3 {
+                step(&mut whole, &mut params);
+            }
+            let mut rest = Moments::new(optimizer, 3).unwrap();
+            let (steps, vectors) = whole.state();
+            rest.restore(steps, vectors.clone(), 3).unwrap();
+            let mut after = params;
+            step(&mut rest, &mut after);
+            step(&mut whole, &mut params);
+            assert_eq!(params, after, "{optimizer:?}");
+            assert_eq!(rest.state(), whole.state());
+        }
+        let mut adam = Moments::<f32>::new(Optimizer::adam(0.1).unwrap(), 3).unwrap();
+        let error = adam.restore(1, [vec![0.0; 3], Vec::new(), Vec::new()], 3).unwrap_err();
+        assert!(error.to_string().contains("vector 1"), "{error}");
+        assert_eq!(adam.state().0, 0);
+    }
+
+    #[test]
+    fn rates_are_taken_one_a_step_and_the_last_stays() {
+        let mut moments = Moments::new(Optimizer::sgd(0.1, 0.0).unwrap(), 1).unwrap();
+        let rate = |lr| Rate { lr, momentum: None };
+        moments.set_rates(vec![rate(1.0), rate(2.0)], 1).unwrap();
+        let mut params = [0.0f64];
+        for _ in 0..3 {
+            moments.update(&mut params, &[-1.0]);
+        }
+        assert_eq!(params, [1.0 + 2.0 + 2.0]);
+        let adagrad = Optimizer::new(Rule::Adagrad { lr_decay: 0.0, eps: 0.0 }, 0.1, 0.0).unwrap();
+        let mut adagrad = Moments::<f64>::new(adagrad, 1).unwrap();
+        assert!(adagrad.set_rates(vec![Rate { lr: 1.0, momentum: Some(0.9) }], 1).is_err());
+        assert!(moments.set_rates(vec![rate(f64::NAN)], 1).is_err());
+        moments.update(&mut params, &[-1.0]);
+        assert_eq!(params, [7.0], "refused rates change nothing");
     }
 }

@@ -25,7 +25,7 @@ def model(seed=0, **options):
     )
 
 
-def fit(m, x, y, **settings):
+def fit(m, x, y=None, **settings):
     defaults = {"loss": "mse", "optimizer": bptt.Adam(0.01), "rng": 0, "progress": False}
     return m.fit(x, y, **(defaults | settings))
 

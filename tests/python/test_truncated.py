@@ -140,7 +140,7 @@ def test_ctrl_c_and_the_bar_are_not_kept_waiting_by_a_long_sequence(monkeypatch)
 
 
 def test_shares_of_an_epoch_count_sequences_and_their_steps(monkeypatch):
-    monkeypatch.setattr(bptt._fit, "SLICE", 0.0)  # come back after every chunk
+    monkeypatch.setattr(bptt._sources, "SLICE", 0.0)  # come back after every chunk
     shares = []
     monkeypatch.setattr(_progress.Bar, "within", lambda _, share: shares.append(share))
     fit(model(), *data(4, 2, 4), batch_size=2, shuffle=False, tbptt=1)

@@ -1,0 +1,91 @@
+"""How the sequences of a call lie in its arrays: layouts, lengths, states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bptt import _core
+
+Array = NDArray[Any]
+State = tuple[Array, ...]
+
+
+class Batch:
+    """How the sequences of a call lie in its arrays."""
+
+    def __init__(
+        self, x: Array, lengths: ArrayLike | None, batch_first: bool, features: str = "I"
+    ) -> None:
+        if x.ndim not in (2, 3):
+            layout = "(B, T, " if batch_first else "(T, B, "
+            raise ValueError(
+                f"x must be {layout}{features}) or (T, {features}), got shape {x.shape}"
+            )
+        self.batch_first, self.batched = batch_first, x.ndim == 3
+        self.rows, self.steps = 1, x.shape[0]
+        if self.batched:
+            self.rows, self.steps = x.shape[:2] if self.batch_first else x.shape[1::-1]
+        self.shape = x.shape[:-1]
+        self.lengths: _core.Lengths | None = None
+        if lengths is not None:
+            self.lengths = _core.Lengths(_check_lengths(lengths, self.rows, self.steps))
+            self.order = np.array(self.lengths.order, dtype=np.intp)
+
+    def to_three(self, array: Array) -> Array:
+        """Give an array without a batch the dimension of one."""
+        if self.batched:
+            return array
+        return array[None] if self.batch_first else array[:, None]
+
+    def from_three(self, array: Array) -> Array:
+        if self.batched:
+            return array
+        return array[0] if self.batch_first else array[:, 0]
+
+    def to_core(self, array: Array) -> Array:
+        """Give an array of the call's layout the core's: three dimensions, or no padding."""
+        array = self.to_three(array)
+        if self.lengths is None:
+            return array
+        return self.lengths.pack(array, self.batch_first)
+
+    def from_core(self, array: Array) -> Array:
+        if self.lengths is not None:
+            array = self.lengths.unpack(array, self.steps, self.batch_first)
+        return self.from_three(array)
+
+    def from_steps(self, flat: Array, features: int) -> Array:
+        """Give numbers of every step and row, in the core's order, the call's layout."""
+        if self.lengths is not None:
+            return self.from_core(flat.reshape(-1, features))
+        array = flat.reshape(self.steps, self.rows, features)
+        return self.from_core(array.swapaxes(0, 1).copy() if self.batch_first else array)
+
+    def states_to_core(self, states: list[Array]) -> list[Array]:
+        if self.lengths is None:
+            return states
+        return [np.take(state, self.order, axis=1) for state in states]
+
+    def states_from_core(self, states: list[Array]) -> State:
+        if self.lengths is not None:
+            sorted_states, states = states, [np.empty_like(state) for state in states]
+            for to, state in zip(states, sorted_states):
+                to[:, self.order] = state
+        return tuple(state if self.batched else state[:, 0] for state in states)
+
+
+def _check_lengths(lengths: ArrayLike, rows: int, steps: int) -> list[int]:
+    array = np.asarray(lengths)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"lengths must be whole numbers, got dtype {array.dtype}")
+    if array.shape != (rows,):
+        raise ValueError(
+            f"lengths must have shape {(rows,)}, one for each sequence, got {array.shape}"
+        )
+    if array.size and (array.min() < 0 or array.max() > steps):
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise ValueError(f"lengths must be from 0 to {steps}, the steps of x, got {wrong}")
+    return [int(length) for length in array]

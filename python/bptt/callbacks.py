@@ -1,0 +1,212 @@
+"""Callbacks: what is called while `fit` trains, in Keras's manner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bptt import _check
+from bptt.schedules import monitored
+
+if TYPE_CHECKING:
+    from bptt.model import Sequential
+
+Logs = dict[str, float]
+
+_HOOKS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
+
+
+class Callback:
+    """What a callback may do; `fit` takes any object with one of these methods.
+
+    The model's layers have the parameters of the last epoch when a method is called, and may be
+    changed in place: training goes on with what they are after it. ``model.stop_training = True``
+    ends training after the epoch. What a callback raises ends `fit`. One that has `state_dict` and
+    `load_state_dict` has its state in checkpoints.
+
+    Attributes
+    ----------
+    model : Sequential
+        The model that is trained, set before anything else is called.
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> class Enough(bptt.Callback):
+    ...     def on_epoch_end(self, epoch, logs):
+    ...         self.model.stop_training = logs["loss"] < 0.5
+    >>> model = bptt.Sequential(bptt.Linear(1, 1, rng=0))
+    >>> x = np.ones((4, 3, 1))
+    >>> history = model.fit(x, x, loss="mse", optimizer=bptt.SGD(0.1), epochs=100,
+    ...                     callbacks=[Enough()], progress=False)
+    >>> len(history.loss) < 100
+    True
+    """
+
+    model: Sequential
+
+    def set_model(self, model: Sequential) -> None:
+        """Take the model; called first."""
+        self.model = model
+
+    def on_train_begin(self) -> None:
+        """Before the first epoch."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Before an epoch, counted from 0."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """After an epoch, counted from 0: "loss", "validation_loss", metrics and "lr" in `logs`."""
+
+    def on_train_end(self) -> None:
+        """After the last epoch, also if training was stopped or interrupted."""
+
+
+class EarlyStopping(Callback):
+    """Stop when a number no longer improves, and go back to the best parameters, as Keras's.
+
+    At the end of training, however it came (Ctrl-C, too, but not an error), the layers get the
+    parameters of the best epoch.
+
+    Parameters
+    ----------
+    patience : int, default 0
+        Epochs without an improvement that are let pass.
+    min_delta : float, default 0
+        A number must be better by more than this to count as an improvement; at least 0.
+    monitor : str, optional
+        Which of the numbers in the history; by default "validation_loss", without validation data
+        "loss".
+    mode : {"auto", "min", "max"}
+        Whether it should fall or rise; "auto": an accuracy rises, all else falls.
+    restore_best_weights : bool, default True
+        Whether the layers get the parameters of the best epoch; else they keep the last ones.
+
+    Attributes
+    ----------
+    best : float
+        The best number of the last training.
+    best_epoch : int or None
+        Its epoch, counted from 0.
+    stopped_epoch : int or None
+        The epoch after which this stopped training.
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> x = np.random.default_rng(0).standard_normal((20, 5, 1))
+    >>> model = bptt.Sequential(bptt.GRU(1, 4, rng=0), bptt.Linear(4, 1, rng=0))
+    >>> history = model.fit(x[:10], -x[:10], loss="mse", optimizer=bptt.Adam(0.1), epochs=500,
+    ...                     validation=(x[10:], -x[10:]), rng=0, progress=False,
+    ...                     early_stopping=bptt.EarlyStopping(patience=5))
+    >>> len(history.loss) < 500
+    True
+    >>> best = model.evaluate(x[10:], -x[10:], loss="mse")
+    >>> best == min(history.validation_loss)
+    True
+    """
+
+    def __init__(
+        self,
+        patience: int = 0,
+        min_delta: float = 0.0,
+        monitor: str | None = None,
+        mode: str = "auto",
+        restore_best_weights: bool = True,
+    ) -> None:
+        self.patience = _check.size("patience", patience, least=0)
+        self.min_delta = _check.real("min_delta", min_delta)
+        if not 0 <= self.min_delta < math.inf:
+            raise ValueError(f"min_delta must be at least 0 and finite, got {min_delta}")
+        if monitor is not None and not isinstance(monitor, str):
+            raise TypeError(f"monitor must be a name in the history, got {monitor!r}")
+        self.monitor = monitor
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f'mode must be "auto", "min" or "max", got {mode!r}')
+        self.mode = mode
+        self.restore_best_weights = _check.flag("restore_best_weights", restore_best_weights)
+        self._resumed = False
+        self.on_train_begin()
+
+    def on_train_begin(self) -> None:
+        """Forget the last training, but for one that a checkpoint goes on with."""
+        if self._resumed:
+            self._resumed = False
+            return
+        rises = self.mode == "max" or (
+            self.mode == "auto" and self.monitor is not None and "accuracy" in self.monitor
+        )
+        self._sign = -1.0 if rises else 1.0
+        self.best = self._sign * math.inf
+        self.best_epoch: int | None = None
+        self.stopped_epoch: int | None = None
+        self._weights: dict[str, Any] | None = None
+        self._wait = 0
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Compare the epoch with the best one."""
+        now = monitored(self.monitor, logs)
+        if self._sign * now < self._sign * self.best - self.min_delta:
+            self.best, self.best_epoch, self._wait = now, epoch, 0
+            if self.restore_best_weights:
+                self._weights = self.model.state_dict()
+            return
+        self._wait += 1
+        if self._wait > self.patience:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "stopped_epoch": self.stopped_epoch,
+            "wait": self._wait,
+            "weights": self._weights,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there when training begins next."""
+        best, wait = float(state["best"]), int(state["wait"])
+        epochs, weights = (state["best_epoch"], state["stopped_epoch"]), state["weights"]
+        self.best, self._wait, self._weights = best, wait, weights
+        self.best_epoch, self.stopped_epoch = epochs
+        self._resumed = True
+
+    def on_train_end(self) -> None:
+        """Give the layers the best parameters."""
+        if self._weights is not None:
+            self.model.load_state_dict(self._weights)
+            self._weights = None
+
+
+class Calls:
+    """All callbacks of a training run."""
+
+    def __init__(self, model: Sequential, callbacks: object, early_stopping: object) -> None:
+        if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
+            raise TypeError(
+                f"early_stopping must be bptt.EarlyStopping(...), got {early_stopping!r}"
+            )
+        if not isinstance(callbacks, (list, tuple)):
+            raise TypeError(f"callbacks must be a list, got {type(callbacks).__name__}")
+        for n, callback in enumerate(callbacks):
+            if isinstance(callback, type) or not any(hasattr(callback, hook) for hook in _HOOKS):
+                raise TypeError(
+                    f"callbacks[{n}] must be an object with one of {', '.join(_HOOKS)}, "
+                    f"got {callback!r}"
+                )
+        first = [] if early_stopping is None else [early_stopping]
+        self.callbacks = [*first, *callbacks]
+        self._model = model
+
+    def __call__(self, hook: str, *values: Any) -> None:
+        """Call a method of all callbacks that have it."""
+        for callback in self.callbacks:
+            if hook == "on_train_begin" and hasattr(callback, "set_model"):
+                callback.set_model(self._model)
+            method = getattr(callback, hook, None)
+            if method is not None:
+                method(*values)

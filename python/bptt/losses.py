@@ -1,0 +1,190 @@
+"""Losses: what `fit` and `evaluate` take, computed in Rust, as torch.nn's with the mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bptt import _check
+
+Array = NDArray[Any]
+
+#: The core's class of a token without a target (nn::IGNORED).
+IGNORED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the losses share; `fit` takes any of them, or the `name` of one.
+
+    Attributes
+    ----------
+    name : str
+        The name that stands for the loss with its defaults.
+    """
+
+    name: ClassVar[str]
+    #: Whether targets are classes, and not real numbers.
+    _classes: ClassVar[bool] = False
+
+    def _numbers(self) -> list[float]:
+        return []
+
+    def _core(self) -> tuple[str, list[float]]:
+        """Return the core's name of the loss and its numbers."""
+        return self.name, self._numbers()
+
+
+@dataclass(frozen=True)
+class CrossEntropyLoss(Loss):
+    """Softmax cross-entropy of logits and classes, in nats, as torch.nn.CrossEntropyLoss.
+
+    Parameters
+    ----------
+    weight : array_like (O,), optional
+        What a target of each class counts in the mean, at least 0; 1 by default.
+    ignore_index : int, default -100
+        A target that does not count at all.
+    label_smoothing : float, default 0
+        A share of the target that goes to all O classes alike, in [0, 1].
+
+    Examples
+    --------
+    >>> import bptt
+    >>> bptt.CrossEntropyLoss(ignore_index=0, label_smoothing=0.1)
+    CrossEntropyLoss(weight=None, ignore_index=0, label_smoothing=0.1)
+    """
+
+    name = "cross_entropy"
+    _classes = True
+
+    weight: ArrayLike | None = None
+    ignore_index: int = -100
+    label_smoothing: float = 0.0
+
+    def _numbers(self) -> list[float]:
+        smoothing = _check.real("label_smoothing", self.label_smoothing)
+        return [smoothing, *_weights("weight", self.weight)]
+
+    def _targets(self, name: str, value: Any, below: int) -> Array:
+        """Return classes below a number as uint32, those that do not count as `IGNORED`."""
+        ignored = _check.size("ignore_index", self.ignore_index, least=-(2**62))
+        return _check.classes(name, value, below, (ignored, IGNORED))
+
+    def _counted(self, targets: Array) -> Array:
+        """Tell which of the converted targets count in the mean."""
+        counted: Array = targets != IGNORED
+        weights = np.array(_weights("weight", self.weight))
+        if len(weights):
+            counted[counted] = weights[np.minimum(targets[counted], len(weights) - 1)] > 0
+        return counted
+
+
+@dataclass(frozen=True)
+class BCEWithLogitsLoss(Loss):
+    """Binary cross-entropy of outputs as logits and targets in [0, 1], as torch.nn's.
+
+    The mean over all numbers of ``-t * log(s) - (1 - t) * log(1 - s)``, s the sigmoid of an output.
+
+    Parameters
+    ----------
+    pos_weight : array_like (O,), optional
+        What a positive counts in each of the outputs, at least 0; 1 by default.
+
+    Examples
+    --------
+    >>> import bptt
+    >>> bptt.BCEWithLogitsLoss(pos_weight=[2.0])
+    BCEWithLogitsLoss(pos_weight=[2.0])
+    """
+
+    name = "bce_with_logits"
+
+    pos_weight: ArrayLike | None = None
+
+    def _numbers(self) -> list[float]:
+        return _weights("pos_weight", self.pos_weight)
+
+
+@dataclass(frozen=True)
+class MSELoss(Loss):
+    """The mean squared error over all numbers, as torch.nn.MSELoss.
+
+    Examples
+    --------
+    >>> import bptt
+    >>> bptt.MSELoss().name
+    'mse'
+    """
+
+    name = "mse"
+
+
+@dataclass(frozen=True)
+class L1Loss(Loss):
+    """The mean absolute error over all numbers, as torch.nn.L1Loss.
+
+    Examples
+    --------
+    >>> import bptt
+    >>> bptt.L1Loss().name
+    'mae'
+    """
+
+    name = "mae"
+
+
+@dataclass(frozen=True)
+class HuberLoss(Loss):
+    """Half the squared error where it is small, linear where it is large, as torch.nn.HuberLoss.
+
+    The mean over all numbers of ``e**2 / 2`` where ``|e| <= delta``, else
+    ``delta * (|e| - delta / 2)``.
+
+    Parameters
+    ----------
+    delta : float, default 1
+        Where the parabola becomes a line, above 0.
+
+    Examples
+    --------
+    >>> import bptt
+    >>> bptt.HuberLoss(0.5)
+    HuberLoss(delta=0.5)
+    """
+
+    name = "huber"
+
+    delta: float = 1.0
+
+    def _numbers(self) -> list[float]:
+        return [_check.real("delta", self.delta)]
+
+
+LOSSES = {
+    loss.name: loss for loss in (CrossEntropyLoss, BCEWithLogitsLoss, MSELoss, L1Loss, HuberLoss)
+}
+
+
+def loss_of(loss: object) -> Loss:
+    """Return a loss, given as such or by its name."""
+    if isinstance(loss, Loss):
+        return loss
+    if isinstance(loss, str) and loss in LOSSES:
+        return LOSSES[loss]()
+    names = ", ".join(f'"{name}"' for name in LOSSES)
+    raise ValueError(f"loss must be {names} or an object such as bptt.HuberLoss(), got {loss!r}")
+
+
+def _weights(name: str, weights: ArrayLike | None) -> list[float]:
+    if weights is None:
+        return []
+    array = _check.floats(name, weights, np.dtype(np.float64))
+    if array.ndim != 1 or not len(array):
+        raise ValueError(
+            f"{name} must have a number for every output, (O,), got an array of shape {array.shape}"
+        )
+    return list(array.tolist())

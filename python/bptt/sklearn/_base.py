@@ -1,0 +1,358 @@
+"""What the three estimators share: parameters, the model, and training as MLPClassifier does it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+import bptt
+from bptt import _check
+from bptt.sklearn._sequences import Scale, Sequences, read_sequences, take
+from bptt.sklearn._threads import limit_worker_threads
+
+Array = NDArray[Any]
+_CELLS = {"lstm": bptt.LSTM, "gru": bptt.GRU, "rnn": bptt.RNN}
+
+
+#: The documentation of what all have, which stands in theirs for "{parameters}" and "{attributes}".
+_PARAMETERS = """hidden_size : int, default 64
+        Units of every recurrent layer.
+    num_layers : int, default 1
+        Recurrent layers, one above the other.
+    cell : {"lstm", "gru", "rnn"}, default "lstm"
+        What a layer is made of.
+    bidirectional : bool, default False
+        Whether a second direction reads the sequences from their end. What is taken of it is its
+        output at the last step, where it has begun: of use with `num_layers` above 1.
+    dropout : float, default 0.0
+        The share of the outputs of every recurrent layer that are dropped while training.
+    batch_size : int, default 32
+        Sequences a step of the optimiser takes.
+    learning_rate_init : float, default 0.003
+        The learning rate of Adam.
+    max_iter : int, default 200
+        Passes over the data, at most.
+    shuffle : bool, default True
+        Whether the sequences take a new order in every pass.
+    clip_norm : float or None, default 1.0
+        Gradients whose norm is above this are scaled down to it.
+    tol : float, default 1e-4
+        What counts as an improvement of the loss, or with `early_stopping` of the validation score.
+    n_iter_no_change : int, default 10
+        Training ends after more than so many passes in a row without an improvement.
+    early_stopping : bool, default False
+        Whether to hold out some of the data, to end by the score on them, and to keep the
+        parameters of the best one.
+    validation_fraction : float, default 0.1
+        How much of the data `early_stopping` holds out.
+    scale : bool, default True
+        Whether numbers are standardised inside, each feature by its mean and standard deviation
+        over all steps of the training data.
+    warm_start : bool, default False
+        Whether `fit` goes on from the parameters of the `fit` before.
+    random_state : int, numpy.random.RandomState or None, default None
+        For the initial parameters, shuffling and the data held out.
+    verbose : bool, default False
+        Whether to print every pass's loss."""
+
+_ATTRIBUTES = """loss_curve_ : list of float
+        The mean loss of every pass, taken while training.
+    loss_, best_loss_ : float
+        The last and the lowest of them.
+    validation_scores_ : list of float or None
+        With `early_stopping`, what `score` says of the data held out, after every pass.
+    best_validation_score_ : float or None
+        The best of them; its parameters are kept.
+    n_iter_ : int
+        How many passes there were.
+    n_features_in_ : int
+        The number of a table's columns, for other data that of the features of a step.
+    feature_names_in_ : ndarray of str
+        The names of the columns, where X was a table that has some."""
+
+
+class SequenceEstimator(BaseEstimator):
+    """A recurrent layer, its last step, and a linear layer. Not for use by itself."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        documentation = cls.__doc__ or ""
+        documentation = documentation.replace("{parameters}", _PARAMETERS)
+        cls.__doc__ = documentation.replace("{attributes}", _ATTRIBUTES)
+
+    def __init__(
+        self,
+        hidden_size: int = 64,
+        *,
+        num_layers: int = 1,
+        cell: str = "lstm",
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        batch_size: int = 32,
+        learning_rate_init: float = 0.003,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        clip_norm: float | None = 1.0,
+        tol: float = 1e-4,
+        n_iter_no_change: int = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        scale: bool = True,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.cell = cell
+        self.bidirectional = bidirectional
+        self.dropout = dropout
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.clip_norm = clip_norm
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.scale = scale
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # What the estimators add. Targets are rows (n, outputs) of float64, or classes (n,) of intp.
+
+    _loss: str
+    _optimizer: bptt.Adam | None
+    loss_curve_: list[float]
+    loss_: float
+    best_loss_: float
+    n_iter_: int
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
+
+    def _read(self, X: Any, y: Any, fresh: bool, classes: Any = None) -> tuple[Sequences, Array]:
+        """Return sequences and targets; with `fresh`, learn what they look like."""
+        raise NotImplementedError
+
+    def _outputs(self, targets: Array) -> int:
+        raise NotImplementedError
+
+    def _to_model(self, targets: Array) -> Array:
+        raise NotImplementedError
+
+    def _score(self, sequences: Sequences, targets: Array) -> float:
+        raise NotImplementedError
+
+    def _hold_out(self, targets: Array, seed: int) -> tuple[Array, Array]:
+        """Return the rows to train with and those to validate with."""
+        raise NotImplementedError
+
+    @contextmanager
+    def _unchanged_by_errors(self) -> Iterator[None]:
+        before = self.__dict__.copy()
+        try:
+            self._check_parameters()
+            limit_worker_threads()
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _fit(self, X: Any, y: Any) -> Self:
+        with self._unchanged_by_errors():
+            fresh = not (self.warm_start and hasattr(self, "_model"))
+            sequences, targets = self._read(X, y, fresh)
+            if fresh:
+                self._forget()
+            validation = None
+            if self.early_stopping:
+                if self.validation_scores_ is None:
+                    self.validation_scores_, self.best_validation_score_ = [], -math.inf
+                rows, held_out = self._hold_out(targets, int(self._generator.integers(2**31)))
+                validation = take(sequences, held_out), targets[held_out]
+                sequences, targets = take(sequences, rows), targets[rows]
+            if fresh:
+                self._begin(sequences, targets)
+            self._train(sequences, targets, self.max_iter, validation)
+        return self
+
+    def _partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+        with self._unchanged_by_errors():
+            if self.early_stopping:
+                raise ValueError("partial_fit does not support early_stopping=True")
+            fresh = not hasattr(self, "_model")
+            sequences, targets = self._read(X, y, fresh, classes)
+            if fresh:
+                self._forget()
+                self._begin(sequences, targets)
+            self._train(sequences, targets, 1, None, until_stale=False)
+        return self
+
+    def _forget(self) -> None:
+        """Begin anew, without what was learnt of earlier training."""
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self._generator = np.random.default_rng(seed)
+        self.loss_curve_ = []
+        self.best_loss_ = math.inf
+        self.validation_scores_ = None
+        self.best_validation_score_ = None
+        self.n_iter_ = 0
+
+    def _begin(self, sequences: Sequences, targets: Array) -> None:
+        """Make a new model for these data."""
+        steps = np.concatenate([part.reshape(-1, self._input_size) for part in sequences])
+        self._scale = Scale.of(steps, self.scale)
+        self._model = self._make_model(self._outputs(targets), self._generator)
+        self._optimizer = None
+
+    def _make_model(self, outputs: int, rng: np.random.Generator) -> bptt.Sequential:
+        width = self.hidden_size * (2 if self.bidirectional else 1)
+        return bptt.Sequential(
+            _CELLS[self.cell](
+                self._input_size,
+                self.hidden_size,
+                self.num_layers,
+                bidirectional=self.bidirectional,
+                dropout=self.dropout if self.num_layers > 1 else 0.0,
+                rng=rng,
+            ),
+            bptt.LastStep(),
+            *([bptt.Dropout(self.dropout)] if self.dropout > 0 else []),
+            bptt.Linear(width, outputs, rng=rng),
+        )
+
+    def _train(
+        self,
+        sequences: Sequences,
+        targets: Array,
+        passes: int,
+        validation: tuple[Sequences, Array] | None,
+        until_stale: bool = True,
+    ) -> None:
+        # A model goes on with an optimiser's moments where it is given the same one.
+        if until_stale or self._optimizer is None:
+            self._optimizer = bptt.Adam(self.learning_rate_init)
+        history = self._model.fit(
+            self._scaled(sequences),
+            self._to_model(targets),
+            loss=self._loss,
+            optimizer=self._optimizer,
+            epochs=passes,
+            batch_size=self.batch_size,
+            clip_norm=self.clip_norm,
+            shuffle=self.shuffle,
+            rng=self._generator,
+            progress=False,
+            callbacks=[_Passes(self, validation)],
+        )
+        if history.interrupted:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        elif until_stale and not self._model.stop_training:
+            warnings.warn(
+                f"Maximum iterations ({passes}) reached and the optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _scaled(self, sequences: Sequences) -> Any:
+        if isinstance(sequences, list):
+            return [self._scale.apply(part) for part in sequences]
+        return self._scale.apply(sequences)
+
+    def _predict(self, sequences: Sequences) -> NDArray[np.float32]:
+        """Return the model's outputs (n, outputs)."""
+        limit_worker_threads()
+        return np.asarray(self._model.predict(self._scaled(sequences)))
+
+    def _read_fitted(self, X: Any) -> Sequences:
+        check_is_fitted(self, "loss_curve_")
+        return read_sequences(self, X, reset=False)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "loss_curve_")
+
+    def _check_parameters(self) -> None:
+        """Refuse parameters that are out of range, before anything is changed."""
+        for name in ("hidden_size", "num_layers", "batch_size", "max_iter", "n_iter_no_change"):
+            _check.size(name, getattr(self, name))
+        for name in ("bidirectional", "shuffle", "early_stopping", "scale", "warm_start"):
+            _check.flag(name, getattr(self, name))
+        if not isinstance(self.cell, str) or self.cell not in _CELLS:
+            raise ValueError(f'cell must be "lstm", "gru" or "rnn", got {self.cell!r}')
+        if not 0 <= _check.real("dropout", self.dropout) < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        if not 0 < _check.real("learning_rate_init", self.learning_rate_init) < math.inf:
+            raise ValueError(
+                f"learning_rate_init must be above 0 and finite, got {self.learning_rate_init}"
+            )
+        if self.clip_norm is not None and not _check.real("clip_norm", self.clip_norm) > 0:
+            raise ValueError(f"clip_norm must be above 0 or None, got {self.clip_norm}")
+        if not _check.real("tol", self.tol) >= 0:
+            raise ValueError(f"tol must be at least 0, got {self.tol}")
+        if not 0 < _check.real("validation_fraction", self.validation_fraction) < 1:
+            raise ValueError(
+                f"validation_fraction must be between 0 and 1, got {self.validation_fraction}"
+            )
+
+
+class _Passes(bptt.Callback):
+    """After every pass, what MLPClassifier does: keep its loss and score, see whether to stop."""
+
+    def __init__(
+        self, estimator: SequenceEstimator, validation: tuple[Sequences, Array] | None
+    ) -> None:
+        self._estimator, self._validation = estimator, validation
+        self._stale = 0  # passes in a row without an improvement
+        self._best: dict[str, Array] | None = None
+
+    def on_train_begin(self) -> None:
+        """Keep the parameters, should no pass make them better."""
+        if self._validation is not None:
+            self._best = self.model.state_dict()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Keep record, and tell when there was no improvement for too long."""
+        estimator, loss = self._estimator, logs["loss"]
+        estimator.loss_curve_.append(loss)
+        estimator.loss_, estimator.n_iter_ = loss, estimator.n_iter_ + 1
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
+        if self._validation is None:
+            improved = loss <= estimator.best_loss_ - estimator.tol
+        else:
+            improved = self._validate(*self._validation)
+        estimator.best_loss_ = min(estimator.best_loss_, loss)
+        self._stale = 0 if improved else self._stale + 1
+        self.model.stop_training = self._stale > estimator.n_iter_no_change
+
+    def _validate(self, sequences: Sequences, targets: Array) -> bool:
+        """Take the score of the data held out; tell whether it is an improvement."""
+        estimator = self._estimator
+        assert estimator.validation_scores_ is not None
+        assert estimator.best_validation_score_ is not None
+        score, best = estimator._score(sequences, targets), estimator.best_validation_score_
+        estimator.validation_scores_.append(score)
+        if estimator.verbose:
+            print(f"Validation score: {score:f}")
+        if score > best:
+            estimator.best_validation_score_ = score
+            self._best = self.model.state_dict()
+        return score >= best + estimator.tol
+
+    def on_train_end(self) -> None:
+        """Give back the parameters of the best score."""
+        if self._best is not None:
+            self.model.load_state_dict(self._best)

@@ -1,0 +1,393 @@
+"""`SequenceForecaster`: what comes next in a time series, learnt from windows of it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import DataConversionWarning
+from sklearn.metrics import r2_score
+from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
+
+from bptt import _check
+from bptt.sklearn._estimators import SequenceRegressor
+from bptt.sklearn._sequences import (
+    Sequences,
+    is_list_of_arrays,
+    learn_features,
+    rank,
+    read_sequences,
+    to_sequences,
+)
+
+Array = NDArray[np.float64]
+
+
+def make_windows(series: Any, window: int, horizon: int = 1) -> tuple[Array, Array]:
+    """Cut a time series, or several, into windows and what follows each of them.
+
+    For what takes X and y in the order of time, as cross-validation with `TimeSeriesSplit` does.
+
+    Parameters
+    ----------
+    series : array_like
+        One series (n,); or several: a table (N, n), an array (N, n, F), or a list of N arrays
+        (n_i,) or (n_i, F).
+    window : int
+        Steps in a window.
+    horizon : int, default 1
+        Steps that follow it.
+
+    Returns
+    -------
+    X : ndarray
+        (windows, window), with F > 1 features (windows, window, F).
+    y : ndarray
+        (windows, horizon), with F > 1 features (windows, horizon, F); for one step of one feature
+        (windows,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a series is too short for one window, is no series, or a size is none.
+
+    Examples
+    --------
+    >>> from bptt.sklearn import make_windows
+    >>> X, y = make_windows([1, 2, 3, 4, 5], window=2, horizon=2)
+    >>> X.tolist(), y.tolist()
+    ([[1.0, 2.0], [2.0, 3.0]], [[3.0, 4.0], [4.0, 5.0]])
+    """
+    window, horizon = _check.size("window", window), _check.size("horizon", horizon)
+    windows, followers, _ = _cut(_read_series(series)[0], window, horizon)
+    return (windows[..., 0] if windows.shape[2] == 1 else windows), _as_given(followers)
+
+
+class SequenceForecaster(SequenceRegressor):
+    """A recurrent network that continues time series.
+
+    It learns from windows of one series or of many: `window` steps, and the `horizon` steps that
+    follow. Scaling is done inside, and undone.
+
+    Parameters
+    ----------
+    window : int, default 12
+        Steps of the past that a forecast is made from. Windows that are given with what follows
+        them have the length that they have.
+    horizon : int, default 1
+        Steps that `predict` tells, all features of each.
+    strategy : {"direct", "recursive"}, default "direct"
+        "direct" learns all steps of the horizon at once. "recursive" learns the next step only, and
+        takes what it has forecast for the past of the step after.
+    subtract_last : bool, default False
+        Whether windows and forecasts are relative to the last value of the window, as in NLinear
+        (Zeng et al. 2023, "Are transformers effective for time series forecasting?"). For series
+        that go beyond the values they have had, as one with a trend does.
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    Notes
+    -----
+    `fit` takes series: (n,) for one; a table (N, n), an array (N, n, F), or a list of N arrays for
+    several, which share a network. So one series of F features is ``[series]``. It also takes
+    windows X with y, as `make_windows` cuts them: that is for cross-validation and searches
+    (``cv=TimeSeriesSplit()``). What `early_stopping` holds out is the end of every series, and for
+    windows the last of them; windows that reach into what it forecasts there are left out.
+
+    The loss, with ``scale=True``, is a share of the variance of what follows windows (with
+    `subtract_last`, of its changes). The score is R^2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bptt.sklearn import SequenceForecaster
+    >>> series = 20 + np.sin(0.5 * np.arange(200))
+    >>> forecaster = SequenceForecaster(12, horizon=5, max_iter=80, tol=0.01, random_state=0)
+    >>> forecast = forecaster.fit(series).forecast()
+    >>> bool(np.abs(forecast - (20 + np.sin(0.5 * np.arange(200, 205)))).max() < 0.2)
+    True
+    """
+
+    def __init__(
+        self,
+        window: int = 12,
+        horizon: int = 1,
+        *,
+        strategy: str = "direct",
+        subtract_last: bool = False,
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        cell: str = "lstm",
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        batch_size: int = 32,
+        learning_rate_init: float = 0.003,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        clip_norm: float | None = 1.0,
+        tol: float = 1e-4,
+        n_iter_no_change: int = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        scale: bool = True,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_layers=num_layers,
+            cell=cell,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            clip_norm=clip_norm,
+            tol=tol,
+            n_iter_no_change=n_iter_no_change,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            scale=scale,
+            warm_start=warm_start,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.window = window
+        self.horizon = horizon
+        self.strategy = strategy
+        self.subtract_last = subtract_last
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train with series X, or with windows X and what follows them, y."""
+        return self._fit(X, y)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Make one pass over some series, or windows and what follows them.
+
+        It goes on from where the last call ended; the scale is that of the first call's data.
+        """
+        return self._partial_fit(X, y)
+
+    def predict(self, X: Any) -> Array:
+        """Return the `horizon` steps that follow each of the rows of X.
+
+        Parameters
+        ----------
+        X : array_like
+            n histories, (n, T), (n, T, F) or a list, each of the window's length or more.
+
+        Returns
+        -------
+        ndarray
+            (n, horizon), with F > 1 features (n, horizon, F); (n,) for one step of one feature.
+        """
+        sequences = self._read_fitted(X)
+        return _as_given(self._roll(self._ends(sequences), self.horizon))
+
+    def forecast(self, steps: int | None = None, series: Any = None) -> Array:
+        """Return what comes next.
+
+        Steps beyond the horizon are forecast from forecasts, `horizon` of them at a time with the
+        strategy "direct".
+
+        Parameters
+        ----------
+        steps : int, optional
+            How many steps; `horizon` by default.
+        series : array_like, optional
+            What to continue, in a form that `fit` takes; by default the series of the last `fit`.
+
+        Returns
+        -------
+        ndarray
+            (steps,) for one series given as such; else (N, steps), with F > 1 features
+            (N, steps, F).
+        """
+        check_is_fitted(self)
+        windows: Sequences
+        steps = self.horizon if steps is None else _check.size("steps", steps)
+        if series is None:
+            if self._last is None:
+                raise ValueError(
+                    "the forecaster was fitted with windows, so there is no series to continue: "
+                    "give one, forecast(steps, series)"
+                )
+            windows, one = self._last
+        else:
+            parts, one = _read_series(series)
+            learn_features(self, parts, reset=False)
+            windows = self._ends(parts)
+        result = self._roll(windows, steps)
+        result = result[..., 0] if result.shape[2] == 1 else result
+        return result[0] if one else result
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return R^2 of what follows windows X, y, or all windows of series X."""
+        check_is_fitted(self)
+        windows: Sequences
+        if y is None:
+            series = _read_series(X)[0]
+            learn_features(self, series, reset=False)
+            windows, followers, _ = _cut(series, self._window or self.window, self.horizon)
+        else:
+            windows = self._ends(self._read_fitted(X))
+            followers = self._read_followers(windows, y)
+        forecasts = self._roll(windows, self.horizon)
+        count = len(followers)
+        return float(r2_score(followers.reshape(count, -1), forecasts.reshape(count, -1)))
+
+    def _read(self, X: Any, y: Any, fresh: bool, classes: Any = None) -> tuple[Sequences, Array]:
+        windows: Sequences
+        self._last: tuple[Array, bool] | None = None
+        self._window: int | None = None
+        if y is None:
+            series, one = _read_series(X)
+            learn_features(self, series, reset=fresh)
+            windows, followers, self._counts = _cut(series, self.window, self.horizon)
+            self._last = np.stack([part[-self.window :] for part in series]), one
+            self._window = self.window
+        else:
+            windows = read_sequences(self, X, reset=fresh)
+            followers = self._read_followers(windows, y)
+            self._counts = [len(followers)]
+            if not isinstance(windows, list):
+                self._window = windows.shape[1]
+        block = self.horizon if self.strategy == "direct" else 1
+        if fresh:
+            self._block = block  # steps that the network tells at once
+        elif block != self._block:
+            raise ValueError(
+                f"the network tells {self._block} steps at once, so training cannot go on with "
+                f"{block} of them (horizon, strategy): fit anew, with warm_start=False"
+            )
+        windows, last = self._relative(windows)
+        followers = followers[:, :block] - last
+        return windows, followers.reshape(len(followers), -1)
+
+    def _read_followers(self, windows: Sequences, y: Any) -> Array:
+        """Return y as (n, horizon, F)."""
+        y = check_array(
+            y, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name="y", estimator=self
+        )
+        check_consistent_length(windows, y)
+        shape = (len(y), self.horizon, self._input_size)
+        if y.shape == (len(y), 1) and shape[1:] == (1, 1):
+            warnings.warn(
+                "A column-vector y was passed when a 1d array was expected.",
+                DataConversionWarning,
+                stacklevel=2,
+            )
+        accepted: list[tuple[int, ...]] = [shape, shape[:2]] if shape[2] == 1 else [shape]
+        accepted += [shape[:1]] if shape[1:] == (1, 1) else []
+        if y.shape not in accepted:
+            raise ValueError(
+                f"y must have shape {accepted[-1]}: {self.horizon} steps (horizon) of "
+                f"{self._input_size} features after each of {len(y)} windows; got {y.shape}. "
+                "SequenceRegressor predicts other quantities."
+            )
+        return np.reshape(y, shape)
+
+    def _relative(self, windows: Sequences) -> tuple[Sequences, Any]:
+        """Return the windows as the network sees them, and what was subtracted (n, 1, F)."""
+        if not self.subtract_last:
+            return windows, 0.0
+        last = np.stack([part[-1:] for part in windows])
+        if isinstance(windows, list):
+            return [part - value for part, value in zip(windows, last)], last
+        return windows - last, last
+
+    def _ends(self, histories: Sequences) -> Sequences:
+        """Return the last window of every history."""
+        window = self._window
+        if window is None:
+            return histories
+        for n, part in enumerate(histories):
+            if len(part) < window:
+                raise ValueError(
+                    f"X[{n}] has {len(part)} steps, and a forecast is made from {window} (window)"
+                )
+        return np.stack([part[-window:] for part in histories])
+
+    def _roll(self, windows: Sequences, steps: int) -> Array:
+        """Return the (n, steps, F) that follow the windows, by blocks, each from those before."""
+        parts: list[Array] = []
+        while sum(part.shape[1] for part in parts) < steps:
+            if parts:
+                block = parts[-1]
+                windows = [
+                    np.concatenate([part, more])[-len(part) :] for part, more in zip(windows, block)
+                ]
+            given, last = self._relative(windows)
+            outputs = self._predict_targets(given)
+            parts.append(outputs.reshape(len(outputs), self._block, -1) + last)
+        return np.concatenate(parts, axis=1)[:, :steps]
+
+    def _hold_out(self, targets: Any, seed: int) -> tuple[Any, Any]:
+        train: list[int] = []
+        held_out: list[int] = []
+        start = 0
+        for count in self._counts:
+            last = math.ceil(self.validation_fraction * count)
+            end = start + count
+            train += range(start, end - last - (self._block - 1))
+            held_out += range(end - last, end)
+            start = end
+        if not train or len(held_out) < 2:
+            raise ValueError(
+                f"of {start} windows early_stopping holds out {len(held_out)} and leaves "
+                f"{len(train)} to train with, which is too few: change validation_fraction or give "
+                "more data"
+            )
+        return np.array(train), np.array(held_out)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        _check.size("window", self.window)
+        _check.size("horizon", self.horizon)
+        _check.flag("subtract_last", self.subtract_last)
+        if self.strategy not in ("direct", "recursive"):
+            raise ValueError(f'strategy must be "direct" or "recursive", got {self.strategy!r}')
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        tags.target_tags.multi_output = False
+        return tags
+
+
+def _read_series(X: Any) -> tuple[list[Array], bool]:
+    """Return series, each (n_i, F), and whether one (n,) was given."""
+    if rank(X) != 1 or is_list_of_arrays(X):
+        return list(to_sequences(X)), False
+    series = check_array(X, dtype=np.float64, ensure_2d=False, input_name="series")
+    return [series[:, None]], True
+
+
+def _cut(series: list[Array], window: int, horizon: int) -> tuple[Array, Array, list[int]]:
+    """Return windows (M, window, F), what follows them (M, horizon, F), and how many of each."""
+    pieces = []
+    for n, part in enumerate(series):
+        if len(part) < window + horizon:
+            raise ValueError(
+                f"series {n} has {len(part)} steps: a window of {window} and a horizon of "
+                f"{horizon} need {window + horizon}"
+            )
+        view = np.lib.stride_tricks.sliding_window_view(part, window + horizon, axis=0)
+        pieces.append(view.swapaxes(1, 2))
+    every = np.concatenate(pieces)
+    return every[:, :window], every[:, window:], [len(piece) for piece in pieces]
+
+
+def _as_given(followers: Array) -> Array:
+    """Return (n, horizon, F) as users have it: without dimensions of one."""
+    if followers.shape[2] > 1:
+        return followers
+    return followers[:, 0, 0] if followers.shape[1] == 1 else followers[..., 0]

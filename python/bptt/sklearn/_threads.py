@@ -1,0 +1,23 @@
+"""How many threads an estimator uses in a worker process of joblib."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+
+from bptt import _core
+
+
+def limit_worker_threads() -> None:
+    """Lower the number of threads to a worker's share of the cores.
+
+    joblib tells every worker its share (the cores over ``n_jobs``, or ``inner_max_num_threads``) in
+    ``OMP_NUM_THREADS``. A process that multiprocessing started without telling gets one thread.
+    Nothing is done in the main process, or where ``BPTT_NUM_THREADS`` says what the user wants.
+    """
+    if multiprocessing.parent_process() is None or "BPTT_NUM_THREADS" in os.environ:
+        return
+    text = os.environ.get("OMP_NUM_THREADS", "1").split(",")[0].strip()
+    share = int(text) if text.isdigit() and int(text) > 0 else 1
+    if _core.get_num_threads() > share:
+        _core.set_num_threads(share)

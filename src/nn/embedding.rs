@@ -1,0 +1,76 @@
+//! Embeddings: every token has a vector of its own, a row of W (V, D), as torch's.
+
+use crate::error::{Result, ensure};
+use crate::simd::Element;
+
+/// A table of vectors for tokens. Its parameters are `weight` (num_embeddings, embedding_dim).
+///
+/// ```
+/// use bptt::{BatchSizes, Embedding, Input, Layer, Sequential};
+///
+/// let mut model = Sequential::<f32>::new(vec![Layer::Embedding(Embedding::new(3, 2)?)])?;
+/// model.params = vec![0.0, 0.1, 1.0, 1.1, 2.0, 2.1]; // (3, 2)
+/// let sizes = BatchSizes::new(1, vec![1, 1])?;
+/// assert_eq!(model.forward(Input::Tokens(&[2, 0]), &sizes, false)?, [2.0, 2.1, 0.0, 0.1]);
+/// # Ok::<(), bptt::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Embedding {
+    num_embeddings: usize,
+    embedding_dim: usize,
+}
+
+impl Embedding {
+    /// Vectors of `embedding_dim` numbers for so many tokens.
+    ///
+    /// # Errors
+    /// If a size is zero.
+    pub fn new(num_embeddings: usize, embedding_dim: usize) -> Result<Self> {
+        ensure!(num_embeddings > 0, "num_embeddings must be at least 1, got 0");
+        ensure!(embedding_dim > 0, "embedding_dim must be at least 1, got 0");
+        let len = num_embeddings.checked_mul(embedding_dim);
+        ensure!(
+            len.is_some_and(|len| len < isize::MAX as usize / 64),
+            "an embedding of {num_embeddings} x {embedding_dim} does not fit in memory"
+        );
+        Ok(Self { num_embeddings, embedding_dim })
+    }
+
+    /// How many different tokens there are.
+    pub fn num_embeddings(&self) -> usize {
+        self.num_embeddings
+    }
+
+    /// Features of the output.
+    pub fn embedding_dim(&self) -> usize {
+        self.embedding_dim
+    }
+
+    /// Names and shapes of the parameters, the names torch's.
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        vec![("weight".into(), vec![self.num_embeddings, self.embedding_dim])]
+    }
+
+    /// How many numbers the parameters are.
+    pub fn parameter_len(&self) -> usize {
+        self.num_embeddings * self.embedding_dim
+    }
+
+    /// Writes the vectors of tokens (N,), each below V, to y (N, D).
+    pub(super) fn forward<E: Element>(&self, params: &[E], tokens: &[u32], y: &mut [E]) {
+        let size = self.embedding_dim;
+        for (y, &token) in y.chunks_exact_mut(size).zip(tokens) {
+            y.copy_from_slice(&params[token as usize * size..][..size]);
+        }
+    }
+
+    /// Adds the gradient of each token's vector to its row.
+    pub(super) fn backward<E: Element>(&self, tokens: &[u32], dy: &[E], dparams: &mut [E]) {
+        let size = self.embedding_dim;
+        for (dy, &token) in dy.chunks_exact(size).zip(tokens) {
+            for (sum, &d) in dparams[token as usize * size..][..size].iter_mut().zip(dy) {
+                *sum = *sum + d;
+            }
+        }
+    }
+}
