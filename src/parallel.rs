@@ -23,7 +23,7 @@ use crate::error::{Error, Result, ensure};
 pub(crate) const MIN_FLOPS: usize = 4_000_000;
 
 /// Rows of a batch from which on a task's register tiles are well filled.
-pub(crate) const ROWS_PER_TASK: usize = 12;
+const ROWS_PER_TASK: usize = 12;
 
 /// How long a thread of the pool looks for more work before it sleeps.
 const PATIENCE: Duration = Duration::from_micros(200);

@@ -22,8 +22,11 @@ use crate::view::Seq;
 pub(super) const FEW_ROWS: usize = 4;
 const ROWS_AHEAD: usize = 48;
 
-/// Below so many operations a step takes less time than two meetings of threads.
-const MIN_STEP_FLOPS: usize = 100_000;
+/// With so many rows for each thread, the rows are shared: no meeting depends on what else the machine does.
+const ROWS_PER_THREAD: usize = 4;
+
+/// Below so many operations, of one thread some 3 us, two meetings in a step are not worth it.
+const MIN_STEP_FLOPS: usize = 200_000;
 
 /// How a pass of a direction is shared.
 #[derive(Debug, PartialEq)]
@@ -70,7 +73,7 @@ pub(super) fn members<C: Cell, E: Copy>(
         && layer.splits_units()
         && flops >= parallel::MIN_FLOPS
         && step >= MIN_STEP_FLOPS
-        && x.shape().rows < parallel::ROWS_PER_TASK * threads;
+        && x.shape().rows < ROWS_PER_THREAD * threads;
     // A panel is the least that a thread takes.
     Ok(shares.then(|| threads.min(layer.hidden_size.div_ceil(32))))
 }
@@ -159,8 +162,7 @@ impl Plan {
         match self.members {
             Some(members) => format!(
                 "units are shared: {members} threads take part in every step, because {rows} rows are fewer \
-                 than {} for each of {threads} threads",
-                parallel::ROWS_PER_TASK
+                 than {ROWS_PER_THREAD} for each of {threads} threads"
             ),
             None if tasks > 1 => {
                 let (least, most) = (self.rows.iter().min(), self.rows.iter().max());
