@@ -68,7 +68,7 @@ checks.check_dataframe_column_names_consistency("{name}", estimator)
 def test_lists_of_different_lengths_are_classified():
     X, y = waves()
     classifier = SequenceClassifier(
-        16, learning_rate_init=0.02, max_iter=60, tol=0, random_state=0
+        16, learning_rate_init=0.02, max_iter=60, n_iter_no_change=60, random_state=0
     ).fit(X, y)
     test_X, test_y = waves(seed=1)
     assert classifier.score(test_X, test_y) > 0.9
