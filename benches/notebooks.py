@@ -74,8 +74,8 @@ def forecasting():
     x, y = (x - x.mean()) / x.std(), (y - y.mean(axis=0)) / y.std(axis=0)
 
     def layers(seed):
-        rnn = bptt.RNN(1, 16, rng=seed)
-        return [rnn, bptt.LastStep(), bptt.Linear(16, 12, rng=seed + 1)]
+        rnn = bptt.RNN(1, 32, rng=seed)
+        return [rnn, bptt.LastStep(), bptt.Linear(32, 12, rng=seed + 1)]
 
     return Case("forecasting", layers, x[..., None].astype(np.float32), y, "mse", 0.01, 150, 32)
 

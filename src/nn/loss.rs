@@ -352,7 +352,7 @@ mod tests {
             Loss::BinaryCrossEntropy { pos_weight: weight() },
             Loss::MeanSquaredError,
             Loss::MeanAbsoluteError,
-            Loss::Huber { delta: 0.75 },
+            Loss::Huber { delta: 0.8 },
         ]
     }
 

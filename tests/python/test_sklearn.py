@@ -7,6 +7,7 @@ import warnings
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -68,7 +69,7 @@ checks.check_dataframe_column_names_consistency("{name}", estimator)
 def test_lists_of_different_lengths_are_classified():
     X, y = waves()
     classifier = SequenceClassifier(
-        16, learning_rate_init=0.02, max_iter=60, tol=0, random_state=0
+        16, learning_rate_init=0.02, max_iter=60, n_iter_no_change=60, random_state=0
     ).fit(X, y)
     test_X, test_y = waves(seed=1)
     assert classifier.score(test_X, test_y) > 0.9
@@ -96,6 +97,7 @@ def test_the_forms_of_data_train_alike(cell):
         "list of arrays": list(table),
         "list of columns": list(table[..., None]),
         "array of objects": np.array([*table, None], dtype=object)[:-1],
+        "pandas": pd.Series(list(table)),
         "Fortran, big-endian": np.asfortranarray(table).astype(">f8"),
     }
     curves, predictions = {}, {}
@@ -217,6 +219,20 @@ def test_the_same_seed_gives_the_same_bits_for_any_number_of_threads(estimator):
     finally:
         bptt.set_num_threads(before)
     assert results[0] == results[1] == results[2]
+
+
+def test_random_states_and_generators():
+    X, y = waves()
+    losses = [
+        SequenceClassifier(4, max_iter=1, random_state=make(0)).fit(X, y).loss_
+        for make in (np.random.RandomState, np.random.default_rng)
+        for _ in range(2)
+    ]
+    assert losses[0] == losses[1]
+    assert losses[2] == losses[3] != losses[0]
+    generator = np.random.default_rng(0)
+    classifier = SequenceClassifier(4, max_iter=1, random_state=generator)
+    assert classifier.fit(X, y).loss_ != classifier.fit(X, y).loss_
 
 
 def test_copies_predict_the_same_and_go_on():
@@ -540,6 +556,11 @@ BAD = {
         lambda: forecast(wave(12)),
         ValueError,
         "series 0 has 12 steps: a window of 12 and a horizon of 1 need 13",
+    ),
+    "a column": (
+        lambda: forecast(wave(40)[:, None]),
+        ValueError,
+        r"series 0 has 1 steps.* One series is \(n,\)",
     ),
     "nan series": (lambda: forecast(wave(40) * np.nan), ValueError, "NaN"),
     "y and horizon": (

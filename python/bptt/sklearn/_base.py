@@ -60,7 +60,7 @@ _PARAMETERS = """hidden_size : int, default 64
         over all steps of the training data.
     warm_start : bool, default False
         Whether `fit` goes on from the parameters of the `fit` before.
-    random_state : int, numpy.random.RandomState or None, default None
+    random_state : int, numpy.random.RandomState, numpy.random.Generator or None, default None
         For the initial parameters, shuffling and the data held out.
     verbose : bool, default False
         Whether to print every pass's loss."""
@@ -203,7 +203,10 @@ class SequenceEstimator(BaseEstimator):
 
     def _forget(self) -> None:
         """Begin anew, without what was learnt of earlier training."""
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        if isinstance(self.random_state, np.random.Generator):
+            seed = int(self.random_state.integers(2**31))
+        else:
+            seed = check_random_state(self.random_state).randint(2**31 - 1)
         self._generator = np.random.default_rng(seed)
         self.loss_curve_ = []
         self.best_loss_ = math.inf

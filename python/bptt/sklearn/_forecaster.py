@@ -378,7 +378,8 @@ def _cut(series: list[Array], window: int, horizon: int) -> tuple[Array, Array, 
         if len(part) < window + horizon:
             raise ValueError(
                 f"series {n} has {len(part)} steps: a window of {window} and a horizon of "
-                f"{horizon} need {window + horizon}"
+                f"{horizon} need {window + horizon}. One series is (n,), or [series] with F "
+                "features (n, F); the rows of a table are series of their own."
             )
         view = np.lib.stride_tricks.sliding_window_view(part, window + horizon, axis=0)
         pieces.append(view.swapaxes(1, 2))

@@ -50,7 +50,7 @@ def learn_features(estimator: Any, sequences: Sequences, *, reset: bool) -> None
 def to_sequences(X: Any) -> Sequences:
     """Return X as (n, T, F) or n arrays (T_i, F) of finite float64."""
     if is_list_of_arrays(X):
-        parts = [_read_one(n, part) for n, part in enumerate(X)]
+        parts = [_read_one(n, part) for n, part in enumerate(_as_list(X))]
         features = parts[0].shape[1]
         for n, part in enumerate(parts):
             if part.shape[1] != features:
@@ -69,8 +69,7 @@ def to_sequences(X: Any) -> Sequences:
 
 def is_list_of_arrays(X: Any) -> bool:
     """Tell whether X is a list of sequences rather than a table written as a list of lists."""
-    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
-        X = list(X)
+    X = _as_list(X)
     if not isinstance(X, (list, tuple)) or not X:
         return False
     if any(isinstance(part, (str, bytes, dict)) or not hasattr(part, "__len__") for part in X):
@@ -79,6 +78,13 @@ def is_list_of_arrays(X: Any) -> bool:
     if any(getattr(part, "ndim", 1) == 0 for part in X):
         return False
     return any(hasattr(part, "__array__") for part in X) or len({len(part) for part in X}) > 1
+
+
+def _as_list(X: Any) -> Any:
+    """Return an array or a pandas Series of objects, which may be arrays, as a list."""
+    kind = getattr(getattr(X, "dtype", None), "kind", None)
+    objects = kind == "O" and getattr(X, "ndim", None) == 1
+    return list(X) if objects else X
 
 
 def rank(X: Any) -> int | None:
