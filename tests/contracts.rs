@@ -102,7 +102,7 @@ fn the_same_bits_for_1_to_8_threads_and_every_repetition() {
     check(Lstm::default(), (7, 53, 100));
     check(TANH, (7, 53, 100));
     // Threads share the units, an odd number of vectors, of one row and of a few; some have none.
-    for (rows, hidden) in [(1, 232), (3, 144), (9, 129)] {
+    for (rows, hidden) in [(1, 232), (3, 144), (7, 129)] {
         check(Lstm::default(), (12, rows, hidden));
         check(Gru, (12, rows, hidden));
         check(TANH, (12, rows, 2 * hidden));
