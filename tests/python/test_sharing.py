@@ -1,4 +1,4 @@
-"""How passes are shared: what `explain` tells, calls from several Python threads, denormal numbers."""
+"""How passes are shared: what `explain` tells, calls from several threads, denormal numbers."""
 
 import threading
 
