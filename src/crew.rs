@@ -22,10 +22,10 @@ struct Line(AtomicUsize);
 pub(crate) struct Crew {
     /// Helpers that have come.
     joined: Line,
-    /// The round, from 1, times [`MOST`], plus its members; or [`OVER`].
-    round: Line,
-    /// How often anybody came to a meeting; and that number at the beginning of the round.
+    /// How often anybody came to a meeting.
     arrived: Line,
+    /// The round, from 1, times [`MOST`], plus its members; or [`OVER`]. And how many had `arrived` before it.
+    round: Line,
     before: AtomicUsize,
     /// Somebody failed: nobody may wait for it.
     broken: AtomicBool,
@@ -130,7 +130,9 @@ impl Crew {
             if index < count {
                 let meeting = self.before.load(Ordering::Relaxed) + count;
                 result = work(n, &mut Member { index, count, crew: Some(self), meeting });
-                self.arrived.0.fetch_add(1, Ordering::AcqRel);
+                if result.is_ok() {
+                    self.arrived.0.fetch_add(1, Ordering::AcqRel);
+                }
             }
         }
         let reported = self.broken.load(Ordering::Relaxed);
@@ -169,7 +171,14 @@ impl Drop for Guard<'_> {
 }
 
 /// Work in rounds that threads can share.
-pub(crate) trait Rounds<E: Element>: Send + Sized {
+///
+/// # Safety
+/// What a member writes between two meetings, no other member reads or writes between them, whole slices
+/// included; nor until the next round, if there is no meeting between rounds.
+pub(crate) unsafe trait Rounds<E: Element>: Send + Sized {
+    /// Whether members must meet between two rounds.
+    const MEETS: bool;
+
     /// How many rounds.
     fn rounds(&self) -> usize;
 
@@ -207,16 +216,27 @@ impl<E: Element, W: Rounds<E>> Task<E> for Alone<W> {
     }
 }
 
-/// A member's part of a round.
-struct Round<'a, 'm, W>(&'a mut W, usize, &'a mut Member<'m>);
+/// So many rounds are one of the crew's: who comes later joins at the next one, and only there does the leader
+/// tell everybody how many they are.
+const AT_ONCE: usize = 4;
 
-impl<E: Element, W: Rounds<E>> Task<E> for Round<'_, '_, W> {
+/// A member's part of [`AT_ONCE`] rounds.
+struct Chunk<'a, 'm, W>(&'a mut W, usize, &'a mut Member<'m>);
+
+impl<E: Element, W: Rounds<E>> Task<E> for Chunk<'_, '_, W> {
     type Output = Result<()>;
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
         let Self(work, n, member) = self;
-        work.round(s, n, member)
+        let first = n * AT_ONCE;
+        for round in first..work.rounds().min(first + AT_ONCE) {
+            if W::MEETS && round > first {
+                member.meet()?;
+            }
+            work.round(s, round, member)?;
+        }
+        Ok(())
     }
 }
 
@@ -229,6 +249,10 @@ pub(crate) fn share<E: Element, W: Rounds<E>>(
     mut work: W,
     most: usize,
 ) -> Result<()> {
+    let rounds = work.rounds().div_ceil(AT_ONCE);
+    if rounds >= OVER / MOST - 1 {
+        return level.run(Alone(work)); // on small machines they could not be counted
+    }
     work.begin();
     // SAFETY: from here on all of them are used for rounds alone, by the members of one crew.
     let helpers = (1..most).map(|_| unsafe { work.alias() });
@@ -238,10 +262,10 @@ pub(crate) fn share<E: Element, W: Rounds<E>>(
     let crew = Crew::default();
     parallel::run(tasks, |(leads, mut work)| match leads {
         true => crew.lead(|| {
-            (0..work.rounds())
-                .try_for_each(|n| crew.round(n, |member| level.run(Round(&mut work, n, member))))
+            (0..rounds)
+                .try_for_each(|n| crew.round(n, |member| level.run(Chunk(&mut work, n, member))))
         }),
-        false => crew.help(|n, member| level.run(Round(&mut work, n, member))),
+        false => crew.help(|n, member| level.run(Chunk(&mut work, n, member))),
     })?;
     work.end();
     Ok(())

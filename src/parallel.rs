@@ -103,7 +103,8 @@ pub(crate) fn split(total: usize, parts: usize) -> Vec<usize> {
 }
 
 /// Calls `work` with every task, on the calling thread and the pool's, and gives the first error. A
-/// panic in a task is raised again here, after all tasks have ended.
+/// panic in a task is raised again here, after all tasks have ended. The caller begins with the first task,
+/// which so never waits for a thread: tasks may wait for it (crew.rs).
 pub(crate) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
     let threads = num_threads()?;
     if threads.min(tasks.len()) <= 1 {
@@ -117,7 +118,7 @@ pub(crate) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) -> Result<()> + Sync)
     };
     let call: &(dyn Fn(usize) -> Result<()> + Sync) = &call;
     // SAFETY: only the lifetime changes. `call` is used once for each task, and below we wait until all
-    // these calls have returned.
+    // these calls have returned; nothing in between unwinds.
     let call: &'static (dyn Fn(usize) -> Result<()> + Sync) = unsafe { std::mem::transmute(call) };
     let job = Arc::new(Job {
         call,
@@ -130,7 +131,7 @@ pub(crate) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) -> Result<()> + Sync)
     if let Some(pool) = pool(threads) {
         pool.give(&job, helpers);
     }
-    job.work();
+    job.work(0);
     let mut spins = 0u32;
     while job.ended.load(Ordering::Acquire) < job.taken.len() {
         spins = spins.saturating_add(1);
@@ -164,9 +165,9 @@ enum Failure {
 }
 
 impl Job {
-    fn work(&self) {
-        // The caller is none of the pool's.
-        let thread = rayon::current_thread_index().map_or(0, |index| index + 1) % self.threads;
+    /// Takes tasks, the thread's own first: `thread` is 0 for the caller.
+    fn work(&self, thread: usize) {
+        let thread = thread % self.threads;
         let (count, first) = (self.taken.len(), thread * self.taken.len() / self.threads);
         for index in (first..count).chain(0..first) {
             if self.taken[index].swap(true, Ordering::Relaxed) {
@@ -218,10 +219,11 @@ impl Pool {
         for _ in awake..helpers {
             let (desk, mut job) = (Arc::clone(&self.desk), Arc::clone(job));
             self.threads.spawn(move || {
-                job.work();
+                let thread = rayon::current_thread_index().map_or(1, |index| index + 1);
+                job.work(thread);
                 while let Some(next) = desk.look() {
                     job = next;
-                    job.work();
+                    job.work(thread);
                 }
             });
         }
@@ -281,7 +283,7 @@ fn pool(threads: usize) -> Option<Pool> {
     let pool = Pool { threads: Arc::new(pool), desk: Arc::default() };
     let old = current.replace((process, threads, pool.clone()));
     if let Some(old) = old.filter(|old| old.0 != process) {
-        // Its threads are the parent's; ending them from here would wait for ever.
+        // Its threads are the parent's, and may have held its locks when it was forked.
         std::mem::forget(old);
     }
     Some(pool)

@@ -107,6 +107,18 @@ fn the_same_bits_for_1_to_8_threads_and_every_repetition() {
         check(Gru, (12, rows, hidden));
         check(TANH, (12, rows, 2 * hidden));
     }
+    // Callers that are threads of somebody else's pool, more than there are helpers.
+    set_num_threads(2).unwrap();
+    let sizes = Sizes { steps: 12, rows: 1, input: 40, hidden: 256, bias: true };
+    let layer = Recurrent::with_cell(Lstm::default(), 40, 256, true).unwrap();
+    let (inputs, d) = problem::<Lstm>(sizes, true, 5);
+    let want = bits(&kernels::<f32, Lstm>(&layer, sizes, &inputs, &d));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    pool.broadcast(|_| {
+        for _ in 0..10 {
+            assert!(bits(&kernels::<f32, Lstm>(&layer, sizes, &inputs, &d)) == want);
+        }
+    });
 }
 
 /// Row b of a (T, B, F) array as (T, 1, F).

@@ -219,7 +219,13 @@ struct Carried<'a, C, E: Element> {
     dc: RowsMut<'a, E>,
 }
 
-impl<C: Cell, E: Element> Rounds<E> for Carried<'_, C, E> {
+// SAFETY: of a layer that splits its units (`alias`), a member writes its own units of the records, dh and dc, its
+// own columns of dx, and after the meeting in a step reads the step's records, which nobody writes again.
+unsafe impl<C: Cell, E: Element> Rounds<E> for Carried<'_, C, E> {
+    /// A step reads of the ones before its own units' dh and dc; and da, but all came to the meeting in the
+    /// step after they were written.
+    const MEETS: bool = false;
+
     /// All steps, and dx.
     fn rounds(&self) -> usize {
         self.task.dy.shape().steps + 1
@@ -242,7 +248,8 @@ impl<C: Cell, E: Element> Rounds<E> for Carried<'_, C, E> {
 
     unsafe fn alias(&self) -> Self {
         let task = &self.task;
-        // SAFETY: of a step, each member writes to its own units, and of dx to its own columns.
+        assert!(task.layer.splits_units());
+        // SAFETY: of a step of such a layer, each member writes to its own units, and of dx to its own columns.
         unsafe {
             let task = Backward {
                 tape: task.tape.alias(),

@@ -1,7 +1,7 @@
 //! The forward pass: the steps of step.rs, one after the other.
 //!
 //! Rows of the batch are independent, so each task takes some rows through all steps, in memory of its own
-//! (share.rs), and no thread waits for another. Where a step has few rows, what x contributes is computed
+//! (share.rs), and waits for no other; or, of few rows, threads share every step (plan.rs). Where a step has few rows, what x contributes is computed
 //! for many steps at once: products with few rows only stream the weights.
 
 use std::ops::Range;
@@ -127,7 +127,12 @@ struct Forward<'a, C, E: Element> {
     all_rows: usize,
 }
 
-impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
+// SAFETY: of a layer that splits its units (`alias`), a member writes its own units of h, c, y and the records,
+// and reads those of h that others wrote before the meeting between two steps.
+unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
+    /// A step reads all of the h that the one before left.
+    const MEETS: bool = true;
+
     fn rounds(&self) -> usize {
         self.x.shape().steps
     }
@@ -194,7 +199,8 @@ impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
     }
 
     unsafe fn alias(&self) -> Self {
-        // SAFETY: of a step, each member writes to its own units.
+        assert!(self.layer.splits_units());
+        // SAFETY: of a step of such a layer, each member writes to its own units.
         let ((h, c, own_c), y) =
             unsafe { ((self.h.alias(), self.c.alias(), self.own_c.alias()), self.y.alias()) };
         // SAFETY: as above.

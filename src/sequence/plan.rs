@@ -2,7 +2,7 @@
 //!
 //! - Work that takes less than a thread needs to wake is done by one thread.
 //! - Few rows: threads share every step, each with some of the units, and so the weights, which such a step
-//!   mostly streams. They meet twice a step, which must be worth it.
+//!   mostly streams. They meet in every step, which must be worth it.
 //! - Else threads share the rows: no thread waits for another before the end.
 //!
 //! From one thread to two, an LSTM in float32 on Zen 5, sharing units: (100, 1, 128, 128) 1.4 times as fast
@@ -22,11 +22,10 @@ use crate::view::Seq;
 pub(super) const FEW_ROWS: usize = 4;
 const ROWS_AHEAD: usize = 48;
 
-/// With so many rows for each thread, the rows are shared: no meeting depends on what else the machine does.
-const ROWS_PER_THREAD: usize = 4;
-
-/// Below so many operations, of one thread some 3 us, two meetings in a step are not worth it.
-const MIN_STEP_FLOPS: usize = 200_000;
+/// Below the first number of rows for each thread, units are shared if a step has as many operations as the
+/// second number says: 200,000 take one thread some 2 us, a meeting 0.1 to 1. With some more rows, sharing
+/// these is nearly as good, so a meeting must not show, and with 12 it is better.
+const UNITS: [(usize, usize); 2] = [(4, 200_000), (12, 4_000_000)];
 
 /// How a pass of a direction is shared.
 #[derive(Debug, PartialEq)]
@@ -69,13 +68,13 @@ pub(super) fn members<C: Cell, E: Copy>(
 ) -> Result<Option<usize>> {
     let (flops, threads) = (layer.flops(x), parallel::num_threads()?);
     let step = flops / x.shape().steps.max(1);
-    let shares = threads > 1
-        && layer.splits_units()
+    // A panel of two vectors is the least that a thread takes.
+    let members = threads.min(layer.hidden_size.div_ceil(32));
+    let shares = layer.splits_units()
         && flops >= parallel::MIN_FLOPS
-        && step >= MIN_STEP_FLOPS
-        && x.shape().rows < ROWS_PER_THREAD * threads;
-    // A panel is the least that a thread takes.
-    Ok(shares.then(|| threads.min(layer.hidden_size.div_ceil(32))))
+        && members > 1
+        && UNITS.iter().any(|&(rows, flops)| x.shape().rows < rows * members && step >= flops);
+    Ok(shares.then_some(members))
 }
 
 /// How many rows each task takes: about the same number of steps.
@@ -161,8 +160,8 @@ impl Plan {
         let (tasks, rows) = (self.rows.len(), self.rows.iter().sum::<usize>());
         match self.members {
             Some(members) => format!(
-                "units are shared: {members} threads take part in every step, because {rows} rows are fewer \
-                 than {ROWS_PER_THREAD} for each of {threads} threads"
+                "units are shared: {members} threads take part in every step, because there are only {rows} \
+                 rows"
             ),
             None if tasks > 1 => {
                 let (least, most) = (self.rows.iter().min(), self.rows.iter().max());
@@ -179,8 +178,8 @@ impl Plan {
                 Flops(parallel::MIN_FLOPS)
             ),
             None => format!(
-                "one thread: a step below {} takes less time than two meetings of threads",
-                Flops(MIN_STEP_FLOPS)
+                "one thread: a step below {} takes hardly more time than a meeting of threads",
+                Flops(UNITS[0].1)
             ),
         }
     }

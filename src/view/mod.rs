@@ -32,8 +32,8 @@ pub struct RowsMut<'a, E> {
 unsafe impl<E: Sync> Send for Rows<'_, E> {}
 // SAFETY: as above.
 unsafe impl<E: Sync> Sync for Rows<'_, E> {}
-// SAFETY: as above.
-unsafe impl<E: Send> Send for RowsMut<'_, E> {}
+// SAFETY: as above; aliases are read by several threads.
+unsafe impl<E: Send + Sync> Send for RowsMut<'_, E> {}
 
 impl<'a, E> Rows<'a, E> {
     /// A contiguous matrix.
@@ -139,7 +139,8 @@ impl<'a, E> RowsMut<'a, E> {
     #[inline(always)]
     pub(crate) fn part_of_row(&mut self, b: usize, first: usize, count: usize) -> &mut [E] {
         assert!(b < self.rows && first <= self.features && count <= self.features - first);
-        // SAFETY: inside the view, by the checks where it was made; the borrow is exclusive.
+        // SAFETY: inside the view, by the checks where it was made; the borrow is exclusive, or of an alias
+        // by the promise of whoever made it.
         unsafe {
             std::slice::from_raw_parts_mut(self.data.wrapping_add(b * self.stride + first), count)
         }
