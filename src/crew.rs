@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::error::{Result, ensure};
 use crate::parallel;
@@ -27,9 +28,14 @@ pub(crate) struct Crew {
     /// The round, from 1, times [`MOST`], plus its members; or [`OVER`]. And how many had `arrived` before it.
     round: Line,
     before: AtomicUsize,
+    /// Somebody came so late that it has no core of its own: the leader goes on alone.
+    late: AtomicBool,
     /// Somebody failed: nobody may wait for it.
     broken: AtomicBool,
 }
+
+/// Steps take some 10 us, and members' parts are equal.
+const LATE: Duration = Duration::from_micros(100);
 
 /// More than the members of any crew.
 const MOST: usize = 1 << 12;
@@ -98,13 +104,17 @@ impl Crew {
     /// # Errors
     /// If `work` fails, here or at a helper's.
     pub fn round(&self, n: usize, work: impl FnOnce(&mut Member<'_>) -> Result<()>) -> Result<()> {
-        let count = 1 + self.joined.0.load(Ordering::Acquire);
+        let late = self.late.load(Ordering::Relaxed);
+        let count = if late { 1 } else { 1 + self.joined.0.load(Ordering::Acquire) };
         let before = self.arrived.0.load(Ordering::Relaxed);
         self.before.store(before, Ordering::Relaxed);
         self.round.0.store((n + 1) * MOST + count, Ordering::Release);
         let mut member = Member { index: 0, count, crew: Some(self), meeting: before + count };
         work(&mut member)?;
-        member.meet()
+        let start = Instant::now();
+        member.meet()?;
+        self.late.store(late || start.elapsed() > LATE, Ordering::Relaxed);
+        Ok(())
     }
 
     /// For a helper: calls `work` with every round from now on.

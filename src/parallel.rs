@@ -11,7 +11,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
@@ -24,6 +24,9 @@ pub(crate) const MIN_FLOPS: usize = 4_000_000;
 
 /// Rows of a batch from which on a task's register tiles are well filled.
 const ROWS_PER_TASK: usize = 12;
+
+/// Time in which a thread that was woken should have come.
+const LONG: Duration = Duration::from_micros(200);
 
 /// How long a thread of the pool looks for more work before it sleeps.
 const PATIENCE: Duration = Duration::from_micros(200);
@@ -128,10 +131,22 @@ pub(crate) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) -> Result<()> + Sync)
         failure: Mutex::new(None),
     });
     // Without a pool, the caller does everything.
-    if let Some(pool) = pool(threads) {
-        pool.give(&job, helpers);
+    let pool = pool(threads);
+    let mut missed = 0;
+    if let Some(pool) = &pool {
+        pool.desk.give(&job, helpers);
+        missed = pool.desk.missed.load(Ordering::Relaxed);
+        if missed > 1 {
+            // Perhaps they wait for this thread's core, which the system gives them while it sleeps.
+            std::thread::sleep(Duration::from_micros(20));
+            missed = 0;
+        }
     }
-    job.work(0);
+    let start = Instant::now();
+    let alone = job.work(0) == job.taken.len();
+    if let Some(pool) = pool.filter(|_| !alone || start.elapsed() > LONG) {
+        pool.desk.missed.store(if alone { missed + 1 } else { 0 }, Ordering::Relaxed);
+    }
     let mut spins = 0u32;
     while job.ended.load(Ordering::Acquire) < job.taken.len() {
         spins = spins.saturating_add(1);
@@ -165,8 +180,9 @@ enum Failure {
 }
 
 impl Job {
-    /// Takes tasks, the thread's own first: `thread` is 0 for the caller.
-    fn work(&self, thread: usize) {
+    /// Takes tasks, the thread's own first, and says how many: `thread` is 0 for the caller.
+    fn work(&self, thread: usize) -> usize {
+        let mut done = 0;
         let thread = thread % self.threads;
         let (count, first) = (self.taken.len(), thread * self.taken.len() / self.threads);
         for index in (first..count).chain(0..first) {
@@ -187,14 +203,17 @@ impl Job {
                 }
             }
             self.ended.fetch_add(1, Ordering::Release);
+            done += 1;
         }
+        done
     }
 }
 
-/// Threads beside the calling ones.
-#[derive(Clone)]
+/// Threads beside the calling ones: rayon's, each of which serves at a desk of ours for as long as the pool
+/// lives. Rayon's own way of looking for work yields, and beside somebody else's thread that waits actively
+/// (OpenBLAS's does, for tens of milliseconds) a thread that yields hardly runs again.
 struct Pool {
-    threads: Arc<ThreadPool>,
+    _threads: ThreadPool,
     desk: Arc<Desk>,
 }
 
@@ -203,66 +222,96 @@ struct Pool {
 struct Desk {
     /// How many jobs lie there, to look at without the lock.
     lying: AtomicUsize,
-    /// How many look, and what lies there for them: never more jobs than threads that look.
-    state: Mutex<(usize, Vec<Arc<Job>>)>,
+    state: Mutex<OnDesk>,
+    wakes: Condvar,
+    /// Long jobs in a row that nobody came to.
+    missed: AtomicUsize,
+}
+
+#[derive(Default)]
+struct OnDesk {
+    /// One entry for every thread that is wanted.
+    jobs: Vec<Arc<Job>>,
+    /// Threads that look actively.
+    looking: usize,
+    closed: bool,
 }
 
 impl Pool {
-    /// Has so many threads take part in a job: those that look for one, the others once they woke.
-    fn give(&self, job: &Arc<Job>, helpers: usize) {
-        let mut state = self.desk.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (looking, jobs) = &mut *state;
-        let awake = helpers.min(*looking - jobs.len());
-        jobs.extend((0..awake).map(|_| Arc::clone(job)));
-        self.desk.lying.store(jobs.len(), Ordering::Relaxed);
-        drop(state);
-        for _ in awake..helpers {
-            let (desk, mut job) = (Arc::clone(&self.desk), Arc::clone(job));
-            self.threads.spawn(move || {
-                let thread = rayon::current_thread_index().map_or(1, |index| index + 1);
-                job.work(thread);
-                while let Some(next) = desk.look() {
-                    job = next;
+    fn new(threads: usize) -> Option<Self> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("bptt-{index}"))
+            .build()
+            .ok()?;
+        let desk = Arc::<Desk>::default();
+        for thread in 1..=threads {
+            let desk = Arc::clone(&desk);
+            pool.spawn(move || {
+                while let Some(job) = desk.next() {
                     job.work(thread);
                 }
             });
         }
+        Some(Self { _threads: pool, desk })
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.desk.lock().closed = true;
+        self.desk.wakes.notify_all();
     }
 }
 
 impl Desk {
-    /// Waits a while for a job. In between it lets other threads run, should there be more than cores.
-    fn look(&self) -> Option<Arc<Job>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 += 1;
+    fn lock(&self) -> MutexGuard<'_, OnDesk> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has so many threads take part in a job, those that are awake first.
+    fn give(&self, job: &Arc<Job>, helpers: usize) {
+        let mut state = self.lock();
+        // What nobody came for in time.
+        state.jobs.retain(|job| job.ended.load(Ordering::Relaxed) < job.taken.len());
+        state.jobs.extend((0..helpers).map(|_| Arc::clone(job)));
+        self.lying.store(state.jobs.len(), Ordering::Relaxed);
+        let asleep = helpers.saturating_sub(state.looking);
+        drop(state);
+        for _ in 0..asleep {
+            self.wakes.notify_one();
+        }
+    }
+
+    /// Waits for a job, for a while actively; none once the pool is gone.
+    fn next(&self) -> Option<Arc<Job>> {
+        self.lock().looking += 1;
         let start = Instant::now();
-        loop {
-            for _ in 0..100 {
-                if self.lying.load(Ordering::Relaxed) > 0 {
-                    break;
-                }
+        while self.lying.load(Ordering::Relaxed) == 0 && start.elapsed() < PATIENCE {
+            for _ in 0..50 {
                 std::hint::spin_loop();
             }
-            let late = start.elapsed() > PATIENCE;
-            if late || self.lying.load(Ordering::Relaxed) > 0 {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                let (looking, jobs) = &mut *state;
-                let job = jobs.pop();
-                self.lying.store(jobs.len(), Ordering::Relaxed);
-                if late || job.is_some() {
-                    *looking -= 1;
-                    return job;
-                }
+        }
+        let mut state = self.lock();
+        state.looking -= 1;
+        loop {
+            if let Some(job) = state.jobs.pop() {
+                self.lying.store(state.jobs.len(), Ordering::Relaxed);
+                return Some(job);
             }
-            std::thread::yield_now();
+            if state.closed {
+                return None;
+            }
+            state = self.wakes.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
 /// The pool of this process for that many threads, the caller's being one of them; none if it cannot
 /// be had now.
-fn pool(threads: usize) -> Option<Pool> {
+fn pool(threads: usize) -> Option<Arc<Pool>> {
     /// The process, how many threads, and the pool.
-    static POOL: Mutex<Option<(u32, usize, Pool)>> = Mutex::new(None);
+    static POOL: Mutex<Option<(u32, usize, Arc<Pool>)>> = Mutex::new(None);
     let process = std::process::id();
     // Somebody may be making the pool; and in a child forked meanwhile, nobody will ever unlock it.
     let mut current = match POOL.try_lock() {
@@ -273,15 +322,10 @@ fn pool(threads: usize) -> Option<Pool> {
     if let Some((of_process, of_threads, pool)) = &*current
         && (*of_process, *of_threads) == (process, threads)
     {
-        return Some(pool.clone());
+        return Some(Arc::clone(pool));
     }
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads - 1)
-        .thread_name(|index| format!("bptt-{index}"))
-        .build()
-        .ok()?;
-    let pool = Pool { threads: Arc::new(pool), desk: Arc::default() };
-    let old = current.replace((process, threads, pool.clone()));
+    let pool = Arc::new(Pool::new(threads - 1)?);
+    let old = current.replace((process, threads, Arc::clone(&pool)));
     if let Some(old) = old.filter(|old| old.0 != process) {
         // Its threads are the parent's, and may have held its locks when it was forked.
         std::mem::forget(old);

@@ -6,8 +6,7 @@
 //! - Else threads share the rows: no thread waits for another before the end.
 //!
 //! From one thread to two, an LSTM in float32 on Zen 5, sharing units: (100, 1, 128, 128) 1.4 times as fast
-//! inferring and 1.5 training, (100, 1, 256, 256) 1.6 and 1.9, (100, 8, 128, 256) 1.9 and 1.9; meetings are most of
-//! what a step takes at (100, 1, 64, 64).
+//! inferring and 1.5 training, (100, 1, 256, 256) 1.7 and 1.9, (100, 8, 128, 256) 1.9 and 1.9.
 
 use std::fmt;
 

@@ -37,7 +37,7 @@ class Plan:
         Rounds, whatever the time.
     turn : float, default 0.01
         Seconds that a turn takes at least.
-    pause : float, default 0.01
+    pause : float, default 0.1
         Seconds before a turn.
     warm : float, default 0.02
         Seconds, at least, of calls that are not timed before those that are.
@@ -47,7 +47,7 @@ class Plan:
     least: int = 5
     most: int = 41
     turn: float = 0.01
-    pause: float = 0.01
+    pause: float = 0.1
     warm: float = 0.02
 
 
