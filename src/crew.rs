@@ -28,7 +28,8 @@ pub(crate) struct Crew {
     /// The round, from 1, times [`MOST`], plus its members; or [`OVER`]. And how many had `arrived` before it.
     round: Line,
     before: AtomicUsize,
-    /// Somebody came so late that it has no core of its own: the leader goes on alone.
+    /// Somebody came so much later than the leader that it has no core of its own: the leader goes on alone.
+    patience: Duration,
     late: AtomicBool,
     /// Somebody failed: nobody may wait for it.
     broken: AtomicBool,
@@ -87,6 +88,11 @@ impl Member<'_> {
 }
 
 impl Crew {
+    /// One that leaves behind who is so late.
+    pub fn new(patience: Duration) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
     /// For the leader: calls `work`, which goes through rounds, and then lets the helpers go.
     ///
     /// # Errors
@@ -113,7 +119,7 @@ impl Crew {
         work(&mut member)?;
         let start = Instant::now();
         member.meet()?;
-        self.late.store(late || start.elapsed() > LATE, Ordering::Relaxed);
+        self.late.store(late || start.elapsed() > self.patience, Ordering::Relaxed);
         Ok(())
     }
 
@@ -269,7 +275,7 @@ pub(crate) fn share<E: Element, W: Rounds<E>>(
     let mut tasks: Vec<_> = helpers.map(|work| (false, work)).collect();
     // SAFETY: as above; `work` itself rests until all rounds are over.
     tasks.insert(0, (true, unsafe { work.alias() }));
-    let crew = Crew::default();
+    let crew = Crew::new(LATE);
     parallel::run(tasks, |(leads, mut work)| match leads {
         true => crew.lead(|| {
             (0..rounds)
@@ -289,7 +295,7 @@ mod tests {
 
     #[test]
     fn members_read_what_others_wrote_before_a_meeting() {
-        let crew = Crew::default();
+        let crew = Crew::new(Duration::MAX);
         let numbers: Vec<_> = (0..3).map(|_| AtomicU64::new(0)).collect();
         let work = |n: usize, member: &mut Member<'_>| {
             numbers[member.index].store(n as u64 + 1, Ordering::Relaxed);
@@ -323,7 +329,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_one_that_failed() {
         for leader_fails in [false, true] {
-            let crew = Crew::default();
+            let crew = Crew::new(Duration::MAX);
             let fails = |fails: bool, member: &mut Member<'_>| {
                 ensure!(!fails || member.count == 1, "no memory");
                 member.meet()
