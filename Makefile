@@ -36,10 +36,12 @@ notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/ from top to bo
 kill: $(VENV)/.core  ## kill a training process 200 times: its checkpoint must load and training go on (2 minutes)
 	$(BIN)/python tests/kill.py
 
-bench: $(TORCH_VENV)/.core $(TORCH_VENV)/.peers  ## beside PyTorch and others (10 minutes), the lab, shares of the peak
+bench: $(TORCH_VENV)/.core $(TORCH_VENV)/.peers  ## beside PyTorch and others, limits, shares of the peak (half an hour)
 	$(TORCH_BIN)/python benches/compare.py --json target/compare.json --figure target/compare.png
 	$(TORCH_BIN)/python benches/lab.py
 	$(TORCH_BIN)/python benches/ragged.py
+	$(TORCH_BIN)/python benches/machine.py
+	$(TORCH_BIN)/python benches/notebooks.py
 	$(TORCH_BIN)/python benches/memory.py
 	cargo bench --bench share
 	cargo bench --bench kernels

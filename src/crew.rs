@@ -28,7 +28,8 @@ pub(crate) struct Crew {
     /// The round, from 1, times [`MOST`], plus its members; or [`OVER`]. And how many had `arrived` before it.
     round: Line,
     before: AtomicUsize,
-    /// Somebody came so much later than the leader that it has no core of its own: the leader goes on alone.
+    /// How long the leader waits for the end of a round before it goes on alone, and whether it does: who is so
+    /// late has no core of its own.
     patience: Duration,
     late: AtomicBool,
     /// Somebody failed: nobody may wait for it.
