@@ -1,8 +1,9 @@
 //! Threads: a private pool, and one way to hand it work.
 //!
-//! The calling thread works too. Every thread begins with tasks of its own, the same ones in call after call,
-//! so that what it wrote is still in its cache, and then takes what others have not begun. The caller waits only for tasks that another thread has begun: waking a sleeping thread takes longer
-//! (50 to 200 us) than a small call, so a thread that wakes late finds nothing left and leaves.
+//! The calling thread works too. Every thread begins with tasks of its own, the same ones in call after
+//! call, so that what it wrote is still in its cache, and then takes what others have not begun. The caller
+//! waits only for tasks that another thread has begun: waking a sleeping thread takes longer (50 to 200 us)
+//! than a small call, so a thread that wakes late finds nothing left and leaves.
 //! For the same reason a thread of the pool that has nothing left to do looks for more for a while, a
 //! pass being several short parallel sections, before it sleeps ([`PATIENCE`]).
 //!
@@ -25,7 +26,8 @@ pub(crate) const MIN_FLOPS: usize = 4_000_000;
 /// Rows of a batch from which on a task's register tiles are well filled.
 const ROWS_PER_TASK: usize = 12;
 
-/// Time in which a thread that was woken should have come.
+/// Time in which a thread that was woken should have come. A caller to which nobody came in two such jobs
+/// running sleeps once, for a moment.
 const LONG: Duration = Duration::from_micros(200);
 
 /// How long a thread of the pool looks for more work before it sleeps.
