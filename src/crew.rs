@@ -200,8 +200,8 @@ pub(crate) unsafe trait Rounds<E: Element>: Send + Sized {
     fn rounds(&self) -> usize;
 
     /// Before the first round, and after the last one.
-    fn begin(&mut self);
-    fn end(&mut self);
+    fn begin<S: Simd<E>>(&mut self, s: S);
+    fn end<S: Simd<E>>(&mut self, s: S);
 
     /// A member's part of round `n`.
     ///
@@ -224,12 +224,30 @@ impl<E: Element, W: Rounds<E>> Task<E> for Alone<W> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(mut self, s: S) -> Result<()> {
-        self.0.begin();
+        self.0.begin(s);
         for n in 0..self.0.rounds() {
             self.0.round(s, n, &mut Member::alone())?;
         }
-        self.0.end();
+        self.0.end(s);
         Ok(())
+    }
+}
+
+/// What comes before all rounds, or after them.
+enum Around<'a, W> {
+    Begin(&'a mut W),
+    End(&'a mut W),
+}
+
+impl<E: Element, W: Rounds<E>> Task<E> for Around<'_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(self, s: S) {
+        match self {
+            Self::Begin(work) => work.begin(s),
+            Self::End(work) => work.end(s),
+        }
     }
 }
 
@@ -270,7 +288,7 @@ pub(crate) fn share<E: Element, W: Rounds<E>>(
     if rounds >= OVER / MOST - 1 {
         return level.run(Alone(work)); // on small machines they could not be counted
     }
-    work.begin();
+    level.run(Around::Begin(&mut work));
     // SAFETY: from here on all of them are used for rounds alone, by the members of one crew.
     let helpers = (1..most).map(|_| unsafe { work.alias() });
     let mut tasks: Vec<_> = helpers.map(|work| (false, work)).collect();
@@ -284,7 +302,7 @@ pub(crate) fn share<E: Element, W: Rounds<E>>(
         }),
         false => crew.help(|n, member| level.run(Chunk(&mut work, n, member))),
     })?;
-    work.end();
+    level.run(Around::End(&mut work));
     Ok(())
 }
 

@@ -35,7 +35,7 @@ fn model_of(layers: Vec<Layer>) -> Sequential<f64> {
 
 /// The gradients of sum(dy y) with respect to the parameters are central differences.
 fn check_gradients(mut model: Sequential<f64>, lengths: &[usize]) {
-    let (sizes, _) = BatchSizes::of_lengths(lengths).unwrap();
+    let sizes = BatchSizes::of_lengths(lengths).unwrap();
     let tokens: Vec<_> = (0..sizes.total()).map(|n| (n * n % 3) as u32).collect();
     let x = numbers(sizes.total() * model.in_features().unwrap_or(0), 1.0);
     let input = match model.in_features() {
@@ -202,7 +202,7 @@ fn a_stepper_takes_every_layer() {
 #[test]
 fn threads_do_not_show_in_models() {
     let lengths: Vec<_> = (1..40).rev().collect();
-    let (sizes, _) = BatchSizes::of_lengths(&lengths).unwrap();
+    let sizes = BatchSizes::of_lengths(&lengths).unwrap();
     let x = numbers(sizes.total() * 8, 0.0);
     let bits = |threads| {
         set_num_threads(threads).unwrap();
@@ -251,7 +251,7 @@ fn layers_that_make_no_sense_are_refused() {
 #[test]
 fn what_does_not_fit_a_last_step_is_refused() {
     let mut model = model_of(vec![gru(1, 2), Layer::LastStep]);
-    let (sizes, _) = BatchSizes::of_lengths(&[2, 0]).unwrap();
+    let sizes = BatchSizes::of_lengths(&[2, 0]).unwrap();
     let error = model.forward(Input::Features(&[1.0; 2]), &sizes, false).unwrap_err().to_string();
     assert!(error.contains("1 of 2 have length 0"), "{error}");
     let (x, y, offsets) = (Inputs::Features(&[1.0; 3]), Targets::Values(&[1.0; 6]), [0, 1, 3]);

@@ -32,13 +32,17 @@ class Batch:
         self.lengths: _core.Lengths | None = None
         if lengths is not None:
             self.lengths = _core.Lengths(_check_lengths(lengths, self.rows, self.steps))
-            self.order = np.array(self.lengths.order, dtype=np.intp)
 
     def to_three(self, array: Array) -> Array:
         """Give an array without a batch the dimension of one."""
         if self.batched:
             return array
         return array[None] if self.batch_first else array[:, None]
+
+    def from_three(self, array: Array) -> Array:
+        if self.batched:
+            return array
+        return array[0] if self.batch_first else array[:, 0]
 
     def from_three(self, array: Array) -> Array:
         if self.batched:
@@ -52,29 +56,18 @@ class Batch:
             return array
         return self.lengths.pack(array, self.batch_first)
 
-    def from_core(self, array: Array) -> Array:
-        if self.lengths is not None:
-            array = self.lengths.unpack(array, self.steps, self.batch_first)
-        return self.from_three(array)
-
     def from_steps(self, flat: Array, features: int) -> Array:
         """Give numbers of every step and row, in the core's order, the call's layout."""
         if self.lengths is not None:
-            return self.from_core(flat.reshape(-1, features))
-        array = flat.reshape(self.steps, self.rows, features)
-        return self.from_core(array.swapaxes(0, 1).copy() if self.batch_first else array)
-
-    def states_to_core(self, states: list[Array]) -> list[Array]:
-        if self.lengths is None:
-            return states
-        return [np.take(state, self.order, axis=1) for state in states]
+            flat = flat.reshape(-1, features)
+            array = self.lengths.unpack(flat, self.steps, self.batch_first)
+        else:
+            array = flat.reshape(self.steps, self.rows, features)
+            array = array.swapaxes(0, 1).copy() if self.batch_first else array
+        return self.from_three(array)
 
     def states_from_core(self, states: list[Array]) -> State:
-        if self.lengths is not None:
-            sorted_states, states = states, [np.empty_like(state) for state in states]
-            for to, state in zip(states, sorted_states):
-                to[:, self.order] = state
-        return tuple(state if self.batched else state[:, 0] for state in states)
+        return tuple(states if self.batched else [state[:, 0] for state in states])
 
 
 def _check_lengths(lengths: ArrayLike, rows: int, steps: int) -> list[int]:
@@ -85,7 +78,8 @@ def _check_lengths(lengths: ArrayLike, rows: int, steps: int) -> list[int]:
         raise ValueError(
             f"lengths must have shape {(rows,)}, one for each sequence, got {array.shape}"
         )
-    if array.size and (array.min() < 0 or array.max() > steps):
-        wrong = array.min() if array.min() < 0 else array.max()
+    numbers: list[int] = array.tolist()
+    if numbers and not 0 <= min(numbers) <= max(numbers) <= steps:
+        wrong = min(numbers) if min(numbers) < 0 else max(numbers)
         raise ValueError(f"lengths must be from 0 to {steps}, the steps of x, got {wrong}")
-    return [int(length) for length in array]
+    return numbers

@@ -197,7 +197,7 @@ class Recurrent(TrainableLayer):
     ) -> tuple[Array, State, Tape | None]:
         array, batch = self._batch_of(x, lengths)
         states = self._states_to_core("state", state, batch)
-        core_x = batch.to_core(array)
+        core_x = batch.to_three(array)
         core_y, final, core_tape = self._core.forward(
             list(self.parameters.values()),
             core_x,
@@ -207,7 +207,7 @@ class Recurrent(TrainableLayer):
             record,
         )
         tape = None if core_tape is None else Tape(core_tape, self, core_x, core_y, batch)
-        return batch.from_core(core_y), batch.states_from_core(final), tape
+        return batch.from_three(core_y), batch.states_from_core(final), tape
 
     def _batch_of(self, x: ArrayLike, lengths: ArrayLike | None) -> tuple[Array, Batch]:
         array = _check.floats("x", x, self.dtype)
@@ -265,7 +265,7 @@ class Recurrent(TrainableLayer):
             tape._x,
             tape._y,
             tape._core,
-            batch.to_core(array),
+            batch.to_three(array),
             states,
             self.batch_first,
             batch.lengths,
@@ -274,7 +274,7 @@ class Recurrent(TrainableLayer):
         )
         assert dx is not None and flat is not None  # both were asked for
         tape._used = True
-        return batch.from_core(dx), batch.states_from_core(initial), self._views(flat)
+        return batch.from_three(dx), batch.states_from_core(initial), self._views(flat)
 
     def _inside(self, tape: Tape, names: list[str]) -> dict[str, Array]:
         """Return some of the cell's values in a recorded pass, by their names."""
@@ -316,7 +316,7 @@ class Recurrent(TrainableLayer):
             if array.shape != shape:
                 raise ValueError(f"{name} {part} must have shape {shape}, got {array.shape}")
             arrays.append(array.reshape(core_shape))
-        return batch.states_to_core(arrays)
+        return arrays
 
 
 def explain(layer: Recurrent, x: ArrayLike, lengths: ArrayLike | None = None) -> str:
@@ -353,4 +353,4 @@ def explain(layer: Recurrent, x: ArrayLike, lengths: ArrayLike | None = None) ->
         kind = type(layer).__name__
         raise TypeError(f"explain takes an LSTM, GRU or RNN of bptt, got {kind}")
     array, batch = layer._batch_of(x, lengths)
-    return layer._core.explain(batch.to_core(array), layer.batch_first, batch.lengths)
+    return layer._core.explain(batch.to_three(array), layer.batch_first, batch.lengths)

@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn the_last_step_is_each_sequences_own() {
-        let (sizes, _) = BatchSizes::of_lengths(&[3, 1, 2]).unwrap(); // counts 3, 2, 1
+        let sizes = BatchSizes::of_lengths(&[3, 1, 2]).unwrap(); // counts 3, 2, 1
         let x: Vec<f64> = (0..12).map(f64::from).collect();
         let mut y = [0.0; 6];
         forward(&x, &sizes, &mut y, 2);

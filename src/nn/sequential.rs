@@ -26,7 +26,7 @@ pub enum Input<'a, E> {
 /// let layers = vec![Layer::LSTM(LSTM::new(1, 8, true)?), Layer::Linear(Linear::new(8, 1, true)?)];
 /// let mut model = Sequential::<f32>::new(layers)?;
 /// model.params.fill(0.05);
-/// let (sizes, _) = BatchSizes::of_lengths(&[3, 2])?;
+/// let sizes = BatchSizes::of_lengths(&[3, 2])?;
 /// let y = model.forward(Input::Features(&[1.0; 5]), &sizes, false)?; // (sum of T, F) = (5, 1)
 /// assert_eq!(y.len(), 5);
 /// # Ok::<(), bptt::Error>(())

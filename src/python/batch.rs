@@ -15,8 +15,8 @@ use crate::view::{BatchSizes, Seq, SeqMut, Shape};
 /// (h, c), each (L D, B, H); c only where the cell has it. An empty list given stands for zeros.
 pub type States<'py> = Vec<Bound<'py, PyAny>>;
 
-/// How a batch lies in memory: (T, B, F), or with `batch_first` (B, T, F), or without padding
-/// (sum of T, F).
+/// How a batch lies in memory: (T, B, F), or with `batch_first` (B, T, F); of different lengths so, with padding,
+/// or without it (sum of T, F).
 #[derive(Clone, Copy)]
 pub struct Layout<'a> {
     pub batch_first: bool,
@@ -56,10 +56,12 @@ fn state_shapes<C: Cell>(layer: &Recurrent<C>, rows: usize) -> Vec<[usize; 3]> {
     [h, c].into_iter().filter(|&size| size > 0).map(|size| [all, rows, size]).collect()
 }
 
+/// The state of a layer from arrays, whose rows are in the caller's order.
 pub fn state_of<C: Cell, E: Number>(
     layer: &Recurrent<C>,
     arrays: &[Bound<'_, PyAny>],
     rows: usize,
+    sizes: Option<&BatchSizes>,
 ) -> PyResult<State<E>> {
     let shapes = state_shapes(layer, rows);
     if arrays.is_empty() {
@@ -82,22 +84,40 @@ pub fn state_of<C: Cell, E: Number>(
     }
     let mut state = State::zeros(layer, rows)?;
     for (to, array) in [&mut state.h, &mut state.c].into_iter().zip(&read_arrays) {
-        to.copy_from_slice(slice_of(array)?);
+        let (size, from) = (array.shape()[2], slice_of(array)?);
+        for (to, place) in to.chunks_exact_mut(size).zip(places(rows, sizes)) {
+            to.copy_from_slice(&from[place * size..][..size]);
+        }
     }
     Ok(state)
 }
+
+/// Where the rows of (L D, B, H) states are in the caller's order.
+fn places(rows: usize, sizes: Option<&BatchSizes>) -> impl Iterator<Item = usize> {
+    let row = move |b| sizes.map_or(b, |sizes| sizes.order()[b]);
+    (0..).flat_map(move |n| (0..rows).map(move |b| n * rows + row(b)))
+}
+
+/// A state as arrays, whose rows are in the caller's order.
 
 pub fn states<'py, C: Cell, E: Number>(
     py: Python<'py>,
     layer: &Recurrent<C>,
     state: &State<E>,
     rows: usize,
+    sizes: Option<&BatchSizes>,
 ) -> PyResult<States<'py>> {
     let parts = [&state.h, &state.c].into_iter().zip(state_shapes(layer, rows));
     parts
         .map(|(part, shape)| {
             let array: Bound<'_, PyArray3<E>> = empty(py, &shape)?;
-            write(&array)?.as_slice_mut()?.copy_from_slice(part);
+            {
+                let (mut array, size) = (write(&array)?, shape[2]);
+                let to = array.as_slice_mut()?;
+                for (from, place) in part.chunks_exact(size).zip(places(rows, sizes)) {
+                    to[place * size..][..size].copy_from_slice(from);
+                }
+            }
             Ok(array.into_any())
         })
         .collect()
@@ -111,9 +131,9 @@ pub enum Batch<'py, E: Number> {
 
 impl<'py, E: Number> Batch<'py, E> {
     pub fn read(array: &Bound<'py, PyAny>, layout: Layout<'_>) -> PyResult<Self> {
-        Ok(match layout.sizes {
-            None => Self::Padded(read(array.cast::<PyArray3<E>>()?)?),
-            Some(_) => Self::Packed(read(array.cast::<PyArray2<E>>()?)?),
+        Ok(match (layout.sizes, array.cast::<PyArray2<E>>()) {
+            (Some(_), Ok(array)) => Self::Packed(read(array)?),
+            _ => Self::Padded(read(array.cast::<PyArray3<E>>()?)?),
         })
     }
 
@@ -134,9 +154,12 @@ impl<'py, E: Number> Batch<'py, E> {
                 }
                 Seq::packed(slice_of(array)?, sizes, features)?
             }
-            (Self::Padded(array), _) => {
+            (Self::Padded(array), sizes) => {
                 let (numbers, shape) = view(array, layout.batch_first)?;
-                Seq::new(numbers, shape)?
+                match sizes {
+                    Some(sizes) => Seq::padded(numbers, shape, sizes)?,
+                    None => Seq::new(numbers, shape)?,
+                }
             }
             _ => unreachable!("read with the same layout"),
         })
@@ -150,7 +173,8 @@ pub fn seq_mut<'a, E: Number>(
     layout: Layout<'a>,
 ) -> crate::Result<SeqMut<'a, E>> {
     match layout.sizes {
-        Some(sizes) => SeqMut::packed(numbers, sizes, dims[1]),
+        Some(sizes) if dims.len() == 2 => SeqMut::packed(numbers, sizes, dims[1]),
+        Some(sizes) => SeqMut::padded(numbers, shape_of(dims, layout.batch_first), sizes),
         None => SeqMut::new(numbers, shape_of(dims, layout.batch_first)),
     }
 }

@@ -174,9 +174,9 @@ impl PyLayer {
         with_dtype!(params, E => apply::backward::<E>(py, layer, params, x, dy, lengths, seed))
     }
 
-    /// A recurrent layer on x, (T, B, I) or with `batch_first` (B, T, I) or with `lengths` (sum of T, I),
+    /// A recurrent layer on x, (T, B, I) or with `batch_first` (B, T, I) or with `lengths` also (sum of T, I),
     /// from an initial state: (y, final state, tape), the tape only if the pass is to be recorded. The
-    /// parameters are a list of arrays.
+    /// parameters are a list of arrays; padding is not looked at, and zero in y.
     #[allow(clippy::too_many_arguments)]
     fn forward<'py>(
         &self,
@@ -270,7 +270,7 @@ fn forward<'py, C: Cell, E: Number>(
     *dims.last_mut().expect("two or three") = layer.output_size();
     let x = x.seq(layout)?;
     let rows = x.shape().rows;
-    let mut state = state_of::<C, E>(layer, &state, rows)?;
+    let mut state = state_of::<C, E>(layer, &state, rows, layout.sizes)?;
     let y: Bound<'_, PyArrayDyn<E>> = empty(py, &dims)?;
     let mut kept = match record {
         None => owner.inference.take::<E>(),
@@ -294,7 +294,7 @@ fn forward<'py, C: Cell, E: Number>(
             layer.forward(Params::Arrays(&params), x, &mut state, y, &mut kept.tape)
         })?;
     }
-    let states = states(py, layer, &state, rows)?;
+    let states = states(py, layer, &state, rows, layout.sizes)?;
     let tape = match record {
         None => {
             owner.inference.put(kept);
@@ -331,7 +331,7 @@ fn backward<'py, C: Cell, E: Number>(
         want_grads.then(|| zeros(py, &[layer.parameter_len()])).transpose()?;
     let (x, y, dy) = (x.seq(layout)?, y.seq(layout)?, dy.seq(layout)?);
     let rows = x.shape().rows;
-    let mut dstate = state_of::<C, E>(layer, &dstate, rows)?;
+    let mut dstate = state_of::<C, E>(layer, &dstate, rows, layout.sizes)?;
     {
         let params = parameters(&params)?;
         let mut dx = dx.as_ref().map(write).transpose()?;
@@ -346,6 +346,6 @@ fn backward<'py, C: Cell, E: Number>(
         })?;
     }
     tape.put_back::<E>(&owner.training);
-    let dstates = states(py, layer, &dstate, rows)?;
+    let dstates = states(py, layer, &dstate, rows, layout.sizes)?;
     Ok((dx.map(Bound::into_any), dstates, grads.map(Bound::into_any)))
 }

@@ -1,13 +1,13 @@
 //! Sequences of different lengths: between arrays with padding and batches without.
 
 use numpy::{PyArray2, PyArray3, PyUntypedArrayMethods};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::batch::{shape_of, view};
 use super::tape::Number;
 use super::{empty, read, slice_of, with_dtype, write};
 use crate::parallel;
+use crate::simd::{Level, Simd, Task};
 use crate::view::{BatchSizes, Seq, SeqMut};
 
 /// A number that is copied takes about as long as so many operations of a kernel.
@@ -17,28 +17,26 @@ const FLOPS_PER_COPY: usize = 25;
 #[pyclass(name = "Lengths", module = "bptt._core", frozen)]
 pub struct PyLengths {
     pub sizes: BatchSizes,
-    order: Vec<usize>,
 }
 
 #[pymethods]
 impl PyLengths {
     #[new]
     fn new(lengths: Vec<usize>) -> PyResult<Self> {
-        let (sizes, order) = BatchSizes::of_lengths(&lengths)?;
-        Ok(Self { sizes, order })
+        Ok(Self { sizes: BatchSizes::of_lengths(&lengths)? })
     }
 
     /// Those of a batch that has no padding already: the rows of every step.
     #[staticmethod]
     fn packed(counts: Vec<usize>) -> PyResult<Self> {
         let rows = counts.first().copied().unwrap_or(0);
-        Ok(Self { sizes: BatchSizes::new(rows, counts)?, order: (0..rows).collect() })
+        Ok(Self { sizes: BatchSizes::new(rows, counts)? })
     }
 
     /// Which sequence is row b once they are sorted, the longest first.
     #[getter]
     fn order(&self) -> Vec<usize> {
-        self.order.clone()
+        self.sizes.order().to_vec()
     }
 
     /// The rows of x, (T, B, F) or with `batch_first` (B, T, F), without padding: (sum of T, F).
@@ -63,18 +61,6 @@ impl PyLengths {
     }
 }
 
-impl PyLengths {
-    fn check(&self, steps: usize, rows: usize) -> PyResult<()> {
-        if rows != self.order.len() || steps < self.sizes.steps() {
-            let (want, longest) = (self.order.len(), self.sizes.steps());
-            return Err(PyValueError::new_err(format!(
-                "there are {want} lengths up to {longest} for {rows} sequences of {steps} steps"
-            )));
-        }
-        Ok(())
-    }
-}
-
 fn pack<'py, E: Number>(
     py: Python<'py>,
     lengths: &PyLengths,
@@ -83,24 +69,13 @@ fn pack<'py, E: Number>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let x = read(x.cast::<PyArray3<E>>()?)?;
     let (numbers, shape) = view(&x, batch_first)?;
-    lengths.check(shape.steps, shape.rows)?;
-    let features = shape.features;
-    let packed: Bound<'_, PyArray2<E>> = empty(py, &[lengths.sizes.total(), features])?;
+    let (sizes, features) = (&lengths.sizes, shape.features);
+    let x = Seq::padded(numbers, shape, sizes)?;
+    let packed: Bound<'_, PyArray2<E>> = empty(py, &[sizes.total(), features])?;
     {
         let mut to = write(&packed)?;
-        let to = to.as_slice_mut()?;
-        py.detach(|| {
-            let x = Seq::new(numbers, shape)?;
-            let to = SeqMut::packed(to, &lengths.sizes, features)?;
-            by_rows(to, |first, mut to| {
-                for t in 0..lengths.sizes.steps() {
-                    let (from, mut to) = (x.step(t), to.step_mut(t));
-                    for b in 0..to.count() {
-                        to.row_mut(b).copy_from_slice(from.row(lengths.order[first + b]));
-                    }
-                }
-            })
-        })?;
+        let to = SeqMut::packed(to.as_slice_mut()?, sizes, features)?;
+        py.detach(|| copy(to, x))?;
     }
     Ok(packed.into_any())
 }
@@ -113,52 +88,42 @@ fn unpack<'py, E: Number>(
     batch_first: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let packed = read(packed.cast::<PyArray2<E>>()?)?;
-    let (rows, features) = (lengths.order.len(), packed.shape()[1]);
-    lengths.check(steps, rows)?;
+    let (sizes, features) = (&lengths.sizes, packed.shape()[1]);
+    let from = Seq::packed(slice_of(&packed)?, sizes, features)?;
+    let rows = sizes.rows();
     let dims = if batch_first { [rows, steps, features] } else { [steps, rows, features] };
     let y: Bound<'_, PyArray3<E>> = empty(py, &dims)?;
     {
         let mut to = write(&y)?;
-        let (from, to) = (slice_of(&packed)?, to.as_slice_mut()?);
-        py.detach(|| {
-            let from = Seq::packed(from, &lengths.sizes, features)?;
-            let to = SeqMut::new(to, shape_of(&dims, batch_first))?;
-            let mut places = vec![0; rows];
-            for (place, &row) in lengths.order.iter().enumerate() {
-                places[row] = place;
-            }
-            by_rows(to, |first, mut to| {
-                for t in 0..steps {
-                    let there = if t < lengths.sizes.steps() { from.count(t) } else { 0 };
-                    let mut to = to.step_mut(t);
-                    for b in 0..to.count() {
-                        let (to, place) = (to.row_mut(b), places[first + b]);
-                        match place < there {
-                            true => to.copy_from_slice(from.step(t).row(place)),
-                            false => to.fill(E::ZERO),
-                        }
-                    }
-                }
-            })
-        })?;
+        let to = SeqMut::padded(to.as_slice_mut()?, shape_of(&dims, batch_first), sizes)?;
+        py.detach(|| copy(to, from))?;
     }
     Ok(y.into_any())
 }
 
-/// Writes a batch, some rows on each thread: `write` is told the first of them.
-fn by_rows<E: Number>(
-    to: SeqMut<'_, E>,
-    write: impl Fn(usize, SeqMut<'_, E>) + Sync,
-) -> crate::Result<()> {
-    let numbers = to.as_ref().total().saturating_mul(to.shape().features);
+/// Some rows of a batch that are copied to others, whose padding is made zero.
+struct Copy<'a, E>(SeqMut<'a, E>, Seq<'a, E>);
+
+impl<E: Number> Task<E> for Copy<'_, E> {
+    type Output = crate::Result<()>;
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(mut self, s: S) -> crate::Result<()> {
+        self.0.copy(s, self.1);
+        self.0.clear_padding();
+        Ok(())
+    }
+}
+
+/// Does so for all rows, some on each thread.
+fn copy<E: Number>(to: SeqMut<'_, E>, from: Seq<'_, E>) -> crate::Result<()> {
+    let level = Level::current()?;
+    let numbers = from.total().saturating_mul(from.shape().features);
     let split = parallel::split_rows(to.shape().rows, numbers.saturating_mul(FLOPS_PER_COPY))?;
     let mut first = 0;
-    let parts = to.split_rows(&split).into_iter().zip(&split).map(|(part, rows)| {
+    let parts = to.split_rows(&split).into_iter().zip(&split).map(|(part, &rows)| {
         first += rows;
-        (first - rows, part)
+        Copy(part, from.rows(first - rows, rows))
     });
-    parallel::run(parts.collect(), |(first, part)| {
-        write(first, part);
-        Ok(())
-    })
+    parallel::run(parts.collect(), |part| level.run(part))
 }

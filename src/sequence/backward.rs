@@ -10,7 +10,7 @@
 
 use super::direction::{Direction, Weights};
 use super::plan::{FEW_ROWS, members};
-use super::share::Records;
+use super::share::{Parts, Records};
 use super::step_back::input_gradient;
 use super::tape::Record;
 use super::weights::{self, Sums};
@@ -86,7 +86,11 @@ pub(super) fn run<C: Cell, E: Element>(
         {
             let rows = share.rows;
             let widths = [outputs, c_size, hidden, given];
-            let (tape, own) = share.parts(recording.record, widths.map(|width| rows * width))?;
+            let mut dx = dx.as_mut().and_then(Iterator::next);
+            let to = dx.as_ref().map(SeqMut::as_ref);
+            let Parts { values: tape, own, in_order } =
+                share.parts(recording.record, widths.map(|width| rows * width), to)?;
+            let padded_dx = in_order.and_then(|in_order| dx.replace(in_order));
             let mut widths = widths.into_iter();
             let [own_dh, own_dc, dm, dgiven] =
                 own.map(|own| RowsMut::new(own, rows, widths.next().expect("one each")));
@@ -104,13 +108,13 @@ pub(super) fn run<C: Cell, E: Element>(
                 dy: dy.rows(first, rows),
                 dh: own_dh,
                 dc: own_dc,
-                dx: dx.as_mut().and_then(Iterator::next),
+                dx,
                 dh_steps,
                 dm,
                 dgiven,
                 dunits,
             };
-            tasks.push(Carried { task, dh, dc });
+            tasks.push(Carried { task, dh, dc, padded_dx });
             first += rows;
         }
     }
@@ -212,11 +216,12 @@ pub(crate) struct Backward<'a, C, E: Element> {
 }
 
 /// Some rows back, with where the gradients of their states come from and go to: in between they lie in the
-/// task's own memory.
+/// task's own memory. So does dx, if the products could not write it where it belongs.
 struct Carried<'a, C, E: Element> {
     task: Backward<'a, C, E>,
     dh: RowsMut<'a, E>,
     dc: RowsMut<'a, E>,
+    padded_dx: Option<SeqMut<'a, E>>,
 }
 
 // SAFETY: of a layer that splits its units (`alias`), a member writes its own units of the records, dh and dc, its
@@ -231,14 +236,20 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Carried<'_, C, E> {
         self.task.dy.shape().steps + 1
     }
 
-    fn begin(&mut self) {
+    #[inline(always)]
+    fn begin<S: Simd<E>>(&mut self, _s: S) {
         self.task.dh.copy(self.dh.as_ref());
         self.task.dc.copy(self.dc.as_ref());
     }
 
-    fn end(&mut self) {
+    #[inline(always)]
+    fn end<S: Simd<E>>(&mut self, s: S) {
         self.dh.copy(self.task.dh.as_ref());
         self.dc.copy(self.task.dc.as_ref());
+        if let (Some(to), Some(dx)) = (&mut self.padded_dx, &self.task.dx) {
+            to.copy(s, dx.as_ref());
+            to.clear_padding();
+        }
     }
 
     #[inline(always)]
@@ -262,7 +273,7 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Carried<'_, C, E> {
                 dunits: task.dunits.alias(),
                 ..*task
             };
-            Self { task, dh: self.dh.alias(), dc: self.dc.alias() }
+            Self { task, dh: self.dh.alias(), dc: self.dc.alias(), padded_dx: None }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::direction::{Direction, Weights};
 use super::packed::{Pack, Packed};
 use super::plan::Plan;
 use super::regular::Draw;
-use super::share::Share;
+use super::share::{Parts, Share};
 use super::step::{Step, from_x};
 use super::tape::Record;
 use crate::cell::Cell;
@@ -72,7 +72,8 @@ pub(super) fn run<C: Cell, E: Element>(
             let x = x.rows(first, count);
             share.begin(x, record_len, kept)?;
             let widths = [h.as_ref().features(), h.as_ref().features(), c.as_ref().features()];
-            let (values, own) = share.parts(record_len, widths.map(|width| count * width))?;
+            let Parts { values, own, in_order } =
+                share.parts(record_len, widths.map(|width| count * width), Some(x))?;
             let mut widths = widths.into_iter();
             let [h0, h1, own_c] =
                 own.map(|own| RowsMut::new(own, count, widths.next().expect("one each")));
@@ -80,6 +81,7 @@ pub(super) fn run<C: Cell, E: Element>(
                 layer,
                 packed,
                 x,
+                x_in_order: in_order,
                 h,
                 c,
                 y,
@@ -109,6 +111,8 @@ struct Forward<'a, C, E: Element> {
     layer: &'a Direction<C>,
     packed: &'a Packed<E>,
     x: Seq<'a, E>,
+    /// Where x goes before the first step, if the products could not read it where it is.
+    x_in_order: Option<SeqMut<'a, E>>,
     /// The initial state, and in the end the final one.
     h: RowsMut<'a, E>,
     c: RowsMut<'a, E>,
@@ -137,7 +141,12 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
         self.x.shape().steps
     }
 
-    fn begin(&mut self) {
+    #[inline(always)]
+    fn begin<S: Simd<E>>(&mut self, s: S) {
+        if let Some(mut in_order) = self.x_in_order.take() {
+            in_order.copy(s, self.x);
+            self.x = in_order.into_ref();
+        }
         self.own_c.copy(self.c.as_ref());
         if self.rounds() > 0 {
             let rows = self.x.count(self.layer.nth_step(0, self.rounds()));
@@ -145,8 +154,10 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
         }
     }
 
-    fn end(&mut self) {
+    #[inline(always)]
+    fn end<S: Simd<E>>(&mut self, _s: S) {
         self.c.copy(self.own_c.as_ref());
+        self.y.clear_padding();
     }
 
     /// The step that comes as number `k`.
@@ -184,7 +195,7 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
         let mut y = self.y.step_mut(t);
         for b in 0..rows {
             let h = now.as_ref().part_of_row(b, own.start, own.len());
-            y.part_of_row(b, own.start, own.len()).copy_from_slice(h);
+            s.copy(h, y.part_of_row(b, own.start, own.len()));
             if b >= next {
                 // It ends here and has its final state.
                 self.h.part_of_row(b, own.start, own.len()).copy_from_slice(h);
@@ -206,7 +217,7 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
         // SAFETY: as above.
         let (own_h, values) =
             unsafe { ([self.own_h[0].alias(), self.own_h[1].alias()], self.values.alias()) };
-        Self { h, c, own_c, y, own_h, values, ..*self }
+        Self { x_in_order: None, h, c, own_c, y, own_h, values, ..*self }
     }
 }
 

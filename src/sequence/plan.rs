@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn tasks_have_about_the_same_number_of_steps() {
         let lengths: Vec<usize> = (1..=60).collect();
-        let (sizes, _) = BatchSizes::of_lengths(&lengths).unwrap();
+        let sizes = BatchSizes::of_lengths(&lengths).unwrap();
         let numbers = vec![0.0f32; sizes.total()];
         let x = Seq::packed(&numbers, &sizes, 1).unwrap();
         let split = split_rows(x, 4);

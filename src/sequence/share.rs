@@ -17,55 +17,84 @@ const APART: usize = 16384;
 pub(super) struct Share<E: Element> {
     pub rows: usize,
     steps: usize,
-    /// How many of its rows have each step, in a batch without padding.
+    /// How many of its rows have each step, in a batch of different lengths.
     sizes: Option<BatchSizes>,
+    /// For how many steps there are records, of a pass that is not recorded.
+    kept: Option<usize>,
     values: Buffer<E>,
     work: Buffer<E>,
+    in_order: Buffer<E>,
+}
+
+/// What a task has for itself in a pass.
+pub(super) struct Parts<'a, E, const N: usize> {
+    /// The records, (T, B, record).
+    pub values: SeqMut<'a, E>,
+    /// Matrices, their numbers unspecified.
+    pub own: [&'a mut [E]; N],
+    /// Its rows of x or dx in order, (T, B, F), unspecified, where they lie in an array with padding.
+    pub in_order: Option<SeqMut<'a, E>>,
 }
 
 impl<E: Element> Share<E> {
     /// Gets room for the records, (T, B, record), of a pass over the rows `x`, or if that is not recorded for
     /// `steps` of them.
     pub fn begin(&mut self, x: Seq<'_, E>, record: usize, steps: Option<usize>) -> Result<()> {
-        self.rows = x.shape().rows;
-        (self.steps, self.sizes) = match steps {
-            None => (x.shape().steps, x.sizes_of_rows()),
-            Some(steps) => (steps, None),
-        };
-        let total = self.sizes.as_ref().map_or(self.steps * self.rows, BatchSizes::total);
+        (self.rows, self.steps) = (x.shape().rows, x.shape().steps);
+        (self.sizes, self.kept) = (x.sizes_of_rows(), steps);
+        let total = self.kept.map_or(self.total(), |steps| steps * self.rows);
         self.values.resize(total.saturating_mul(record).saturating_add(APART / size_of::<E>()))
+    }
+
+    /// All (step, row) pairs.
+    fn total(&self) -> usize {
+        self.sizes.as_ref().map_or(self.steps * self.rows, BatchSizes::total)
     }
 
     /// The records, (T, B, record).
     pub fn values(&self, record: usize) -> Result<Seq<'_, E>> {
-        match &self.sizes {
-            Some(sizes) => Seq::packed(&self.values, sizes, record),
-            None => Seq::new(&self.values, Shape::time_major(self.steps, self.rows, record)),
+        match (self.kept, &self.sizes) {
+            (None, Some(sizes)) => Seq::packed(&self.values, sizes, record),
+            (kept, _) => {
+                let steps = kept.unwrap_or(self.steps);
+                Seq::new(&self.values, Shape::time_major(steps, self.rows, record))
+            }
         }
     }
 
-    /// The records to write, and matrices of so many numbers, which are unspecified.
+    /// What a task has, with matrices of so many numbers; `x` is the batch in whose place the last of it is.
     pub fn parts<const N: usize>(
         &mut self,
         record: usize,
         sizes: [usize; N],
-    ) -> Result<(SeqMut<'_, E>, [&mut [E]; N])> {
+        x: Option<Seq<'_, E>>,
+    ) -> Result<Parts<'_, E, N>> {
         let whole_lines = |size: usize| size.next_multiple_of(16);
         let total: usize = sizes.iter().map(|&size| whole_lines(size)).sum();
         self.work.resize(total.saturating_add(APART / size_of::<E>()))?;
+        let features = x.filter(Seq::is_padded).map(|x| x.shape().features);
+        let numbers = self.total().saturating_mul(features.unwrap_or(0));
+        self.in_order.resize(numbers)?;
+        let Self { rows, steps, kept, .. } = *self;
         let mut rest = &mut self.work[..];
-        let parts = sizes.map(|size| {
+        let own = sizes.map(|size| {
             let part = rest.split_off_mut(..whole_lines(size)).expect("there is room");
             &mut part[..size]
         });
-        let values = match &self.sizes {
-            Some(sizes) => SeqMut::packed(&mut self.values, sizes, record),
-            None => {
-                let shape = Shape::time_major(self.steps, self.rows, record);
-                SeqMut::new(&mut self.values, shape)
+        let values = match (kept, &self.sizes) {
+            (None, Some(sizes)) => SeqMut::packed(&mut self.values, sizes, record),
+            _ => {
+                let steps = kept.unwrap_or(steps);
+                SeqMut::new(&mut self.values, Shape::time_major(steps, rows, record))
             }
         };
-        Ok((values?, parts))
+        let in_order = match (features, &self.sizes) {
+            (Some(features), Some(sizes)) => {
+                Some(SeqMut::packed(&mut self.in_order, sizes, features)?)
+            }
+            _ => None,
+        };
+        Ok(Parts { values: values?, own, in_order })
     }
 
     /// About how many numbers it holds.

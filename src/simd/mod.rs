@@ -158,6 +158,15 @@ pub trait Simd<E: Element>: Copy {
         }
     }
 
+    /// Copies a slice to one of the same length: for rows, which are too short for a call of `memmove`.
+    #[inline(always)]
+    fn copy(self, from: &[E], to: &mut [E]) {
+        assert_eq!(from.len(), to.len());
+        for p in (0..from.len()).step_by(Self::LANES) {
+            self.store(&mut to[p..], self.load(&from[p..]));
+        }
+    }
+
     /// Writes the first `LANES` numbers of a slice, or as many as it has.
     #[inline(always)]
     fn store(self, to: &mut [E], v: Self::V) {

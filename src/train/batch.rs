@@ -41,9 +41,9 @@ impl<E: Element> Batch<E> {
             ensure!(false, "there is no sequence {n}: the data set has {}", data.len());
         }
         let lengths: Vec<_> = sequences.iter().map(|&n| data.range(n).len()).collect();
-        let (sizes, order) = BatchSizes::of_lengths(&lengths)?;
+        let sizes = BatchSizes::of_lengths(&lengths)?;
         self.rows.clear();
-        self.rows.extend(order.iter().map(|&b| (sequences[b], lengths[b])));
+        self.rows.extend(sizes.order().iter().map(|&b| (sequences[b], lengths[b])));
         let place = (&self.rows[..], &sizes);
         let total = data.steps();
         match data.inputs {

@@ -1,10 +1,12 @@
 //! Strided views of the kernels' memory and of callers' arrays: matrices here, batches of sequences in
-//! [`seq`], their lengths in [`sizes`].
+//! [`seq`], how they lie in memory in [`shape`], their lengths in [`sizes`].
 
 mod seq;
+mod shape;
 mod sizes;
 
-pub use seq::{Seq, SeqMut, Shape};
+pub use seq::{Seq, SeqMut};
+pub use shape::Shape;
 pub use sizes::BatchSizes;
 
 use std::marker::PhantomData;
@@ -16,6 +18,8 @@ pub struct Rows<'a, E> {
     rows: usize,
     features: usize,
     stride: usize,
+    /// Which of the rows in memory is row b, where they are not in order: each once, at most.
+    order: Option<&'a [usize]>,
     borrow: PhantomData<&'a E>,
 }
 
@@ -25,6 +29,7 @@ pub struct RowsMut<'a, E> {
     rows: usize,
     features: usize,
     stride: usize,
+    order: Option<&'a [usize]>,
     borrow: PhantomData<&'a mut E>,
 }
 
@@ -39,7 +44,8 @@ impl<'a, E> Rows<'a, E> {
     /// A contiguous matrix.
     pub fn new(data: &'a [E], rows: usize, features: usize) -> Self {
         assert!(rows.checked_mul(features).is_some_and(|len| len <= data.len()));
-        Self { data: data.as_ptr(), rows, features, stride: features, borrow: PhantomData }
+        let data = data.as_ptr();
+        Self { data, rows, features, stride: features, order: None, borrow: PhantomData }
     }
 
     /// How many rows.
@@ -54,10 +60,18 @@ impl<'a, E> Rows<'a, E> {
         self.features
     }
 
-    /// Where the first row starts and the distance to the next, for the kernels of product.rs.
+    /// Where the first row starts and the distance to the next, for the kernels of product.rs, which take
+    /// rows that lie in order.
     #[inline(always)]
     pub(crate) fn raw(&self) -> (*const E, usize) {
+        assert!(self.order.is_none());
         (self.data, self.stride)
+    }
+
+    /// Where row `b` starts.
+    #[inline(always)]
+    fn at(&self, b: usize) -> *const E {
+        self.data.wrapping_add(self.order.map_or(b, |order| order[b]) * self.stride)
     }
 
     /// One row.
@@ -65,9 +79,7 @@ impl<'a, E> Rows<'a, E> {
     pub fn row(&self, b: usize) -> &'a [E] {
         assert!(b < self.rows);
         // SAFETY: inside the view, by the checks where it was made.
-        unsafe {
-            std::slice::from_raw_parts(self.data.wrapping_add(b * self.stride), self.features)
-        }
+        unsafe { std::slice::from_raw_parts(self.at(b), self.features) }
     }
 
     /// Some of the numbers of a row.
@@ -75,15 +87,16 @@ impl<'a, E> Rows<'a, E> {
     pub(crate) fn part_of_row(&self, b: usize, first: usize, count: usize) -> &'a [E] {
         assert!(b < self.rows && first <= self.features && count <= self.features - first);
         // SAFETY: inside the view, by the checks where it was made.
-        unsafe {
-            std::slice::from_raw_parts(self.data.wrapping_add(b * self.stride + first), count)
-        }
+        unsafe { std::slice::from_raw_parts(self.at(b).wrapping_add(first), count) }
     }
 
     /// The rows from `first` on, `count` of them.
     pub fn slice(&self, first: usize, count: usize) -> Self {
         assert!(first <= self.rows && count <= self.rows - first);
-        Self { data: self.data.wrapping_add(first * self.stride), rows: count, ..*self }
+        match self.order {
+            Some(order) => Self { order: Some(&order[first..]), rows: count, ..*self },
+            None => Self { data: self.at(first), rows: count, ..*self },
+        }
     }
 
     /// The columns from `first` on, `count` of them.
@@ -98,7 +111,8 @@ impl<'a, E> RowsMut<'a, E> {
     /// A contiguous matrix.
     pub fn new(data: &'a mut [E], rows: usize, features: usize) -> Self {
         assert!(rows.checked_mul(features).is_some_and(|len| len <= data.len()));
-        Self { data: data.as_mut_ptr(), rows, features, stride: features, borrow: PhantomData }
+        let data = data.as_mut_ptr();
+        Self { data, rows, features, stride: features, order: None, borrow: PhantomData }
     }
 
     /// How many rows.
@@ -110,8 +124,14 @@ impl<'a, E> RowsMut<'a, E> {
     /// The rows to read.
     #[inline(always)]
     pub fn as_ref(&self) -> Rows<'_, E> {
-        let Self { data, rows, features, stride, .. } = *self;
-        Rows { data, rows, features, stride, borrow: PhantomData }
+        let Self { data, rows, features, stride, order, .. } = *self;
+        Rows { data, rows, features, stride, order, borrow: PhantomData }
+    }
+
+    /// Where row `b` starts.
+    #[inline(always)]
+    fn at(&self, b: usize) -> *mut E {
+        self.as_ref().at(b).cast_mut()
     }
 
     /// One row, to write.
@@ -119,9 +139,7 @@ impl<'a, E> RowsMut<'a, E> {
     pub fn row_mut(&mut self, b: usize) -> &mut [E] {
         assert!(b < self.rows);
         // SAFETY: inside the view, by the checks where it was made; the borrow is exclusive.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.data.wrapping_add(b * self.stride), self.features)
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.at(b), self.features) }
     }
 
     /// Copies the numbers of another matrix, its first rows if it has more.
@@ -141,9 +159,7 @@ impl<'a, E> RowsMut<'a, E> {
         assert!(b < self.rows && first <= self.features && count <= self.features - first);
         // SAFETY: inside the view, by the checks where it was made; the borrow is exclusive, or of an alias
         // by the promise of whoever made it.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.data.wrapping_add(b * self.stride + first), count)
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.at(b).wrapping_add(first), count) }
     }
 
     /// The same rows once more.
@@ -167,24 +183,28 @@ impl<'a, E> RowsMut<'a, E> {
             && rows <= self.rows - row
             && column <= self.features
             && columns <= self.features - column;
-        let data = self.data.wrapping_add(row * self.stride + column);
-        let Self { stride, borrow, .. } = *self;
-        within.then_some(RowsMut { data, rows, features: columns, stride, borrow })
+        if !within {
+            return None;
+        }
+        let Rows { data, stride, order, .. } = self.as_ref().slice(row, rows);
+        let data = data.wrapping_add(column).cast_mut();
+        Some(RowsMut { data, rows, features: columns, stride, order, borrow: PhantomData })
     }
 
     /// The columns before `column`, to write, beside the others, to read.
     #[inline(always)]
     pub(crate) fn split_columns(&mut self, column: usize) -> (RowsMut<'_, E>, Rows<'_, E>) {
         assert!(column <= self.features);
-        let Self { data, rows, stride, features, .. } = *self;
+        let Self { data, rows, stride, features, order, .. } = *self;
         let after = Rows {
             data: data.wrapping_add(column).cast_const(),
             rows,
             features: features - column,
             stride,
+            order,
             borrow: PhantomData,
         };
-        (RowsMut { data, rows, features: column, stride, borrow: PhantomData }, after)
+        (RowsMut { data, rows, features: column, stride, order, borrow: PhantomData }, after)
     }
 
     /// The columns from `first` on, `count` of them.
@@ -200,9 +220,10 @@ impl<'a, E> RowsMut<'a, E> {
         self.part(row, rows, 0, self.features).expect("rows inside the matrix")
     }
 
-    /// Where the first row starts and the distance to the next, for the kernels of product.rs.
+    /// Where the first row starts and the distance to the next, as [`Rows::raw`].
     #[inline(always)]
     pub(crate) fn raw_mut(&mut self) -> (*mut E, usize) {
+        assert!(self.order.is_none());
         (self.data, self.stride)
     }
 
@@ -211,9 +232,10 @@ impl<'a, E> RowsMut<'a, E> {
         assert_eq!(total(sizes), Some(self.rows));
         let mut first = 0;
         let split = sizes.iter().map(|&rows| {
-            let data = self.data.wrapping_add(first * self.stride);
+            let order = self.order.map(|order| &order[first..]);
+            let data = if order.is_some() { self.data } else { self.at(first) };
             first += rows;
-            Self { data, rows, ..self }
+            Self { data, rows, order, ..self }
         });
         split.collect()
     }

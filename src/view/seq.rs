@@ -3,82 +3,25 @@
 //! A batch is a 3-D array of T steps, B rows and F numbers, where the numbers of a row at a step are
 //! contiguous and the strides of steps and rows are free. So (T, B, F) and (B, T, F) arrays are the same
 //! thing to a kernel, and a batch splits by rows into views that never overlap, one for each task of the
-//! thread pool, although their memory interleaves. Sequences of different lengths lie without padding,
-//! step after step.
+//! thread pool, although their memory interleaves. Sequences of different lengths, sorted, lie without padding,
+//! step after step, or are looked up in the caller's array, which has padding and another order.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::{BatchSizes, Rows, RowsMut, total};
-use crate::error::{Result, ensure};
-use crate::simd::Element;
+use super::{BatchSizes, Rows, RowsMut, Shape, total};
+use crate::error::Result;
+use crate::simd::{Element, Simd};
 
-/// The extent of a sequence batch and where its numbers lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    /// T, the time steps.
-    pub steps: usize,
-    /// B, the rows of the batch.
-    pub rows: usize,
-    /// F, the numbers a row has at a step.
-    pub features: usize,
-    /// From a step to the next, in numbers.
-    pub step_stride: usize,
-    /// From a row to the next, in numbers.
-    pub row_stride: usize,
-}
-
-impl Shape {
-    /// A contiguous (T, B, F) array.
-    pub fn time_major(steps: usize, rows: usize, features: usize) -> Self {
-        let step_stride = rows.saturating_mul(features);
-        Self { steps, rows, features, step_stride, row_stride: features }
-    }
-
-    /// A contiguous (B, T, F) array.
-    pub fn batch_major(steps: usize, rows: usize, features: usize) -> Self {
-        let row_stride = steps.saturating_mul(features);
-        Self { steps, rows, features, step_stride: features, row_stride }
-    }
-
-    /// This shape with strides that are safe to follow, if it fits into `len` numbers.
-    fn checked(self, len: usize) -> Result<Self> {
-        let Self { steps, rows, features, step_stride, row_stride } = self;
-        if steps == 0 || rows == 0 || features == 0 {
-            return Ok(Self { step_stride: 0, row_stride: 0, ..self });
-        }
-        // From the first number to behind the last of `n` things of `inner` numbers, `stride` apart.
-        let span = |n: usize, stride: usize, inner: Option<usize>| -> Option<usize> {
-            (n - 1).checked_mul(stride)?.checked_add(inner?)
-        };
-        let within = |inner: Option<usize>, stride: usize| inner.is_some_and(|len| len <= stride);
-        let one_step = span(rows, row_stride, Some(features));
-        let one_row = span(steps, step_stride, Some(features));
-        // Either the rows of a step lie inside one step stride, or the steps of a row inside one
-        // row stride: then no two (step, row) pairs share a number.
-        let apart = (rows == 1 || row_stride >= features)
-            && (steps == 1 || step_stride >= features)
-            && (steps == 1
-                || rows == 1
-                || within(one_step, step_stride)
-                || within(one_row, row_stride));
-        ensure!(apart, "the strides of {self:?} make its rows overlap");
-        let end = span(steps, step_stride, one_step);
-        ensure!(
-            end.is_some_and(|end| end <= len),
-            "{self:?} reaches beyond the array, which has {len} numbers"
-        );
-        Ok(self)
-    }
-}
-
-/// A sequence batch to read: (T, B, F), or without padding, as [`BatchSizes`] says.
+/// A sequence batch to read: (T, B, F), or of different lengths, as [`BatchSizes`] says.
 #[derive(Clone, Copy)]
 pub struct Seq<'a, E> {
     data: *const E,
     shape: Shape,
     sizes: Option<&'a BatchSizes>,
-    /// Without padding: the first row and the first step of the batch.
+    /// Whether sequences of different lengths are looked up in an array with padding.
+    padded: bool,
+    /// Of different lengths: the first row and the first step of the batch.
     first: usize,
     skip: usize,
     borrow: PhantomData<&'a E>,
@@ -90,6 +33,7 @@ pub struct SeqMut<'a, E> {
     data: *mut E,
     shape: Shape,
     sizes: Option<&'a BatchSizes>,
+    padded: bool,
     first: usize,
     skip: usize,
     borrow: PhantomData<&'a mut E>,
@@ -108,8 +52,8 @@ impl<'a, E> Seq<'a, E> {
     /// If the shape reaches beyond the array or overlaps itself.
     pub fn new(data: &'a [E], shape: Shape) -> Result<Self> {
         let shape = shape.checked(data.len())?;
-        let data = data.as_ptr();
-        Ok(Self { data, shape, sizes: None, first: 0, skip: 0, borrow: PhantomData })
+        let (data, sizes, padded) = (data.as_ptr(), None, false);
+        Ok(Self { data, shape, sizes, padded, first: 0, skip: 0, borrow: PhantomData })
     }
 
     /// A view of a batch without padding, (sum of T, F), or of (T, B, F) where all are of one length.
@@ -120,6 +64,17 @@ impl<'a, E> Seq<'a, E> {
         Self::packed_steps(data, sizes, 0..sizes.steps(), features)
     }
 
+    /// A view of sequences in an array with padding, which is not looked at: row b is the sequence that the
+    /// sizes' order says.
+    ///
+    /// # Errors
+    /// As for [`Seq::new`], and if the array has not as many rows, or fewer steps.
+    pub fn padded(data: &'a [E], shape: Shape, sizes: &'a BatchSizes) -> Result<Self> {
+        let whole = Self::new(data, shape)?;
+        let shape = whole.shape.padded(sizes)?;
+        Ok(Self { shape, sizes: Some(sizes), padded: true, ..whole })
+    }
+
     /// The same of some steps alone.
     fn packed_steps(
         data: &'a [E],
@@ -127,12 +82,13 @@ impl<'a, E> Seq<'a, E> {
         steps: Range<usize>,
         features: usize,
     ) -> Result<Self> {
-        let shape = packed_shape(data.len(), sizes, &steps, features)?;
-        let (data, skip) = (data.as_ptr(), steps.start);
-        Ok(Self { data, shape, sizes: Some(sizes), first: 0, skip, borrow: PhantomData })
+        let shape = Shape::packed(data.len(), sizes, &steps, features)?;
+        let (data, skip, padded) = (data.as_ptr(), steps.start, false);
+        Ok(Self { data, shape, sizes: Some(sizes), padded, first: 0, skip, borrow: PhantomData })
     }
 
-    /// The extent and strides; without padding, the step's stride means nothing.
+    /// The extent and strides; without padding, the step's stride means nothing. Of sequences in an array with
+    /// padding, the steps are those of the longest.
     pub fn shape(&self) -> Shape {
         self.shape
     }
@@ -140,6 +96,11 @@ impl<'a, E> Seq<'a, E> {
     /// How many rows each step has, if there is no padding.
     pub fn sizes(&self) -> Option<&'a BatchSizes> {
         self.sizes
+    }
+
+    /// Whether the rows of a step are looked up one by one: a kernel that wants them in order needs a copy.
+    pub(crate) fn is_padded(&self) -> bool {
+        self.padded
     }
 
     /// The same of a batch of its own that has these rows and steps.
@@ -200,7 +161,7 @@ impl<'a, E> Seq<'a, E> {
     pub fn step(&self, t: usize) -> Rows<'a, E> {
         assert!(t < self.shape.steps);
         let Shape { step_stride, features, row_stride: stride, .. } = self.shape;
-        let start = match self.sizes {
+        let start = match self.without_padding() {
             None => t * step_stride,
             Some(sizes) => {
                 let at = self.skip + t;
@@ -209,7 +170,20 @@ impl<'a, E> Seq<'a, E> {
             }
         };
         let (data, rows) = (self.data.wrapping_add(start), self.count(t));
-        Rows { data, rows, features, stride, borrow: PhantomData }
+        Rows { data, rows, features, stride, order: self.order(), borrow: PhantomData }
+    }
+
+    /// The sizes of a batch that lies step after step.
+    #[inline(always)]
+    fn without_padding(&self) -> Option<&'a BatchSizes> {
+        if self.padded { None } else { self.sizes }
+    }
+
+    /// Which of the array's rows the rows are, where they are looked up.
+    #[inline(always)]
+    fn order(&self) -> Option<&'a [usize]> {
+        let sizes = if self.padded { self.sizes } else { None };
+        sizes.map(|sizes| &sizes.order()[self.first..])
     }
 
     /// The rows from `first` on, `count` of them.
@@ -227,7 +201,7 @@ impl<'a, E> Seq<'a, E> {
     pub fn steps(&self, steps: Range<usize>) -> Self {
         assert!(steps.start <= steps.end && steps.end <= self.shape.steps);
         let Shape { step_stride, row_stride, .. } = self.shape;
-        let before = match self.sizes {
+        let before = match self.without_padding() {
             None => steps.start * step_stride,
             Some(sizes) => {
                 (sizes.offset(self.skip + steps.start) - sizes.offset(self.skip)) * row_stride
@@ -243,12 +217,13 @@ impl<'a, E> Seq<'a, E> {
         let part = self.steps(steps);
         let Shape { rows, features, step_stride, row_stride, .. } = part.shape;
         let (whole, stride) = match part.sizes {
+            _ if part.padded => return None,
             None if rows == 1 => (true, step_stride),
             None => (step_stride == rows * row_stride, row_stride),
             Some(sizes) => (part.first == 0 && rows == sizes.rows(), row_stride),
         };
-        let rows = part.total();
-        whole.then_some(Rows { data: part.data, rows, features, stride, borrow: PhantomData })
+        let (data, rows, order) = (part.data, part.total(), None);
+        whole.then_some(Rows { data, rows, features, stride, order, borrow: PhantomData })
     }
 
     /// The features from `first` on, `count` of them.
@@ -259,20 +234,6 @@ impl<'a, E> Seq<'a, E> {
     }
 }
 
-/// The shape of some steps of a batch without padding in an array of `len` numbers.
-fn packed_shape(
-    len: usize,
-    sizes: &BatchSizes,
-    steps: &Range<usize>,
-    features: usize,
-) -> Result<Shape> {
-    let total = sizes.offset(steps.end) - sizes.offset(steps.start);
-    let want = total.saturating_mul(features);
-    ensure!(len >= want, "{total} rows of {features} numbers do not fit into {len}");
-    let (steps, rows) = (steps.len(), sizes.rows());
-    Ok(Shape { steps, rows, features, step_stride: 0, row_stride: features })
-}
-
 impl<'a, E> SeqMut<'a, E> {
     /// A view of an array.
     ///
@@ -280,8 +241,8 @@ impl<'a, E> SeqMut<'a, E> {
     /// If the shape reaches beyond the array or overlaps itself.
     pub fn new(data: &'a mut [E], shape: Shape) -> Result<Self> {
         let shape = shape.checked(data.len())?;
-        let data = data.as_mut_ptr();
-        Ok(Self { data, shape, sizes: None, first: 0, skip: 0, borrow: PhantomData })
+        let (data, sizes, padded) = (data.as_mut_ptr(), None, false);
+        Ok(Self { data, shape, sizes, padded, first: 0, skip: 0, borrow: PhantomData })
     }
 
     /// A view of a batch without padding; see [`Seq::packed`].
@@ -292,15 +253,50 @@ impl<'a, E> SeqMut<'a, E> {
         Self::packed_steps(data, sizes, 0..sizes.steps(), features)
     }
 
+    /// A view of sequences in an array with padding; see [`Seq::padded`]. The padding is made zero: here what
+    /// is behind the longest sequence, the other by [`SeqMut::clear_padding`].
+    ///
+    /// # Errors
+    /// As for [`Seq::padded`]; nothing is written then.
+    pub fn padded(data: &'a mut [E], shape: Shape, sizes: &'a BatchSizes) -> Result<Self>
+    where
+        E: Element,
+    {
+        let mut whole = Self::new(data, shape)?;
+        let shape = whole.shape.padded(sizes)?;
+        for t in shape.steps..whole.shape.steps {
+            let mut behind = whole.step_mut(t);
+            (0..behind.count()).for_each(|b| behind.row_mut(b).fill(E::ZERO));
+        }
+        Ok(Self { shape, sizes: Some(sizes), padded: true, ..whole })
+    }
+
+    /// Makes the rows zero that have no step, in an array with padding; else there are none.
+    #[inline(always)]
+    pub(crate) fn clear_padding(&mut self)
+    where
+        E: Element,
+    {
+        for t in 0..if self.padded { self.shape.steps } else { 0 } {
+            let Rows { data, rows, features, stride, order, .. } = self.as_ref().step(t);
+            let (data, there) = (data.cast_mut(), rows);
+            // The rows of the view that the step does not have.
+            let rows = self.shape.rows;
+            let mut all =
+                RowsMut { data, rows, features, stride, order, borrow: PhantomData::<&mut E> };
+            (there..rows).for_each(|b| all.row_mut(b).fill(E::ZERO));
+        }
+    }
+
     fn packed_steps(
         data: &'a mut [E],
         sizes: &'a BatchSizes,
         steps: Range<usize>,
         features: usize,
     ) -> Result<Self> {
-        let shape = packed_shape(data.len(), sizes, &steps, features)?;
-        let (data, skip) = (data.as_mut_ptr(), steps.start);
-        Ok(Self { data, shape, sizes: Some(sizes), first: 0, skip, borrow: PhantomData })
+        let shape = Shape::packed(data.len(), sizes, &steps, features)?;
+        let (data, skip, padded) = (data.as_mut_ptr(), steps.start, false);
+        Ok(Self { data, shape, sizes: Some(sizes), padded, first: 0, skip, borrow: PhantomData })
     }
 
     /// The extent and strides.
@@ -310,8 +306,8 @@ impl<'a, E> SeqMut<'a, E> {
 
     /// The view to read.
     pub fn as_ref(&self) -> Seq<'_, E> {
-        let Self { data, shape, sizes, first, skip, .. } = *self;
-        Seq { data, shape, sizes, first, skip, borrow: PhantomData }
+        let Self { data, shape, sizes, padded, first, skip, .. } = *self;
+        Seq { data, shape, sizes, padded, first, skip, borrow: PhantomData }
     }
 
     /// The same view, borrowed from this one.
@@ -335,8 +331,8 @@ impl<'a, E> SeqMut<'a, E> {
 
     /// The rows of some steps together, to write; see [`Seq::together`].
     pub fn together_mut(&mut self, steps: Range<usize>) -> Option<RowsMut<'_, E>> {
-        let Rows { data, rows, features, stride, .. } = self.as_ref().together(steps)?;
-        Some(RowsMut { data: data.cast_mut(), rows, features, stride, borrow: PhantomData })
+        let Rows { data, rows, features, stride, order, .. } = self.as_ref().together(steps)?;
+        Some(RowsMut { data: data.cast_mut(), rows, features, stride, order, borrow: PhantomData })
     }
 
     /// The rows at step `t`, to write.
@@ -354,12 +350,33 @@ impl<'a, E> SeqMut<'a, E> {
     ) -> (Option<Rows<'_, E>>, RowsMut<'_, E>) {
         assert!(other != Some(t));
         let beside = other.map(|other| {
-            let Rows { data, rows, features, stride, .. } = self.as_ref().step(other);
-            Rows { data, rows, features, stride, borrow: PhantomData }
+            let Rows { data, rows, features, stride, order, .. } = self.as_ref().step(other);
+            Rows { data, rows, features, stride, order, borrow: PhantomData }
         });
-        let Rows { data, rows, features, stride, .. } = self.as_ref().step(t);
+        let Rows { data, rows, features, stride, order, .. } = self.as_ref().step(t);
+        let data = data.cast_mut();
         // Two steps share no number, by the checks in the constructors, and both borrow this view.
-        (beside, RowsMut { data: data.cast_mut(), rows, features, stride, borrow: PhantomData })
+        (beside, RowsMut { data, rows, features, stride, order, borrow: PhantomData })
+    }
+
+    /// The view to read, in place of this one.
+    pub(crate) fn into_ref(self) -> Seq<'a, E> {
+        let Self { data, shape, sizes, padded, first, skip, .. } = self;
+        Seq { data, shape, sizes, padded, first, skip, borrow: PhantomData }
+    }
+
+    /// Copies the numbers of a batch of the same shape.
+    #[inline(always)]
+    pub(crate) fn copy<S: Simd<E>>(&mut self, s: S, from: Seq<'_, E>)
+    where
+        E: Element,
+    {
+        for t in 0..self.shape.steps {
+            let (mut to, from) = (self.step_mut(t), from.step(t));
+            for b in 0..to.count() {
+                s.copy(from.row(b), to.row_mut(b));
+            }
+        }
     }
 
     /// Adds the numbers of a batch of the same shape.

@@ -13,6 +13,8 @@ pub struct BatchSizes {
     counts: Vec<usize>,
     /// Of every step, and the end: T + 1.
     offsets: Vec<usize>,
+    /// Which of the caller's sequences comes as row b: each once.
+    order: Vec<usize>,
 }
 
 impl BatchSizes {
@@ -32,15 +34,14 @@ impl BatchSizes {
             let end = end.checked_add(*count).filter(|&end| end < isize::MAX as usize);
             offsets.push(end.ok_or_else(|| Error::new("the batch is too large"))?);
         }
-        Ok(Self { rows, counts, offsets })
+        Ok(Self { rows, counts, offsets, order: (0..rows).collect() })
     }
 
-    /// Of sequences of these lengths, and the order that makes them fall: `order[b]` is the sequence that
-    /// comes as row b.
+    /// Of sequences of these lengths, which it puts into an [order](BatchSizes::order) that makes them fall.
     ///
     /// # Errors
     /// If there are too many steps.
-    pub fn of_lengths(lengths: &[usize]) -> Result<(Self, Vec<usize>)> {
+    pub fn of_lengths(lengths: &[usize]) -> Result<Self> {
         let mut order: Vec<_> = (0..lengths.len()).collect();
         order.sort_by_key(|&n| std::cmp::Reverse(lengths[n])); // stable
         let longest = order.first().map_or(0, |&n| lengths[n]);
@@ -53,7 +54,12 @@ impl BatchSizes {
             }
             counts.push(rows);
         }
-        Ok((Self::new(lengths.len(), counts)?, order))
+        Ok(Self { order, ..Self::new(lengths.len(), counts)? })
+    }
+
+    /// `order[b]` is the sequence that comes as row b.
+    pub fn order(&self) -> &[usize] {
+        &self.order
     }
 
     /// B, the sequences, empty ones included.
@@ -90,6 +96,6 @@ impl BatchSizes {
         for count in &counts {
             offsets.push(offsets[offsets.len() - 1] + count);
         }
-        Self { rows, counts, offsets }
+        Self { rows, counts, offsets, order: (0..rows).collect() }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Rng;
 use bptt::cell::Cell;
-use bptt::{BatchSizes, Gradients, Recurrent, Seq, SeqMut, State, Tape};
+use bptt::{BatchSizes, Gradients, Recurrent, Seq, SeqMut, Shape, State, Tape};
 
 /// A layer with numbers for everything that goes into it.
 pub struct Problem<C> {
@@ -23,7 +23,7 @@ pub type Results = [Vec<f64>; 7];
 
 impl<C: Cell> Problem<C> {
     pub fn new(layer: Recurrent<C>, lengths: &[usize], seed: u64) -> Self {
-        let (sizes, _) = BatchSizes::of_lengths(lengths).unwrap();
+        let sizes = BatchSizes::of_lengths(lengths).unwrap();
         let mut rng = Rng(seed);
         let rows = sizes.rows() * layer.num_layers() * layer.directions();
         let (h, c) = layer.state_sizes();
@@ -68,6 +68,68 @@ impl<C: Cell> Problem<C> {
         let dy = Seq::packed(&self.dy, sizes, layer.output_size()).unwrap();
         layer.backward(&self.params, x, out, &mut tape, dy, &mut dstate, gradients).unwrap();
         let vec = |numbers: &[f64]| numbers.to_vec();
+        [y, vec(&state.h), vec(&state.c), dparams, dx, vec(&dstate.h), vec(&dstate.c)]
+    }
+
+    /// The same with x, y and their gradients in arrays with padding, (B, T, F) or (T, B, F), of one step more than
+    /// the longest sequence has; what is read has NaN there, and what is written must be zero there.
+    pub fn run_padded(&self, batch_major: bool) -> Results {
+        let (layer, sizes) = (&self.layer, &self.sizes);
+        let (inputs, outputs) = (layer.input_size(), layer.output_size());
+        let (steps, rows) = (sizes.steps() + 1, sizes.rows());
+        let shape = |features| match batch_major {
+            true => Shape::batch_major(steps, rows, features),
+            false => Shape::time_major(steps, rows, features),
+        };
+        // Where the numbers of a row are in the array.
+        let place = |t: usize, b: usize, features: usize| {
+            let row = sizes.order()[b];
+            let first = if batch_major { row * steps + t } else { t * rows + row };
+            first * features..(first + 1) * features
+        };
+        let steps_of = |b: usize| (0..sizes.steps()).filter(|&t| b < sizes.count(t)).count();
+        let pad = |packed: &[f64], features: usize| {
+            let mut array = vec![f64::NAN; steps * rows * features];
+            for b in 0..rows {
+                for t in 0..steps_of(b) {
+                    let from = &packed[(sizes.offset(t) + b) * features..][..features];
+                    array[place(t, b, features)].copy_from_slice(from);
+                }
+            }
+            array
+        };
+        let unpad = |mut array: Vec<f64>, features: usize| {
+            let mut packed = vec![0.0; sizes.total() * features];
+            for b in 0..rows {
+                for t in 0..steps_of(b) {
+                    let from = &mut array[place(t, b, features)];
+                    packed[(sizes.offset(t) + b) * features..][..features].copy_from_slice(from);
+                    from.fill(0.0);
+                }
+            }
+            assert!(array.iter().all(|&number| number == 0.0), "padding");
+            packed
+        };
+        let (x, dy) = (pad(&self.x, inputs), pad(&self.dy, outputs));
+        let x = Seq::padded(&x, shape(inputs), sizes).unwrap();
+        let dy = Seq::padded(&dy, shape(outputs), sizes).unwrap();
+        let mut tape = Tape::new();
+        tape.set_seed(self.seed);
+        tape.set_checkpoints(self.checkpoints);
+        let (mut state, mut dstate) = (self.state(&self.state), self.state(&self.dstate));
+        let mut y = vec![f64::NAN; steps * rows * outputs];
+        let out = SeqMut::padded(&mut y, shape(outputs), sizes).unwrap();
+        layer.forward(&self.params, x, &mut state, out, &mut tape).unwrap();
+        let mut dparams = vec![0.0; self.params.len()];
+        let mut dx = vec![f64::NAN; steps * rows * inputs];
+        let gradients = Gradients {
+            params: Some(&mut dparams),
+            x: Some(SeqMut::padded(&mut dx, shape(inputs), sizes).unwrap()),
+        };
+        let out = Seq::padded(&y, shape(outputs), sizes).unwrap();
+        layer.backward(&self.params, x, out, &mut tape, dy, &mut dstate, gradients).unwrap();
+        let vec = |numbers: &[f64]| numbers.to_vec();
+        let (y, dx) = (unpad(y, outputs), unpad(dx, inputs));
         [y, vec(&state.h), vec(&state.c), dparams, dx, vec(&dstate.h), vec(&dstate.c)]
     }
 
