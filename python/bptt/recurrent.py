@@ -47,6 +47,10 @@ class LSTM(Recurrent):
     zoneout : float, default 0.0
         Probability, in [0, 1), that a unit keeps the h of the step before (Krueger et al. 2017, of
         h alone, as haste does it). In `forward` and `fit`; otherwise h is what it is on average.
+    compute : "bf16", optional
+        What products are made of: of float32 by default, with "bf16" of numbers rounded to 8 bits,
+        weights and what they are multiplied with, also for gradients. Sums, states and parameters
+        stay float32. See Notes.
     dtype : {"float32", "float64"}, default "float32"
         Of the parameters and all results.
     rng : None, int or numpy.random.Generator
@@ -105,6 +109,7 @@ class LSTM(Recurrent):
         layer_norm: bool = False,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        compute: str | None = None,
         dtype: object = "float32",
         rng: object = None,
     ) -> None:
@@ -122,6 +127,7 @@ class LSTM(Recurrent):
             layer_norm,
             recurrent_dropout,
             zoneout,
+            compute,
             dtype,
             rng,
         )
@@ -161,6 +167,10 @@ class GRU(Recurrent):
     zoneout : float, default 0.0
         Probability, in [0, 1), that a unit keeps the h of the step before (Krueger et al. 2017, of
         h alone, as haste does it). In `forward` and `fit`; otherwise h is what it is on average.
+    compute : "bf16", optional
+        What products are made of: of float32 by default, with "bf16" of numbers rounded to 8 bits,
+        weights and what they are multiplied with, also for gradients. Sums, states and parameters
+        stay float32. See Notes.
     dtype : {"float32", "float64"}, default "float32"
         Of the parameters and all results.
     rng : None, int or numpy.random.Generator
@@ -203,6 +213,7 @@ class GRU(Recurrent):
         layer_norm: bool = False,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        compute: str | None = None,
         dtype: object = "float32",
         rng: object = None,
     ) -> None:
@@ -223,6 +234,7 @@ class GRU(Recurrent):
             layer_norm,
             recurrent_dropout,
             zoneout,
+            compute,
             dtype,
             rng,
         )
@@ -260,6 +272,10 @@ class RNN(Recurrent):
     zoneout : float, default 0.0
         Probability, in [0, 1), that a unit keeps the h of the step before (Krueger et al. 2017, of
         h alone, as haste does it). In `forward` and `fit`; otherwise h is what it is on average.
+    compute : "bf16", optional
+        What products are made of: of float32 by default, with "bf16" of numbers rounded to 8 bits,
+        weights and what they are multiplied with, also for gradients. Sums, states and parameters
+        stay float32. See Notes.
     dtype : {"float32", "float64"}, default "float32"
         Of the parameters and all results.
     rng : None, int or numpy.random.Generator
@@ -299,6 +315,7 @@ class RNN(Recurrent):
         layer_norm: bool = False,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        compute: str | None = None,
         dtype: object = "float32",
         rng: object = None,
     ) -> None:
@@ -318,6 +335,7 @@ class RNN(Recurrent):
             layer_norm,
             recurrent_dropout,
             zoneout,
+            compute,
             dtype,
             rng,
         )
