@@ -75,7 +75,8 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         if let Some(dx) = self.dx.as_mut().filter(|_| wants_dx) {
             let mut dx = dx.step_mut(t);
             // What comes to x is what comes to h, in cells that want only the sums of both.
-            is_rounded = blocks.iter().all(|block| block.x.is_some() == block.h.is_some());
+            is_rounded =
+                !C::RESETS && blocks.iter().all(|block| block.x.is_some() == block.h.is_some());
             let rounded = (&mut self.rounded, &mut is_rounded);
             input_gradient(s, layer, self.input_weights, values, &mut dx, member, rounded);
         }
