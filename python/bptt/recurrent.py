@@ -69,6 +69,12 @@ class LSTM(Recurrent):
     Weights can be exchanged with ONNX, whose gates come in the order i, o, f, g (P: i, o, f), and
     with haste, which has them in the order i, g, f, o, transposed, and one bias: the sum of ours.
 
+    With ``compute="bf16"``, what comes out is off by (norm of the difference over norm, against
+    float64, at H = 256, I = 128, T = 100) 2.3e-3 in y and the states, 2.5e-3 in dx, 2.6e-3 to 3.1e-3
+    in the gradients of the weights. Under torch's bf16 autocast that is 3.1e-3, 4.4e-3 and 4.4e-3 to
+    4.8e-3, in float32 2e-7 to 4e-7. With AVX512_BF16, which `bptt.explain` tells of, large passes
+    take about half of float32's time; elsewhere it is emulated, and much slower than float32.
+
     Examples
     --------
     >>> import numpy as np, bptt
@@ -187,6 +193,10 @@ class GRU(Recurrent):
     Weights can be exchanged with ONNX and with haste, whose gates come in the order z, r, n, and
     in haste transposed. (ONNX's linear_before_reset is reset_after.)
 
+    With ``compute="bf16"``, what comes out is off by (norm of the difference over norm, against
+    float64, at H = 256, I = 128, T = 100) 2.3e-3 in y and the states, 2.4e-3 in dx, 2.5e-3 to 3.2e-3
+    in the gradients of the weights. More under `LSTM`.
+
     Examples
     --------
     >>> import numpy as np, bptt
@@ -288,6 +298,10 @@ class RNN(Recurrent):
     ``bias_ih_l0`` and ``bias_hh_l0`` (H,). Those of its second direction end in ``_l0_reverse``,
     those of the layers above in ``_l1``, ... With layer_norm also ``gain_ih_l0`` and ``gain_hh_l0``
     (H,), ones at first. The state is the tuple ``(h,)``.
+
+    With ``compute="bf16"``, what comes out is off by (norm of the difference over norm, against
+    float64, at H = 256, I = 128, T = 100) 2.6e-3 in y and the states, 2.7e-3 in dx, 2.8e-3 to 3.8e-3
+    in the gradients of the weights. More under `LSTM`.
 
     Examples
     --------
