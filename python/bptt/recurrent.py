@@ -70,10 +70,11 @@ class LSTM(Recurrent):
     with haste, which has them in the order i, g, f, o, transposed, and one bias: the sum of ours.
 
     With ``compute="bf16"``, what comes out is off by (norm of the difference over norm, against
-    float64, at H = 256, I = 128, T = 100) 2.3e-3 in y and the states, 2.5e-3 in dx, 2.6e-3 to 3.1e-3
-    in the gradients of the weights. Under torch's bf16 autocast that is 3.1e-3, 4.4e-3 and 4.4e-3 to
-    4.8e-3, in float32 2e-7 to 4e-7. With AVX512_BF16, which `bptt.explain` tells of, large passes
-    take about half of float32's time; elsewhere it is emulated, and much slower than float32.
+    float64, at H = 256, I = 128, T = 100) 2.3e-3 in y and the states, 2.5e-3 in dx,
+    2.6e-3 to 3.1e-3 in the gradients of the weights. Under torch's bf16
+    autocast that is 3.1e-3, 4.4e-3 and 4.4e-3 to 4.8e-3, in float32 2e-7 to 4e-7. With
+    AVX512_BF16, which `bptt.explain` tells of, large passes take about half of float32's time;
+    elsewhere it is emulated, and much slower than float32.
 
     Examples
     --------
@@ -194,8 +195,8 @@ class GRU(Recurrent):
     in haste transposed. (ONNX's linear_before_reset is reset_after.)
 
     With ``compute="bf16"``, what comes out is off by (norm of the difference over norm, against
-    float64, at H = 256, I = 128, T = 100) 2.3e-3 in y and the states, 2.4e-3 in dx, 2.5e-3 to 3.2e-3
-    in the gradients of the weights. More under `LSTM`.
+    float64, at H = 256, I = 128, T = 100) 2.3e-3 in y and the states, 2.4e-3 in dx,
+    2.5e-3 to 3.2e-3 in the gradients of the weights. More under `LSTM`.
 
     Examples
     --------
@@ -300,8 +301,8 @@ class RNN(Recurrent):
     (H,), ones at first. The state is the tuple ``(h,)``.
 
     With ``compute="bf16"``, what comes out is off by (norm of the difference over norm, against
-    float64, at H = 256, I = 128, T = 100) 2.6e-3 in y and the states, 2.7e-3 in dx, 2.8e-3 to 3.8e-3
-    in the gradients of the weights. More under `LSTM`.
+    float64, at H = 256, I = 128, T = 100) 2.6e-3 in y and the states, 2.7e-3 in dx,
+    2.8e-3 to 3.8e-3 in the gradients of the weights. More under `LSTM`.
 
     Examples
     --------

@@ -46,7 +46,7 @@ def test_products_take_rounded_numbers():
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers(name, options):
-    """Near float32's, of sequences of any lengths, with the same bits in parts and by checkpoints."""
+    """Near those of float32, of any lengths; checkpoints leave the bits as they are."""
     x = np.random.default_rng(1).standard_normal((6, 6, 3)).astype(np.float32)
     lengths, dy = [6, 4, 4, 2, 1, 0], np.ones((6, 6, 7 * (1 + options.get("bidirectional", 0))))
     found = {}
@@ -116,7 +116,7 @@ def test_explain():
 @pytest.mark.parametrize(
     ("value", "dtype", "error", "text"),
     [
-        ("float16", "float32", ValueError, "\"bf16\", or None for products in the dtype, got 'flo"),
+        ("float16", "float32", ValueError, '"bf16", or None for products in the dtype, got \'flo'),
         (True, "float32", TypeError, 'must be "bf16" or None, got True'),
         (np.float32, "float32", TypeError, 'must be "bf16" or None'),
         ("bf16", "float64", ValueError, "needs dtype=\"float32\", got 'float64'"),
