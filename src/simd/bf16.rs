@@ -60,6 +60,7 @@ pub fn dot(x: f32, w: f32, sum: f32) -> f32 {
 }
 
 /// [`dot`] of some lanes, where vectors would not be exact.
+#[cfg(target_arch = "x86_64")]
 #[cold]
 #[inline(never)]
 pub fn dot_lanes(x: &[f32], w: &[f32], sums: &mut [f32]) {
