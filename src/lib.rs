@@ -23,6 +23,7 @@ pub mod lab;
 mod math;
 mod nn;
 mod outer;
+mod pairs;
 mod panel;
 mod parallel;
 mod product;
@@ -41,7 +42,7 @@ pub use nn::{
     SequentialStepper, Targets,
 };
 pub use parallel::{num_threads, set_num_threads};
-pub use sequence::{GRU, Gradients, LSTM, Params, RNN, Recurrent, State, Stepper, Tape};
+pub use sequence::{Compute, GRU, Gradients, LSTM, Params, RNN, Recurrent, State, Stepper, Tape};
 pub use train::{
     Dataset, Inputs, Metric, Optimizer, Progress, Rate, Rule, Trainer, clip_by_global_norm,
 };

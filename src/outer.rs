@@ -67,6 +67,8 @@ pub struct OuterProducts<'a, 'c, E: Element> {
     pub c: &'a mut [RowsMut<'c, E>],
     /// Where the sums of a's columns are added, as often as they are wanted.
     pub sums: &'a mut [&'c mut [E]],
+    /// Whether a and b are rounded to bf16: then two rows are a pair.
+    pub pairs: bool,
     /// Where blocks are packed.
     pub memory: &'a mut OuterMemory<E>,
 }
@@ -83,7 +85,7 @@ impl<E: Element> OuterProducts<'_, '_, E> {
         a: impl Fn(usize, usize) -> &'r [E],
         b: &[&dyn Fn(usize, usize) -> &'r [E]],
     ) -> Result<()> {
-        let Self { steps, counts, width, stride, columns: wanted, c, sums, memory } = self;
+        let Self { steps, counts, width, stride, columns: wanted, c, sums, pairs, memory } = self;
         assert!(c.len() == b.len() && c.iter().all(|c| c.count() == wanted.len()));
         memory.b.resize_with(b.len(), Panels::default);
         memory.a.resize(K_BLOCK * A_BLOCK)?;
@@ -92,19 +94,23 @@ impl<E: Element> OuterProducts<'_, '_, E> {
         for n in (0..memory.blocks.len()).rev() {
             let first = memory.blocks[n];
             let mut left: usize = (first..end).map(counts).sum();
-            let mut pairs = Pairs { steps: end, counts, t: first, row: 0 };
+            let mut places = Places { steps: end, counts, t: first, row: 0 };
             end = first;
             while left > 0 {
                 let k = K_BLOCK.min(left);
                 left -= k;
                 for ((panels, b), c) in memory.b.iter_mut().zip(b).zip(c.iter()) {
-                    panels.reshape(s, k, Columns::plain(c.as_ref().features()))?;
+                    let columns = Columns::plain(c.as_ref().features());
+                    match pairs {
+                        true => panels.reshape_pairs(s, k.div_ceil(2), columns)?,
+                        false => panels.reshape(s, k, columns)?,
+                    }
                     panels.pack_bias(s, &[]);
-                    panels.pack(s, pairs.clone().take(k).map(|(t, row)| b(t, row)));
+                    panels.pack(s, places.clone().take(k).map(|(t, row)| b(t, row)));
                 }
                 // Looked up once: all columns of a need the same rows.
                 let mut rows = [&[][..]; K_BLOCK];
-                for (row, (t, b)) in rows.iter_mut().zip(pairs.clone().take(k)) {
+                for (row, (t, b)) in rows.iter_mut().zip(places.clone().take(k)) {
                     *row = a(t, b);
                 }
                 let mut m = wanted.start;
@@ -116,14 +122,18 @@ impl<E: Element> OuterProducts<'_, '_, E> {
                     let first = block * stride + unit;
                     let rows = rows[..k].iter().map(|row| &row[first..first + count]);
                     let row = m - wanted.start;
-                    pack_columns(s, rows, &mut memory.a, sums, row..row + count);
+                    let part = row..row + count;
+                    match pairs && E::PAIRS {
+                        true => pack_pairs(s, rows, &mut memory.a, sums, part),
+                        false => pack_columns(s, rows, &mut memory.a, sums, part),
+                    }
                     for (panels, c) in memory.b.iter().zip(c.iter_mut()) {
                         let mut to = AddTo { c, row, add: true };
                         product_by_columns(s, count, &memory.a, A_BLOCK, panels, &mut to);
                     }
                     m += count;
                 }
-                pairs.nth(k - 1);
+                places.nth(k - 1);
             }
         }
         Ok(())
@@ -132,14 +142,14 @@ impl<E: Element> OuterProducts<'_, '_, E> {
 
 /// Every (step, row), in order; a division for each would show.
 #[derive(Clone)]
-struct Pairs<'a> {
+struct Places<'a> {
     steps: usize,
     counts: &'a dyn Fn(usize) -> usize,
     t: usize,
     row: usize,
 }
 
-impl Iterator for Pairs<'_> {
+impl Iterator for Places<'_> {
     type Item = (usize, usize);
 
     #[inline(always)]
@@ -171,8 +181,39 @@ fn pack_columns<'r, E: Element, S: Simd<E>>(
             s.store(total, s.add(s.load(total), v));
         }
     }
+    add_totals(&totals, sums, part);
+}
+
+/// The same in pairs of two rows each; what is added up is not rounded.
+#[inline(always)]
+fn pack_pairs<'r, E: Element, S: Simd<E>>(
+    s: S,
+    mut rows: impl Iterator<Item = &'r [E]>,
+    to: &mut [E],
+    sums: &mut [&mut [E]],
+    part: Range<usize>,
+) {
+    let mut totals = [E::ZERO; A_BLOCK];
+    let mut to = to.chunks_exact_mut(A_BLOCK);
+    while let (Some(first), Some(to)) = (rows.next(), to.next()) {
+        let second = rows.next().unwrap_or(&[]);
+        let parts = to.chunks_exact_mut(S::LANES).zip(totals.chunks_exact_mut(S::LANES));
+        for (n, (to, total)) in parts.enumerate() {
+            let at = n * S::LANES;
+            let one = s.load(&first[at.min(first.len())..]);
+            let two = s.load(&second[at.min(second.len())..]);
+            s.store(to, s.pair(one, two));
+            s.store(total, s.add(s.add(s.load(total), one), two));
+        }
+    }
+    add_totals(&totals, sums, part);
+}
+
+/// Adds totals to some of the sums.
+#[inline(always)]
+fn add_totals<E: Element>(totals: &[E; A_BLOCK], sums: &mut [&mut [E]], part: Range<usize>) {
     for sums in sums {
-        for (sum, total) in sums[part.clone()].iter_mut().zip(totals) {
+        for (sum, &total) in sums[part.clone()].iter_mut().zip(totals) {
             *sum = *sum + total;
         }
     }

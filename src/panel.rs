@@ -53,15 +53,31 @@ pub struct Panels<E: Element> {
     k: usize,
     columns: Option<Columns>,
     lanes: usize,
+    pairs: bool,
 }
 
 impl<E: Element> Panels<E> {
     /// Sets the extents, keeping the memory where it fits. The numbers are unspecified until packed.
     #[inline(always)]
     pub fn reshape<S: Simd<E>>(&mut self, _s: S, k: usize, columns: Columns) -> Result<()> {
-        (self.k, self.columns, self.lanes) = (k, Some(columns), S::LANES);
+        (self.k, self.columns, self.lanes, self.pairs) = (k, Some(columns), S::LANES, false);
         self.data
             .resize(columns.panels(S::LANES).saturating_mul(2 * S::LANES).saturating_mul(1 + k))
+    }
+
+    /// The same for pairs of bf16, two rows of the matrix each, but for the bias (pairs.rs).
+    #[inline(always)]
+    pub fn reshape_pairs<S: Simd<E>>(&mut self, s: S, k: usize, columns: Columns) -> Result<()> {
+        assert!(E::PAIRS);
+        self.reshape(s, k, columns)?;
+        self.pairs = true;
+        Ok(())
+    }
+
+    /// Whether it holds pairs.
+    #[inline(always)]
+    pub fn holds_pairs(&self) -> bool {
+        self.pairs
     }
 
     /// `[panel][1 + K][2][lane]`
@@ -259,25 +275,52 @@ impl<E: Element> Panels<E> {
         Ok(())
     }
 
-    /// Packs all rows of a matrix (K, N) without gates, given one at a time.
+    /// The same in pairs; K is that of blocks of so many rows, each filled up to an even number.
     #[inline(always)]
-    pub fn pack<'a, S: Simd<E>>(&mut self, s: S, rows: impl Iterator<Item = &'a [E]>) {
+    pub fn pack_matrix_in_pairs<S: Simd<E>>(
+        &mut self,
+        s: S,
+        matrix: Rows<'_, E>,
+        block: usize,
+    ) -> Result<()> {
+        let (blocks, filled) = (matrix.count() / block, block.next_multiple_of(2));
+        assert_eq!(matrix.count(), blocks * block);
+        self.reshape_pairs(s, blocks * filled / 2, Columns::plain(matrix.features()))?;
+        self.pack_bias(s, &[]);
+        let rows = (0..blocks).flat_map(|n| (0..filled).map(move |row| (n * block, row)));
+        let row = |(first, row): (usize, usize)| match row < block {
+            true => matrix.row(first + row),
+            false => &[],
+        };
+        self.pack(s, rows.map(row));
+        Ok(())
+    }
+
+    /// Packs all rows of a matrix (K, N) without gates, given one at a time; for pairs, twice as many or one less,
+    /// and an empty one is one of zeros.
+    #[inline(always)]
+    pub fn pack<'a, S: Simd<E>>(&mut self, s: S, mut rows: impl Iterator<Item = &'a [E]>) {
         let (columns, k) = (self.columns(), self.k);
         assert!(self.lanes == S::LANES && columns == Columns::plain(columns.width));
         let stride = 2 * S::LANES;
-        let mut packed = 0;
-        for (kk, row) in rows.take(k).enumerate() {
+        for kk in 0..k {
+            let row = rows.next().expect("a row for every k");
             assert_eq!(row.len(), columns.width);
+            let second = if E::PAIRS && self.pairs { rows.next().unwrap_or(&[]) } else { &[] };
             // Iterators over chunks divide, for every row.
             let mut to = (1 + kk) * stride;
             for first in (0..columns.width).step_by(stride) {
                 let to_row = &mut self.data[to..to + stride];
-                s.store(to_row, s.load(&row[first..]));
-                s.store(&mut to_row[S::LANES..], s.load(&row[(first + S::LANES).min(row.len())..]));
+                for (v, to) in [0, S::LANES].into_iter().zip(to_row.chunks_exact_mut(S::LANES)) {
+                    let mut numbers = s.load(&row[(first + v).min(row.len())..]);
+                    if E::PAIRS && self.pairs {
+                        let second = s.load(&second[(first + v).min(second.len())..]);
+                        numbers = s.pair(numbers, second);
+                    }
+                    s.store(to, numbers);
+                }
                 to += (1 + k) * stride;
             }
-            packed += 1;
         }
-        assert_eq!(packed, k);
     }
 }

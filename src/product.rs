@@ -14,6 +14,8 @@
 //! The sum over k runs in one order, whatever the tile: a row's result does not depend on how many
 //! rows are computed with it, nor on threads. It is a sum of chains, a new one for every part of a,
 //! the bias added to the first: one chain through everything rounded worse than torch does.
+//!
+//! In bf16, "numbers" of a and w are pairs of neighbours in k (pairs.rs), and a multiply-add is [`Simd::dot_pairs`].
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -64,7 +66,7 @@ struct Places<E> {
 /// Every `operand` is valid for R rows of its k; each of the P panels holds 1 + `from` + (all their k) rows
 /// of 2 vectors; the sums are valid for writing R rows of P panels, and hold numbers to be added to.
 #[inline(always)]
-unsafe fn tile<E: Element, S: Simd<E>, const R: usize, const P: usize>(
+unsafe fn tile<E: Element, S: Simd<E>, const PAIRS: bool, const R: usize, const P: usize>(
     s: S,
     operands: &[Operand<E>],
     at: Places<E>,
@@ -89,8 +91,10 @@ unsafe fn tile<E: Element, S: Simd<E>, const R: usize, const P: usize>(
                     for (r, row) in acc.iter_mut().enumerate() {
                         // SAFETY: row r < R at this k.
                         let x = s.splat(unsafe { *a.add(r * operand.row_stride) });
-                        row[p][0] = s.mul_add(x, weights[0], row[p][0]);
-                        row[p][1] = s.mul_add(x, weights[1], row[p][1]);
+                        for (sum, w) in row[p].iter_mut().zip(weights) {
+                            *sum =
+                                if PAIRS { s.dot_pairs(x, w, *sum) } else { s.mul_add(x, w, *sum) };
+                        }
                     }
                 }
                 a = a.wrapping_add(operand.k_stride);
@@ -121,7 +125,7 @@ unsafe fn tile<E: Element, S: Simd<E>, const R: usize, const P: usize>(
 /// # Safety
 /// As for [`tile`], with `rows` for R and `panels` for P.
 #[inline(always)]
-unsafe fn tile_of<E: Element, S: Simd<E>>(
+unsafe fn tile_of<E: Element, S: Simd<E>, const PAIRS: bool>(
     s: S,
     rows: usize,
     panels: usize,
@@ -133,7 +137,9 @@ unsafe fn tile_of<E: Element, S: Simd<E>>(
             // The constant comparison keeps tiles that the level never asks for out of the binary.
             match (rows, panels) {
                 // SAFETY: the caller's.
-                $(($r, $p) if $r <= S::ROWS => unsafe { tile::<E, S, $r, $p>(s, operands, at) },)*
+                $(($r, $p) if $r <= S::ROWS => unsafe {
+                    tile::<E, S, PAIRS, $r, $p>(s, operands, at)
+                },)*
                 _ => unreachable!("a tile of {rows} rows and {panels} panels"),
             }
         };
@@ -157,6 +163,9 @@ fn panels_at_once(rows: usize) -> usize {
 /// What becomes of the sums of a product. (A closure would do, but only functions can be marked
 /// `#[inline(always)]`, and one that is not inlined is compiled without the level's instructions.)
 pub trait Consume<E: Element> {
+    /// Whether it takes products of pairs, too: for every kind of consumer that does, all tiles are compiled again.
+    const PAIRS: bool = false;
+
     /// Where the sums of `rows` rows from `row` on and `columns` columns from `column` on can go at
     /// once, and whether to add them to what is there; none if they are to be taken.
     #[inline(always)]
@@ -230,7 +239,7 @@ pub fn product<'w, E: Element, S: Simd<E>>(
         *operand = Operand { data, row_stride, k_stride: 1, k: part.features() };
     }
     // Each operand is a view's, valid for `rows` rows of its features.
-    s.outline(Product { rows, operands: &operands[..a.len()], w, consumer });
+    outline(s, rows, &operands[..a.len()], w, consumer);
 }
 
 /// The same for an `a` stored by columns: `a[r][k]` is at `a[k * stride + r]`, r below `rows`.
@@ -246,27 +255,44 @@ pub fn product_by_columns<E: Element, S: Simd<E>>(
     assert!(rows <= stride && a.len() >= w.k() * stride);
     let operand = Operand { data: a.as_ptr(), row_stride: 1, k_stride: stride, k: w.k() };
     // k * stride + r < w.k() * stride <= a.len() for r < rows.
-    s.outline(Product { rows, operands: &[operand], w: w.into(), consumer });
+    outline(s, rows, &[operand], w.into(), consumer);
+}
+
+/// The product of operands, each valid for `rows` rows of its k, and a packed matrix, of pairs if this is.
+#[inline(always)]
+fn outline<E: Element, S: Simd<E>, C: Consume<E>>(
+    s: S,
+    rows: usize,
+    operands: &[Operand<E>],
+    w: Part<'_, E>,
+    consumer: &mut C,
+) {
+    if E::PAIRS && C::PAIRS && w.w.holds_pairs() {
+        s.outline_pairs(Product::<E, C, true> { rows, operands, w, consumer });
+    } else {
+        assert!(!w.w.holds_pairs());
+        s.outline(Product::<E, C, false> { rows, operands, w, consumer });
+    }
 }
 
 /// The product of operands side by side, each valid for `rows` rows of its k, and a packed matrix.
 ///
 /// It has many tiles, all of them inlined: one copy for each kind of consumer is enough.
-struct Product<'a, E: Element, C> {
+struct Product<'a, E: Element, C, const PAIRS: bool> {
     rows: usize,
     operands: &'a [Operand<E>],
     w: Part<'a, E>,
     consumer: &'a mut C,
 }
 
-impl<E: Element, C: Consume<E>> Task<E> for Product<'_, E, C> {
+impl<E: Element, C: Consume<E>, const PAIRS: bool> Task<E> for Product<'_, E, C, PAIRS> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) {
         let Self { rows, operands, w, consumer } = self;
         // SAFETY: whoever made it vouches for the operands.
-        unsafe { product_of(s, rows, operands, w, consumer) }
+        unsafe { product_of::<E, S, PAIRS>(s, rows, operands, w, consumer) }
     }
 }
 
@@ -275,7 +301,7 @@ impl<E: Element, C: Consume<E>> Task<E> for Product<'_, E, C> {
 /// # Safety
 /// Every operand is valid for `rows` rows of its k.
 #[inline(always)]
-unsafe fn product_of<E: Element, S: Simd<E>>(
+unsafe fn product_of<E: Element, S: Simd<E>, const PAIRS: bool>(
     s: S,
     rows: usize,
     operands: &[Operand<E>],
@@ -340,7 +366,7 @@ unsafe fn product_of<E: Element, S: Simd<E>>(
                 }
                 // SAFETY: rows first..first + height of every operand, whose k add up to no more than
                 // the panels' from row `from` on; the sums have room for them, by the assertions above.
-                unsafe { tile_of(s, height, many, tile, at) };
+                unsafe { tile_of::<E, S, PAIRS>(s, height, many, tile, at) };
                 p += many;
             }
             for r in 0..height {
@@ -426,6 +452,8 @@ impl<E: Element> AddTo<'_, '_, E> {
 }
 
 impl<E: Element> Consume<E> for AddTo<'_, '_, E> {
+    const PAIRS: bool = true;
+
     #[inline(always)]
     fn place(
         &mut self,

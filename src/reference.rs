@@ -179,7 +179,7 @@ pub fn regularised_lstm(
             let (mut from_x, mut from_h) = (vec![0.0; 4 * hidden], vec![0.0; 4 * hidden]);
             for j in 0..hidden {
                 let sizes = Sizes { bias: false, ..sizes };
-                let (x, h) = arguments::<Lstm>(sizes, &without, &before, t, b, j);
+                let (x, h) = arguments::<Lstm>(sizes, &without, &before, (t, b, j), |x| x);
                 for gate in 0..4 {
                     (from_x[gate * hidden + j], from_h[gate * hidden + j]) = (x[gate], h[gate]);
                 }
@@ -225,8 +225,24 @@ fn normalise(numbers: &mut [f64], gains: &[f64]) {
     }
 }
 
+/// Rounded to `f32` and then to bf16, as products in bf16 take their numbers.
+pub fn bf16(x: f64) -> f64 {
+    let bits = (x as f32).to_bits();
+    f64::from(f32::from_bits((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000))
+}
+
 /// The forward pass.
 pub fn forward<O: Oracle>(cell: &O, sizes: Sizes, inputs: &Inputs) -> Outputs {
+    forward_in(cell, sizes, inputs, |x| x)
+}
+
+/// The forward pass with both sides of every product rounded, as by [`bf16`].
+pub fn forward_in<O: Oracle>(
+    cell: &O,
+    sizes: Sizes,
+    inputs: &Inputs,
+    round: fn(f64) -> f64,
+) -> Outputs {
     let Sizes { steps, rows, hidden, .. } = sizes;
     let mut out =
         Outputs { y: vec![0.0; steps * rows * hidden], h: inputs.h.clone(), c: inputs.c.clone() };
@@ -234,7 +250,7 @@ pub fn forward<O: Oracle>(cell: &O, sizes: Sizes, inputs: &Inputs) -> Outputs {
         let before = out.h.clone();
         for b in 0..rows {
             for j in 0..hidden {
-                let (x, h) = arguments::<O>(sizes, inputs, &before, t, b, j);
+                let (x, h) = arguments::<O>(sizes, inputs, &before, (t, b, j), round);
                 let at = b * hidden + j;
                 (out.h[at], out.c[at]) = cell.step(&x, &h, (before[at], out.c[at]));
             }
@@ -249,9 +265,8 @@ fn arguments<O: Oracle>(
     sizes: Sizes,
     inputs: &Inputs,
     h: &[f64],
-    t: usize,
-    b: usize,
-    j: usize,
+    (t, b, j): (usize, usize, usize),
+    round: fn(f64) -> f64,
 ) -> (Vec<f64>, Vec<f64>) {
     let Sizes { rows, input, hidden, bias, .. } = sizes;
     let n = O::GATES * hidden;
@@ -263,7 +278,7 @@ fn arguments<O: Oracle>(
         let row = gate * hidden + j;
         let bias = if bias { biases[row] } else { 0.0 };
         let row = &weights[row * from.len()..][..from.len()];
-        bias + row.iter().zip(from).map(|(w, x)| w * x).sum::<f64>()
+        bias + row.iter().zip(from).map(|(&w, &x)| round(w) * round(x)).sum::<f64>()
     };
     let (b_ih, b_hh) = biases.split_at(if bias { n } else { 0 });
     (
@@ -274,6 +289,17 @@ fn arguments<O: Oracle>(
 
 /// Backpropagation through time: from the gradients of the outputs to those of the inputs.
 pub fn backward<O: Oracle>(cell: &O, sizes: Sizes, inputs: &Inputs, d: &Outputs) -> Inputs {
+    backward_in(cell, sizes, inputs, d, |x| x)
+}
+
+/// The same with both sides of every product rounded; gradients of biases are sums of what is not.
+pub fn backward_in<O: Oracle>(
+    cell: &O,
+    sizes: Sizes,
+    inputs: &Inputs,
+    d: &Outputs,
+    round: fn(f64) -> f64,
+) -> Inputs {
     let Sizes { steps, rows, input, hidden, bias } = sizes;
     let n = O::GATES * hidden;
     // The states before every step.
@@ -282,7 +308,8 @@ pub fn backward<O: Oracle>(cell: &O, sizes: Sizes, inputs: &Inputs, d: &Outputs)
         let one = Sizes { steps: 1, ..sizes };
         let (h, c) = states[t].clone();
         let x = inputs.x[t * rows * input..][..rows * input].to_vec();
-        let out = forward(cell, one, &Inputs { params: inputs.params.clone(), x, h, c });
+        let inputs = Inputs { params: inputs.params.clone(), x, h, c };
+        let out = forward_in(cell, one, &inputs, round);
         states.push((out.h, out.c));
     }
     let mut grads = Inputs {
@@ -300,7 +327,7 @@ pub fn backward<O: Oracle>(cell: &O, sizes: Sizes, inputs: &Inputs, d: &Outputs)
             for j in 0..hidden {
                 let at = b * hidden + j;
                 let dh = grads.h[at] + d.y[t * rows * hidden + at];
-                let (a_x, a_h) = arguments::<O>(sizes, inputs, h, t, b, j);
+                let (a_x, a_h) = arguments::<O>(sizes, inputs, h, (t, b, j), round);
                 let back = cell.step_back(&a_x, &a_h, (h[at], c[at]), (dh, grads.c[at]));
                 grads.c[at] = back.before.1;
                 dh_before[at] += back.before.0;
@@ -308,12 +335,13 @@ pub fn backward<O: Oracle>(cell: &O, sizes: Sizes, inputs: &Inputs, d: &Outputs)
                     let row = g * hidden + j;
                     for k in 0..input {
                         let x = (t * rows + b) * input + k;
-                        grads.params[row * input + k] += dx * inputs.x[x];
-                        grads.x[x] += dx * inputs.params[row * input + k];
+                        grads.params[row * input + k] += round(dx) * round(inputs.x[x]);
+                        grads.x[x] += round(dx) * round(inputs.params[row * input + k]);
                     }
                     for k in 0..hidden {
-                        grads.params[hh + row * hidden + k] += dh * h[b * hidden + k];
-                        dh_before[b * hidden + k] += dh * inputs.params[hh + row * hidden + k];
+                        grads.params[hh + row * hidden + k] += round(dh) * round(h[b * hidden + k]);
+                        dh_before[b * hidden + k] +=
+                            round(dh) * round(inputs.params[hh + row * hidden + k]);
                     }
                     if bias {
                         grads.params[biases + row] += dx;

@@ -56,6 +56,21 @@ def probability(name: str, value: object) -> float:
     return number
 
 
+def compute(value: object, dtype: object) -> str | None:
+    """Return what products are made of: "bf16", or None for the dtype."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f'compute must be "bf16" or None, got {value!r}')
+    if value != "bf16":
+        raise ValueError(
+            f'compute must be "bf16", or None for products in the dtype, got {value!r}'
+        )
+    if dtype_of(dtype) != np.float32:
+        raise ValueError('compute="bf16" needs dtype="float32", got ' + repr(str(dtype_of(dtype))))
+    return value
+
+
 def dtype_of(dtype: object) -> np.dtype[Any]:
     """Return the dtype of a layer: float32 or float64."""
     try:

@@ -110,6 +110,7 @@ class Layer:
         bidirectional: bool,
         proj_size: int,
         layer_norm: bool,
+        bf16: bool,
     ) -> Layer: ...
     @staticmethod
     def linear(in_features: int, out_features: int, bias: bool) -> Layer: ...

@@ -49,6 +49,7 @@ class Recurrent(TrainableLayer):
         layer_norm: bool,
         recurrent_dropout: float,
         zoneout: float,
+        compute: object,
         dtype: object,
         rng: object,
     ) -> None:
@@ -63,6 +64,7 @@ class Recurrent(TrainableLayer):
         self.zoneout = _check.probability("zoneout", zoneout)
         self.bidirectional = _check.flag("bidirectional", bidirectional)
         self.proj_size = _check.size("proj_size", proj_size, least=0)
+        self.compute = _check.compute(compute, dtype)
         self._rng = _check.generator(rng)
         self._init(self._make_core(), dtype, uniform(self.hidden_size**-0.5, self._rng))
         for name, array in self.parameters.items():
@@ -85,6 +87,7 @@ class Recurrent(TrainableLayer):
             self.bidirectional,
             self.proj_size,
             self.layer_norm,
+            self.compute == "bf16",
         )
 
     def __repr__(self) -> str:
@@ -100,9 +103,10 @@ class Recurrent(TrainableLayer):
             ("layer_norm", False),
             ("recurrent_dropout", 0.0),
             ("zoneout", 0.0),
+            ("compute", None),
         ):
             if getattr(self, name, default) != default:
-                options += f", {name}={getattr(self, name)}"
+                options += f", {name}={getattr(self, name)!r}"
         if self.dtype != np.float32:
             options += f", dtype={self.dtype}"
         return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{options})"

@@ -212,6 +212,7 @@ impl Part {
             dm: RowsMut::new(&mut [], 1, 0),
             dgiven: RowsMut::new(&mut [], 1, 0),
             dunits: RowsMut::new(&mut [], 1, 0),
+            rounded: RowsMut::new(&mut [], 1, 0),
         };
         backward.steps(s)
     }

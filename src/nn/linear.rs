@@ -258,6 +258,7 @@ impl<E: Element> Task<E> for Gradients<'_, E> {
             columns: range,
             c: &mut [self.dweight],
             sums: if sums[0].is_empty() { &mut [] } else { &mut sums },
+            pairs: false,
             memory: self.memory,
         };
         products.add(s, |_, row| dy.row(row), &[&|_, row| x.row(row)])

@@ -11,7 +11,7 @@ use super::tape::{Kept, Number, PyTape, Spare};
 use super::{empty, read, slice_of, with_dtype, write, zeros};
 use crate::cell::{Cell, GruResetFirst, Nonlinearity};
 use crate::nn::{Embedding, Layer, LayerNorm, Linear, features, recurrent};
-use crate::sequence::{GRU, Gradients, LSTM, Params, RNN, Recurrent, Tape};
+use crate::sequence::{Compute, GRU, Gradients, LSTM, Params, RNN, Recurrent, Tape};
 
 /// The sizes and kind of a layer; parameters stay with the caller.
 #[pyclass(name = "Layer", module = "bptt._core", frozen)]
@@ -36,6 +36,7 @@ struct Options {
     bidirectional: bool,
     proj_size: usize,
     layer_norm: bool,
+    bf16: bool,
 }
 
 impl Options {
@@ -44,6 +45,8 @@ impl Options {
         let layer = if self.bidirectional { layer.bidirectional() } else { layer };
         let layer = if self.layer_norm { layer.with_layer_norm()? } else { layer };
         let layer = layer.with_layers(self.num_layers)?.with_dropout(between)?;
+        let compute = if self.bf16 { Compute::Bf16 } else { Compute::Own };
+        let layer = layer.with_compute(compute);
         let layer = layer.with_recurrent_dropout(recurrent)?.with_zoneout(zoneout)?;
         layer.with_projection(self.proj_size)
     }
@@ -64,7 +67,7 @@ impl PyLayer {
     }
 
     /// A recurrent layer of the cell "tanh", "relu", "lstm", "lstm_peepholes", "gru" or "gru_reset_first",
-    /// with `dropout` between layers, recurrent dropout and zoneout.
+    /// with `dropout` between layers, recurrent dropout and zoneout, and products in bf16 or not.
     #[staticmethod]
     #[allow(clippy::too_many_arguments)]
     fn recurrent(
@@ -77,8 +80,9 @@ impl PyLayer {
         bidirectional: bool,
         proj_size: usize,
         layer_norm: bool,
+        bf16: bool,
     ) -> PyResult<Self> {
-        let options = Options { num_layers, dropout, bidirectional, proj_size, layer_norm };
+        let options = Options { num_layers, dropout, bidirectional, proj_size, layer_norm, bf16 };
         let (i, h) = (input_size, hidden_size);
         let layer = match cell {
             "lstm" => Layer::LSTM(options.of(LSTM::new(i, h, bias)?)?),

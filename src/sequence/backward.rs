@@ -8,6 +8,7 @@
 //! every number is computed in one order however many threads there are. Gradients of the units' own weights
 //! are summed in the loop, for every row apart.
 
+use super::Compute;
 use super::direction::{Direction, Weights};
 use super::plan::{FEW_ROWS, members};
 use super::share::{Parts, Records};
@@ -85,14 +86,14 @@ pub(super) fn run<C: Cell, E: Element>(
             shares.iter_mut().zip(states).zip(dh_steps.into_iter().zip(dunits))
         {
             let rows = share.rows;
-            let widths = [outputs, c_size, hidden, given];
+            let widths = [outputs, c_size, hidden, given, layer.rounded_back()];
             let mut dx = dx.as_mut().and_then(Iterator::next);
             let to = dx.as_ref().map(SeqMut::as_ref);
             let Parts { values: tape, own, in_order } =
                 share.parts(recording.record, widths.map(|width| rows * width), to)?;
             let padded_dx = in_order.and_then(|in_order| dx.replace(in_order));
             let mut widths = widths.into_iter();
-            let [own_dh, own_dc, dm, dgiven] =
+            let [own_dh, own_dc, dm, dgiven, rounded] =
                 own.map(|own| RowsMut::new(own, rows, widths.next().expect("one each")));
             let task = Backward {
                 layer,
@@ -113,6 +114,7 @@ pub(super) fn run<C: Cell, E: Element>(
                 dm,
                 dgiven,
                 dunits,
+                rounded,
             };
             tasks.push(Carried { task, dh, dc, padded_dx });
             first += rows;
@@ -170,18 +172,36 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
         let (gates, outputs) = (C::GATES * hidden_size, self.layer.output_size());
         let weight_hh = Rows::new(self.weights.weight_hh, gates, outputs);
         let last = if C::RESETS { hidden_size } else { 0 };
-        self.hidden.pack_matrix(s, weight_hh.slice(0, gates - last))?;
+        let (layer, weight) = (self.layer, weight_hh.slice(0, gates - last));
+        pack(s, layer, self.hidden, weight, hidden_size)?;
         if C::RESETS {
-            self.projection.pack_matrix(s, weight_hh.slice(gates - last, last))?;
+            let weight = weight_hh.slice(gates - last, last);
+            pack(s, layer, self.projection, weight, hidden_size)?;
         }
         if let Some(input) = self.input {
-            input.pack_matrix(s, Rows::new(self.weights.weight_ih, gates, input_size))?;
+            let weight_ih = Rows::new(self.weights.weight_ih, gates, input_size);
+            pack(s, layer, input, weight_ih, hidden_size)?;
         }
         if proj_size > 0 {
             let weight_hr = Rows::new(self.weights.weight_hr, outputs, hidden_size);
-            self.projection.pack_matrix(s, weight_hr)?;
+            pack(s, layer, self.projection, weight_hr, outputs)?;
         }
         Ok(())
+    }
+}
+
+/// Packs a matrix as a layer multiplies with it; in pairs, no pair has rows of two blocks of so many.
+#[inline(always)]
+fn pack<C: Cell, E: Element, S: Simd<E>>(
+    s: S,
+    layer: &Direction<C>,
+    panels: &mut Panels<E>,
+    matrix: Rows<'_, E>,
+    block: usize,
+) -> Result<()> {
+    match layer.compute {
+        Compute::Own => panels.pack_matrix(s, matrix),
+        Compute::Bf16 => panels.pack_matrix_in_pairs(s, matrix, block),
     }
 }
 
@@ -213,6 +233,8 @@ pub(crate) struct Backward<'a, C, E: Element> {
     pub dgiven: RowsMut<'a, E>,
     /// (B, units' own weights): their gradients are added here.
     pub dunits: RowsMut<'a, E>,
+    /// Where gradients are rounded for the products; none in f32 and f64 (pairs.rs).
+    pub rounded: RowsMut<'a, E>,
 }
 
 /// Some rows back, with where the gradients of their states come from and go to: in between they lie in the
@@ -271,6 +293,7 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Carried<'_, C, E> {
                 dm: task.dm.alias(),
                 dgiven: task.dgiven.alias(),
                 dunits: task.dunits.alias(),
+                rounded: task.rounded.alias(),
                 ..*task
             };
             Self { task, dh: self.dh.alias(), dc: self.dc.alias(), padded_dx: None }
@@ -294,7 +317,9 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
     fn round<S: Simd<E>>(&mut self, s: S, n: usize, member: &mut Member<'_>) -> Result<()> {
         let steps = self.dy.shape().steps;
         // Where a step has few rows, and they lie as one matrix.
-        let few = self.dh.count() <= FEW_ROWS && self.tape.as_ref().together(0..steps).is_some();
+        let plain = self.layer.compute == Compute::Own;
+        let few =
+            plain && self.dh.count() <= FEW_ROWS && self.tape.as_ref().together(0..steps).is_some();
         let at_once =
             few && self.dx.as_ref().is_some_and(|dx| dx.as_ref().together(0..steps).is_some());
         if n < steps {
@@ -310,7 +335,8 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
             && let (Some(records), Some(mut to)) =
                 (self.tape.as_ref().together(0..steps), dx.together_mut(0..steps))
         {
-            input_gradient(s, self.layer, self.input_weights, records, &mut to, member);
+            let (weights, rounded) = (self.input_weights, (&mut self.rounded, &mut false));
+            input_gradient(s, self.layer, weights, records, &mut to, member, rounded);
         }
         Ok(())
     }

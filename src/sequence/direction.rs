@@ -3,6 +3,7 @@
 use std::any::TypeId;
 use std::ops::Range;
 
+use super::Compute;
 use super::regular::Regularisation;
 use super::tape::Recording;
 use crate::cell::{Block, Cell};
@@ -22,6 +23,7 @@ pub(crate) struct Direction<C> {
     /// Whether it goes from the last step to the first.
     pub reverse: bool,
     pub regular: Regularisation,
+    pub compute: Compute,
 }
 
 /// Its parameters: the names without layer and direction, and their order.
@@ -122,7 +124,17 @@ impl<C: Cell> Direction<C> {
     /// With biases and no options.
     pub fn new(cell: C, input_size: usize, hidden_size: usize) -> Self {
         let regular = Regularisation::default();
-        Self { cell, input_size, hidden_size, bias: true, proj_size: 0, reverse: false, regular }
+        let compute = Compute::Own;
+        Self {
+            cell,
+            input_size,
+            hidden_size,
+            bias: true,
+            proj_size: 0,
+            reverse: false,
+            regular,
+            compute,
+        }
     }
 
     /// Where products leave the gates' arguments: in the places of the cell, or with layer normalisation,
@@ -196,9 +208,40 @@ impl<C: Cell> Direction<C> {
         self.slots().count * self.padded(lanes) + deviations
     }
 
-    /// Whether threads can share a step, each with some of the units: if it is products and cells alone.
+    /// K of a product over `k` numbers: in bf16, pairs.
+    #[inline(always)]
+    pub(super) fn k_of(&self, k: usize) -> usize {
+        match self.compute {
+            Compute::Own => k,
+            Compute::Bf16 => k.div_ceil(2),
+        }
+    }
+
+    /// Columns of where `k` numbers are rounded for products (pairs.rs): none if they are not.
+    #[inline(always)]
+    pub(super) fn rounded(&self, k: usize) -> usize {
+        match self.compute {
+            Compute::Own => 0,
+            Compute::Bf16 => k.div_ceil(2),
+        }
+    }
+
+    /// The columns of where x, and of where h or what is projected, is rounded forward.
+    #[inline(always)]
+    pub(super) fn rounded_forward(&self) -> [usize; 2] {
+        [self.rounded(self.input_size), self.rounded(self.hidden_size)]
+    }
+
+    /// Those of where the gradients of gates, or what comes to a projection, are rounded going back.
+    #[inline(always)]
+    pub(super) fn rounded_back(&self) -> usize {
+        C::GATES * self.rounded(self.hidden_size)
+    }
+
+    /// Whether threads can share a step, each with some of the units: if it is products and cells alone, and a
+    /// member needs no memory of its own.
     pub(super) fn splits_units(&self) -> bool {
-        let plain = Regularisation::default() == self.regular;
+        let plain = Regularisation::default() == self.regular && self.compute == Compute::Own;
         plain && self.proj_size == 0 && !C::RESETS
     }
 
@@ -257,6 +300,7 @@ impl<C: Cell> Direction<C> {
             proj_size: self.proj_size,
             reverse: self.reverse,
             regular: self.regular,
+            compute: self.compute,
             cell: (TypeId::of::<C>(), self.cell.variant()),
             values: C::TAPE,
             padded: self.padded(level.lanes::<E>()),

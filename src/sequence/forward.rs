@@ -71,11 +71,13 @@ pub(super) fn run<C: Cell, E: Element>(
             let count = h.count();
             let x = x.rows(first, count);
             share.begin(x, record_len, kept)?;
-            let widths = [h.as_ref().features(), h.as_ref().features(), c.as_ref().features()];
+            let [for_x, for_h] = layer.rounded_forward();
+            let (h_size, c_size) = (h.as_ref().features(), c.as_ref().features());
+            let widths = [h_size, h_size, c_size, for_x, for_h];
             let Parts { values, own, in_order } =
                 share.parts(record_len, widths.map(|width| count * width), Some(x))?;
             let mut widths = widths.into_iter();
-            let [h0, h1, own_c] =
+            let [h0, h1, own_c, for_x, for_h] =
                 own.map(|own| RowsMut::new(own, count, widths.next().expect("one each")));
             tasks.push(Forward {
                 layer,
@@ -87,6 +89,7 @@ pub(super) fn run<C: Cell, E: Element>(
                 y,
                 own_h: [h0, h1],
                 own_c,
+                rounded: [for_x, for_h],
                 values,
                 records: mode.records,
                 ahead,
@@ -120,6 +123,8 @@ struct Forward<'a, C, E: Element> {
     /// h before and after a step, in turn, and c.
     own_h: [RowsMut<'a, E>; 2],
     own_c: RowsMut<'a, E>,
+    /// Where a step rounds x and h; none in f32 and f64 (pairs.rs).
+    rounded: [RowsMut<'a, E>; 2],
     /// The tape (T, B, record), or one step of it, or as many as are begun ahead.
     values: SeqMut<'a, E>,
     records: bool,
@@ -173,6 +178,7 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
         if rows > 0 {
             // Without a tape, steps that are begun ahead lie one after the other.
             let at = if begun.contains(&t) { t - begun.start } else { 0 };
+            let [for_x, for_h] = &mut self.rounded;
             let mut values = self.values.step_mut(if self.records { t } else { at });
             let place = (t * self.all_rows * layer.output_size()) as u64;
             let step = Step {
@@ -182,6 +188,7 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
                 h: before.as_ref().slice(0, rows),
                 c: self.own_c.rows_mut(0, rows),
                 y: now.rows_mut(0, rows),
+                rounded: [for_x.rows_mut(0, rows), for_h.rows_mut(0, rows)],
                 values: values.rows_mut(0, rows),
                 mask: self.mask.map(|mask| mask.slice(0, rows)),
                 draw: self.draw.map(|draw| Draw { place: draw.place + place, ..draw }),
@@ -217,7 +224,9 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
         // SAFETY: as above.
         let (own_h, values) =
             unsafe { ([self.own_h[0].alias(), self.own_h[1].alias()], self.values.alias()) };
-        Self { x_in_order: None, h, c, own_c, y, own_h, values, ..*self }
+        // SAFETY: they have no columns, or the layer would not split its units.
+        let rounded = unsafe { [self.rounded[0].alias(), self.rounded[1].alias()] };
+        Self { x_in_order: None, h, c, own_c, y, own_h, rounded, values, ..*self }
     }
 }
 

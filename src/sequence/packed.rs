@@ -1,12 +1,14 @@
 //! A direction's parameters as the kernels read them.
 
+use super::Compute;
 use super::direction::{Direction, Weights};
 use crate::buffer::Buffer;
 use crate::cell::Cell;
 use crate::error::Result;
+use crate::pairs::operand;
 use crate::panel::{Columns, Panels};
 use crate::simd::{Element, Simd, Task};
-use crate::view::Rows;
+use crate::view::{Rows, RowsMut};
 
 /// Packed for the forward pass.
 #[derive(Default)]
@@ -17,6 +19,8 @@ pub(super) struct Packed<E: Element> {
     pub projection: Panels<E>,
     /// The units' own weights, each padded ([`Direction::units`]); the backward pass reads them, too.
     pub units: Buffer<E>,
+    /// In bf16, weights on their way.
+    rounded: Buffer<E>,
 }
 
 /// Packs them.
@@ -31,27 +35,32 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
-        let Self { layer, weights, packed } = self;
+        let Self { layer, weights, packed: Packed { weights: all, projection, units, rounded } } =
+            self;
         let Direction { input_size, hidden_size, .. } = *layer;
         let blocks = layer.blocks();
         // Normalised products have their biases after that.
         let biased = layer.bias && !layer.regular.layer_norm;
-        packed.weights.resize_with(blocks.len(), Panels::default);
-        for (block, panels) in blocks.iter().zip(&mut packed.weights) {
+        all.resize_with(blocks.len(), Panels::default);
+        for (block, panels) in blocks.iter().zip(all.iter_mut()) {
             let rows = block.gates * hidden_size;
             let columns = Columns { gates: block.gates, width: hidden_size };
             let parts = [
                 (block.x, weights.weight_ih, input_size, weights.bias_ih),
                 (block.h, weights.weight_hh, layer.output_size(), weights.bias_hh),
             ];
-            let k = parts.iter().filter(|part| part.0.is_some()).map(|part| part.2).sum();
-            panels.reshape(s, k, columns)?;
+            let of_block = parts.iter().filter(|part| part.0.is_some());
+            let k = of_block.map(|part| layer.k_of(part.2)).sum();
+            reshape(s, layer, panels, k, columns)?;
             let (mut k, mut biases, mut count) = (0, [&[][..]; 2], 0);
             for (gate, weight, width, bias) in parts {
                 if let Some(gate) = gate {
                     let weight = &weight[gate * hidden_size * width..];
-                    panels.pack_transposed(s, k, Rows::new(weight, rows, width));
-                    k += width;
+                    let mut rounded = room(layer, rounded, rows, width)?;
+                    let weight =
+                        operand(s, Rows::new(weight, rows, width), &mut rounded, &mut false);
+                    panels.pack_transposed(s, k, weight);
+                    k += layer.k_of(width);
                     if biased {
                         biases[count] = &bias[gate * hidden_size..][..rows];
                         count += 1;
@@ -62,19 +71,49 @@ impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
         }
         if layer.proj_size > 0 {
             let weight_hr = Rows::new(weights.weight_hr, layer.proj_size, hidden_size);
-            packed.projection.reshape(s, hidden_size, Columns::plain(layer.proj_size))?;
-            packed.projection.pack_bias(s, &[]);
-            packed.projection.pack_transposed(s, 0, weight_hr);
+            let columns = Columns::plain(layer.proj_size);
+            reshape(s, layer, projection, layer.k_of(hidden_size), columns)?;
+            projection.pack_bias(s, &[]);
+            let mut rounded = room(layer, rounded, layer.proj_size, hidden_size)?;
+            projection.pack_transposed(s, 0, operand(s, weight_hr, &mut rounded, &mut false));
         }
         let padded = layer.padded(S::LANES);
-        packed.units.resize(layer.units().count * padded)?;
-        packed.units.fill(E::ZERO);
+        units.resize(layer.units().count * padded)?;
+        units.fill(E::ZERO);
         for (own, (_, first, count)) in weights.units().into_iter().zip(layer.unit_parameters()) {
-            let to = packed.units[first * padded..].chunks_mut(padded.max(1));
+            let to = units[first * padded..].chunks_mut(padded.max(1));
             for (to, from) in to.zip(own.chunks_exact(hidden_size)).take(count) {
                 to[..hidden_size].copy_from_slice(from);
             }
         }
         Ok(())
     }
+}
+
+/// Reshapes panels for what a layer multiplies.
+#[inline(always)]
+fn reshape<C: Cell, E: Element, S: Simd<E>>(
+    s: S,
+    layer: &Direction<C>,
+    panels: &mut Panels<E>,
+    k: usize,
+    columns: Columns,
+) -> Result<()> {
+    match layer.compute {
+        Compute::Own => panels.reshape(s, k, columns),
+        Compute::Bf16 => panels.reshape_pairs(s, k, columns),
+    }
+}
+
+/// Where weights are rounded on their way, if they are.
+#[inline(always)]
+fn room<'a, C: Cell, E: Element>(
+    layer: &Direction<C>,
+    memory: &'a mut Buffer<E>,
+    rows: usize,
+    width: usize,
+) -> Result<RowsMut<'a, E>> {
+    let columns = layer.rounded(width);
+    memory.resize(rows * columns)?;
+    Ok(RowsMut::new(memory, rows, columns))
 }

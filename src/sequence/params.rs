@@ -1,9 +1,10 @@
 //! The parameters of a recurrent layer: names, shapes, and where they lie.
 
-use super::Recurrent;
 use super::direction::{NAMES, Weights};
+use super::{Compute, Recurrent};
 use crate::cell::Cell;
 use crate::error::{Result, ensure};
+use crate::simd::Element;
 
 /// The parameters of a layer, in the order of [`Recurrent::parameters`].
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +65,11 @@ impl<C: Cell> Recurrent<C> {
     }
 
     /// The parameters of every direction of every layer.
-    pub(super) fn weights<'a, E>(&self, params: Params<'a, E>) -> Result<Vec<Weights<'a, E>>> {
+    pub(super) fn weights<'a, E: Element>(
+        &self,
+        params: Params<'a, E>,
+    ) -> Result<Vec<Weights<'a, E>>> {
+        self.check_compute::<E>()?;
         let lengths = self.all_directions().flat_map(|direction| direction.lengths());
         let lengths: Vec<_> = lengths.filter(|&length| length > 0).collect();
         let count = lengths.len();
@@ -99,6 +104,16 @@ impl<C: Cell> Recurrent<C> {
             weights.push(Weights::new(parts));
         }
         Ok(weights)
+    }
+
+    /// Whether there are products of these numbers as the layer wants them.
+    pub(super) fn check_compute<E: Element>(&self) -> Result<()> {
+        ensure!(
+            E::PAIRS || self.compute == Compute::Own,
+            "products in bf16 need float32, these are {}: make the layer without them, or the numbers float32",
+            E::NAME
+        );
+        Ok(())
     }
 
     pub(super) fn check_len(&self, given: usize) -> Result<()> {

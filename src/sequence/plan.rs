@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use super::{Direction, Recurrent};
+use super::{Compute, Direction, Recurrent};
 use crate::cell::Cell;
 use crate::error::Result;
 use crate::parallel;
@@ -49,6 +49,7 @@ impl Plan {
         let members = if passes == 1 { members(layer, x)? } else { None };
         let ahead = match rows {
             // Without a tape there is room for as many rows at every step.
+            _ if layer.compute == Compute::Bf16 => 0,
             1..=FEW_ROWS if records || rows == 1 || x.sizes().is_none() => ROWS_AHEAD / rows,
             _ => 0,
         };
@@ -115,6 +116,7 @@ impl<C: Cell> Recurrent<C> {
     /// # Ok::<(), bptt::Error>(())
     /// ```
     pub fn explain<E: Element>(&self, x: Seq<'_, E>) -> Result<String> {
+        self.check_compute::<E>()?;
         let level = Level::current()?;
         let (threads, passes) = (parallel::num_threads()?, self.directions());
         let mut text = format!(
@@ -126,6 +128,12 @@ impl<C: Cell> Recurrent<C> {
             E::NAME,
             level.name(),
         );
+        if self.compute == Compute::Bf16 {
+            text += match level.has_bf16() {
+                true => "; products in bf16, with the machine's instructions",
+                false => "; products in bf16, emulated, which is slow: no AVX512_BF16",
+            };
+        }
         for l in 0..self.num_layers() {
             let direction = self.direction(l * passes);
             let flops = passes.saturating_mul(direction.flops(x));

@@ -17,6 +17,7 @@ use super::regular::{Draw, give, zone_out};
 use crate::cell::{Block, Cell, MAX_TAPE, MAX_UNIT_WEIGHTS};
 use crate::crew::Member;
 use crate::error::Result;
+use crate::pairs::operand;
 use crate::panel::Panels;
 use crate::product::{AddTo, Part, product};
 use crate::simd::{Element, Simd};
@@ -36,6 +37,8 @@ pub(super) struct Step<'a, C, E: Element> {
     pub y: RowsMut<'a, E>,
     /// (B, record)
     pub values: RowsMut<'a, E>,
+    /// Where x, and h or what is projected, are rounded for the products; none in f32 and f64.
+    pub rounded: [RowsMut<'a, E>; 2],
     /// What recurrent dropout multiplies h with (B, P), where there is any.
     pub mask: Option<Rows<'a, E>>,
     /// What zoneout draws from; none for its average.
@@ -65,7 +68,9 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
         cells(s, layer, (&packed.units, own), h, &mut self.c, to, &mut self.values);
         if projects {
             let m = self.values.as_ref().columns(slots.projected * padded, layer.hidden_size);
-            product(s, &[m], &packed.projection, &mut self.y);
+            let m = operand(s, m, &mut self.rounded[1], &mut false);
+            let mut to = AddTo { c: &mut self.y, row: 0, add: false };
+            product(s, &[m], &packed.projection, &mut to);
         }
         if layer.regular.zoneout > 0.0 {
             let kept = (slots.kept * padded, &mut self.values);
@@ -80,10 +85,13 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
         let (layer, rows) = (self.layer, self.h.count());
         let (padded, slots) = (layer.padded(S::LANES), layer.slots());
         let (blocks, outputs) = (layer.blocks(), layer.output_size());
+        // In bf16, blocks share what is rounded.
+        let mut is_rounded = [false; 2];
         for (n, (block, weights)) in blocks.iter().zip(&self.packed.weights).enumerate() {
             let resets = C::RESETS && n + 1 == blocks.len();
             if resets {
                 self.reset(s);
+                is_rounded[1] = false;
             }
             // What is read of a record lies behind what is written to it.
             let read = match self.mask {
@@ -93,17 +101,25 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
             };
             let end = read.map_or(self.values.as_ref().features(), |(slot, _)| slot * padded);
             let (mut arguments, last) = self.values.split_columns(end);
-            let h = read.map_or(self.h, |(_, width)| last.columns(0, width));
+            let mut h = read.map_or(self.h, |(_, width)| last.columns(0, width));
+            let mut x = self.x;
+            let [for_x, for_h] = &mut self.rounded;
+            if let (Some(_), Some(as_it_is)) = (block.x, x) {
+                x = Some(operand(s, as_it_is, for_x, &mut is_rounded[0]));
+            }
+            if block.h.is_some() {
+                h = operand(s, h, for_h, &mut is_rounded[1]);
+            }
             let (first, columns) = (block.slot * padded, block.gates * padded);
             let mut to = arguments.part(0, rows, first, columns).expect("a record has all slots");
             let (mut parts, mut from) = ([h; 2], 0);
-            let parts = match (block.x, self.x, block.h) {
+            let parts = match (block.x, x, block.h) {
                 (Some(_), Some(x), _) => {
                     parts[0] = x;
                     &parts[..if block.h.is_some() { 2 } else { 1 }]
                 }
                 (Some(_), None, Some(_)) => {
-                    from = layer.input_size;
+                    from = layer.k_of(layer.input_size);
                     &parts[..1]
                 }
                 (Some(_), None, None) => continue,

@@ -16,6 +16,7 @@ use super::step::{load, own, store};
 use crate::cell::{Block, Cell, MAX_SLOTS, MAX_UNIT_WEIGHTS};
 use crate::crew::Member;
 use crate::error::Result;
+use crate::pairs::{operand, operands};
 use crate::panel::Panels;
 use crate::product::{AddTo, Part, product};
 use crate::simd::{Element, Simd};
@@ -48,7 +49,9 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         let mut parts = [values.columns(0, 0); MAX_SLOTS];
         let blocks = layer.blocks();
         let by_product = &blocks[..if C::RESETS { blocks.len() - 1 } else { blocks.len() }];
-        let da = gates(values, layer, S::LANES, by_product, |block| block.h, &mut parts);
+        let mut is_rounded = false;
+        let rounded = (&mut self.rounded, &mut is_rounded);
+        let da = gates(s, values, layer, by_product, |block| block.h, &mut parts, rounded);
         let mut dh = self.dh.rows_mut(0, values.count());
         let adds = C::USES_H || layer.regular.zoneout > 0.0;
         let mut dgiven =
@@ -70,7 +73,12 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
             }
         }
         if let Some(dx) = self.dx.as_mut().filter(|_| wants_dx) {
-            input_gradient(s, layer, self.input_weights, values, &mut dx.step_mut(t), member);
+            let mut dx = dx.step_mut(t);
+            // What comes to x is what comes to h, in cells that want only the sums of both.
+            is_rounded =
+                !C::RESETS && blocks.iter().all(|block| block.x.is_some() == block.h.is_some());
+            let rounded = (&mut self.rounded, &mut is_rounded);
+            input_gradient(s, layer, self.input_weights, values, &mut dx, member, rounded);
         }
         Ok(())
     }
@@ -98,7 +106,8 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         }
         if projects {
             let mut dm = self.dm.rows_mut(0, dy.count());
-            product(s, &[dh_now.as_ref()], self.projection, &mut dm);
+            let dh = operand(s, dh_now.as_ref(), &mut self.rounded, &mut false);
+            product(s, &[dh], self.projection, &mut AddTo { c: &mut dm, row: 0, add: false });
         }
     }
 
@@ -193,7 +202,9 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         let mut now = self.tape.step_mut(t);
         let rows = now.count();
         let da = now.as_ref().columns(slot * padded, hidden_size);
-        product(s, &[da], self.projection, &mut self.dm.rows_mut(0, rows));
+        let da = operand(s, da, &mut self.rounded, &mut false);
+        let mut dm = self.dm.rows_mut(0, rows);
+        product(s, &[da], self.projection, &mut AddTo { c: &mut dm, row: 0, add: false });
         for b in 0..rows {
             let dm = self.dm.as_ref().row(b);
             for unit in (0..hidden_size).step_by(S::LANES) {
@@ -229,24 +240,27 @@ pub(super) fn input_gradient<C: Cell, E: Element, S: Simd<E>>(
     values: Rows<'_, E>,
     dx: &mut RowsMut<'_, E>,
     member: &Member<'_>,
+    rounded: (&mut RowsMut<'_, E>, &mut bool),
 ) {
     let mut parts = [values.columns(0, 0); MAX_SLOTS];
-    let da = gates(values, layer, S::LANES, layer.blocks(), |block| block.x, &mut parts);
+    let da = gates(s, values, layer, layer.blocks(), |block| block.x, &mut parts, rounded);
     let panels = member.part(weights.panels());
     product(s, da, Part::from(weights).panels(panels), &mut AddTo { c: dx, row: 0, add: false });
 }
 
-/// The gradients of the arguments in which x, or h, has a part, in the order of the weights.
+/// The gradients of the arguments in which x, or h, has a part, in the order of the weights, as a product takes
+/// them (`operands`).
 #[inline(always)]
-fn gates<'s, 'v, C: Cell, E: Element>(
+fn gates<'s, 'v, C: Cell, E: Element, S: Simd<E>>(
+    s: S,
     values: Rows<'v, E>,
     layer: &Direction<C>,
-    lanes: usize,
     blocks: &[Block],
     part: impl Fn(&Block) -> Option<usize>,
     parts: &'s mut [Rows<'v, E>; MAX_SLOTS],
+    (rounded, is_rounded): (&'v mut RowsMut<'_, E>, &mut bool),
 ) -> &'s [Rows<'v, E>] {
-    let (padded, hidden) = (layer.padded(lanes), layer.hidden_size);
+    let (padded, hidden) = (layer.padded(S::LANES), layer.hidden_size);
     let mut count = 0;
     for block in blocks.iter().filter(|block| part(block).is_some()) {
         // Without padding in between, gates are one part.
@@ -256,7 +270,9 @@ fn gates<'s, 'v, C: Cell, E: Element>(
             count += 1;
         }
     }
-    &parts[..count]
+    let parts = &mut parts[..count];
+    operands(s, parts, rounded, is_rounded);
+    parts
 }
 
 /// How many of a cell's values are arguments.

@@ -41,6 +41,8 @@ struct Layer<C, E: Element> {
     /// h, and where the next one goes, (B, H) each.
     h: [Buffer<E>; 2],
     c: Buffer<E>,
+    /// Where x and h are rounded in bf16.
+    rounded: [Buffer<E>; 2],
 }
 
 impl<C: Cell, E: Element> Stepper<C, E> {
@@ -64,11 +66,16 @@ impl<C: Cell, E: Element> Stepper<C, E> {
         for (weights, direction) in
             layer.weights(params.into())?.into_iter().zip(layer.all_directions())
         {
+            let [for_x, for_h] = direction.rounded_forward();
             let mut stepped = Layer {
                 direction,
                 packed: Packed::default(),
                 h: [Buffer::zeros(rows.saturating_mul(h))?, Buffer::zeros(rows.saturating_mul(h))?],
                 c: Buffer::zeros(rows.saturating_mul(c))?,
+                rounded: [
+                    Buffer::zeros(rows.saturating_mul(for_x))?,
+                    Buffer::zeros(rows.saturating_mul(for_h))?,
+                ],
             };
             level.run(Pack { layer: &direction, weights, packed: &mut stepped.packed })?;
             layers.push(stepped);
@@ -147,7 +154,9 @@ impl<C: Cell, E: Element> Task<E> for Step<'_, C, E> {
         let rows = self.rows;
         for l in 0..self.layers.len() {
             let (before, rest) = self.layers.split_at_mut(l);
-            let Layer { direction, packed, h: [h, next], c } = &mut rest[0];
+            let Layer { direction, packed, h: [h, next], c, rounded } = &mut rest[0];
+            let [for_x, for_h] = rounded;
+            let widths = direction.rounded_forward();
             let x = before.last().map_or(self.x, |before| &before.h[0]);
             let outputs = direction.output_size();
             let step = OneStep {
@@ -157,6 +166,10 @@ impl<C: Cell, E: Element> Task<E> for Step<'_, C, E> {
                 h: Rows::new(h, rows, outputs),
                 c: RowsMut::new(c, rows, if C::HAS_C { direction.hidden_size } else { 0 }),
                 y: RowsMut::new(next, rows, outputs),
+                rounded: [
+                    RowsMut::new(for_x, rows, widths[0]),
+                    RowsMut::new(for_h, rows, widths[1]),
+                ],
                 values: RowsMut::new(self.values, rows, direction.record(S::LANES)),
                 mask: None,
                 draw: None,

@@ -2,10 +2,10 @@
 
 use std::any::TypeId;
 
-use super::Recurrent;
 use super::packed::Packed;
 use super::regular::Regularisation;
 use super::share::{Records, Share};
+use super::{Compute, Recurrent};
 use crate::buffer::Buffer;
 use crate::cell::Cell;
 use crate::error::Result;
@@ -155,6 +155,7 @@ pub(super) struct Recording {
     pub(super) proj_size: usize,
     pub(super) reverse: bool,
     pub(super) regular: Regularisation,
+    pub(super) compute: Compute,
     pub(super) cell: (TypeId, u64),
     /// The cell's values, each filled up to so many numbers.
     pub(super) values: usize,

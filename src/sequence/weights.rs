@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::Compute;
 use super::direction::Direction;
 use super::share::Records;
 use crate::cell::Cell;
@@ -154,6 +155,7 @@ impl<'a, C: Cell, E: Element> Task<E> for WeightGradients<'a, C, E> {
             columns: self.range,
             c,
             sums: &mut sums,
+            pairs: layer.compute == Compute::Bf16,
             memory: self.memory,
         };
         outer.add(s, left, right)

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Element, Simd, Task};
+use super::{Element, Simd, Task, bf16};
 
 /// Proof that the machine has AVX2 and FMA; made only in [`frame`].
 #[derive(Clone, Copy)]
@@ -108,13 +108,119 @@ unsafe fn transpose_f64(from: *const f64, from_stride: usize, to: *mut f64, to_s
     }
 }
 
+/// See [`Simd::pair`].
+///
+/// # Safety
+/// The machine has the level's features.
+#[inline(always)]
+unsafe fn pair(first: __m256, second: __m256) -> __m256 {
+    // SAFETY: the caller's.
+    unsafe {
+        let first = _mm256_srli_epi32::<16>(round(first));
+        _mm256_castsi256_ps(_mm256_blend_epi16::<0xAA>(first, round(second)))
+    }
+}
+
+/// See [`Simd::pair_neighbours`].
+///
+/// # Safety
+/// The machine has the level's features.
+#[inline(always)]
+unsafe fn pair_neighbours(low: __m256, high: __m256) -> __m256 {
+    // SAFETY: the caller's.
+    unsafe {
+        // Within 16 bytes the low ones come before the high ones; what remains is to sort these.
+        let pairs =
+            pair(_mm256_shuffle_ps::<0x88>(low, high), _mm256_shuffle_ps::<0xDD>(low, high));
+        _mm256_castpd_ps(_mm256_permute4x64_pd::<0xD8>(_mm256_castps_pd(pairs)))
+    }
+}
+
+/// Numbers rounded to bf16, in the upper halves.
+///
+/// # Safety
+/// The machine has the level's features.
+#[inline(always)]
+unsafe fn round(x: __m256) -> __m256i {
+    // SAFETY: the caller's.
+    unsafe {
+        let bits = _mm256_castps_si256(x);
+        let last = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let half = _mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF));
+        let rounded = _mm256_add_epi32(half, last);
+        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+        let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+        let rounded = _mm256_blendv_epi8(rounded, quiet, nan);
+        let exponent = _mm256_and_si256(bits, _mm256_set1_epi32(0x7F80_0000));
+        let denormal = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256());
+        let zero = _mm256_and_si256(bits, _mm256_set1_epi32(i32::MIN));
+        _mm256_blendv_epi8(rounded, zero, denormal)
+    }
+}
+
+/// See [`Simd::dot_pairs`].
+///
+/// # Safety
+/// The machine has the level's features.
+#[inline(always)]
+unsafe fn dot_pairs(x: __m256, w: __m256, sum: __m256) -> __m256 {
+    // SAFETY: the caller's.
+    unsafe {
+        let ([x0, x1], [w0, w1]) = (halves(x), halves(w));
+        let one = _mm256_fmadd_ps(x1, w1, sum);
+        let two = _mm256_fmadd_ps(x0, w0, one);
+        let small = _mm256_or_si256(small(one), small(two));
+        if _mm256_testz_si256(small, small) == 1 {
+            return two;
+        }
+        let (mut lanes, mut others) = ([0.0; 8], [[0.0; 8]; 2]);
+        _mm256_storeu_ps(lanes.as_mut_ptr(), sum);
+        _mm256_storeu_ps(others[0].as_mut_ptr(), x);
+        _mm256_storeu_ps(others[1].as_mut_ptr(), w);
+        bf16::dot_lanes(&others[0], &others[1], &mut lanes);
+        _mm256_loadu_ps(lanes.as_ptr())
+    }
+}
+
+/// The halves of pairs, as numbers.
+///
+/// # Safety
+/// The machine has the level's features.
+#[inline(always)]
+unsafe fn halves(pairs: __m256) -> [__m256; 2] {
+    // SAFETY: the caller's.
+    unsafe {
+        let first = _mm256_slli_epi32::<16>(_mm256_castps_si256(pairs));
+        let upper = _mm256_castsi256_ps(_mm256_set1_epi32(-0x1_0000));
+        [_mm256_castsi256_ps(first), _mm256_and_ps(pairs, upper)]
+    }
+}
+
+/// All bits where a number is up to the smallest normal one, and not zero: whether it must be zero depends on bits
+/// that are gone.
+///
+/// # Safety
+/// The machine has the level's features.
+#[inline(always)]
+unsafe fn small(x: __m256) -> __m256i {
+    // SAFETY: the caller's.
+    unsafe {
+        let bits = _mm256_castps_si256(x);
+        let magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(i32::MAX));
+        let less = _mm256_sub_epi32(magnitude, _mm256_set1_epi32(1));
+        let most = _mm256_set1_epi32(0x007F_FFFF);
+        _mm256_cmpeq_epi32(_mm256_min_epu32(less, most), less)
+    }
+}
+
 macro_rules! avx2 {
     (
         $type:ident, $transpose:ident, $vector:ident, $lanes:literal, $mask:ident, $magic:literal, $bias:literal,
         $splat:ident, $load:ident, $mask_load:ident, $store:ident, $mask_store:ident,
         $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $fnmadd:ident,
         $min:ident, $max:ident, $round:ident, $and:ident, $cmp:ident,
-        $to_bits:ident, $from_bits:ident, $splat_bits:ident, $add_bits:ident, $shift:ident, $mantissa:literal
+        $to_bits:ident, $from_bits:ident, $splat_bits:ident, $add_bits:ident, $shift:ident, $mantissa:literal;
+        $($pairs:item)*
     ) => {
         impl Simd<$type> for Avx2 {
             type V = $vector;
@@ -185,6 +291,8 @@ macro_rules! avx2 {
                 )));
                 zero_unless_positive(x, a) = $and($cmp::<_CMP_NLE_UQ>(x, $splat(0.0)), a);
             }
+
+            $($pairs)*
         }
     };
 }
@@ -218,7 +326,23 @@ avx2!(
     _mm256_set1_epi32,
     _mm256_add_epi32,
     _mm256_slli_epi32,
-    23
+    23;
+
+    #[inline(always)]
+    fn pair(self, first: __m256, second: __m256) -> __m256 {
+        // SAFETY: the token proves that the machine has the instructions.
+        unsafe { pair(first, second) }
+    }
+    #[inline(always)]
+    fn pair_neighbours(self, low: __m256, high: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { pair_neighbours(low, high) }
+    }
+    #[inline(always)]
+    fn dot_pairs(self, x: __m256, w: __m256, sum: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { dot_pairs(x, w, sum) }
+    }
 );
 avx2!(
     f64,
@@ -249,5 +373,5 @@ avx2!(
     _mm256_set1_epi64x,
     _mm256_add_epi64,
     _mm256_slli_epi64,
-    52
+    52;
 );

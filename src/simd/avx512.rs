@@ -1,12 +1,14 @@
 //! AVX-512 (F, BW, CD, DQ, VL): 16 `f32` or 8 `f64` a register, 32 registers.
 
 use core::arch::x86_64::*;
+use core::mem::transmute;
 
-use super::{Element, Simd, Task};
+use super::{Element, Simd, Task, bf16};
 
-/// Proof that the machine has AVX-512; made only in [`frame`].
+/// Proof that the machine has AVX-512, made only in [`frame`], and if it says so AVX512_BF16, made only in
+/// [`outlined_pairs`].
 #[derive(Clone, Copy)]
-pub struct Avx512(());
+pub struct Avx512<const BF16: bool>(());
 
 /// Compiles and runs a task for AVX-512.
 ///
@@ -15,9 +17,9 @@ pub struct Avx512(());
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
 pub unsafe fn frame<E: Element, T: Task<E>>(task: T) -> T::Output
 where
-    Avx512: Simd<E>,
+    Avx512<false>: Simd<E>,
 {
-    task.run(Avx512(()))
+    task.run(Avx512::<false>(()))
 }
 
 /// The same, never inlined; see [`Simd::outline`].
@@ -28,9 +30,22 @@ where
 #[inline(never)]
 unsafe fn outlined<E: Element, T: Task<E>>(task: T) -> T::Output
 where
-    Avx512: Simd<E>,
+    Avx512<false>: Simd<E>,
 {
-    task.run(Avx512(()))
+    task.run(Avx512::<false>(()))
+}
+
+/// The same with the instructions for pairs of bf16; see [`Simd::outline_pairs`].
+///
+/// # Safety
+/// As for [`frame`], and the machine has AVX512_BF16.
+#[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
+#[inline(never)]
+unsafe fn outlined_pairs<E: Element, T: Task<E>>(task: T) -> T::Output
+where
+    Avx512<true>: Simd<E>,
+{
+    task.run(Avx512::<true>(()))
 }
 
 /// Columns of 16 rows as vectors; see [`Simd::transpose_ptr`]. Lane `j` of 16 bytes gathers rows
@@ -90,14 +105,125 @@ unsafe fn transpose_f64(from: *const f64, from_stride: usize, to: *mut f64, to_s
     }
 }
 
+/// The numbers with even and odd places of two registers, and a register's halves in turn.
+const EVEN: [i32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
+const ODD: [i32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
+const IN_TURN: [i16; 32] = [
+    0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28,
+    13, 29, 14, 30, 15, 31,
+];
+
+/// See [`Simd::pair`].
+///
+/// # Safety
+/// The machine has AVX512_BF16, and the level's features.
+#[inline(always)]
+unsafe fn pair(first: __m512, second: __m512) -> __m512 {
+    // SAFETY: the caller's.
+    unsafe {
+        let rounded = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
+        let in_turn = transmute::<[i16; 32], __m512i>(IN_TURN);
+        _mm512_castsi512_ps(_mm512_permutexvar_epi16(in_turn, rounded))
+    }
+}
+
+/// The same with other instructions.
+///
+/// # Safety
+/// The machine has the level's features.
+#[inline(always)]
+unsafe fn emulated_pair(first: __m512, second: __m512) -> __m512 {
+    // SAFETY: the caller's.
+    unsafe {
+        let (first, second) = (emulated_round(first), emulated_round(second));
+        // Bits of the second where the mask has ones.
+        let mask = _mm512_set1_epi32(-0x1_0000);
+        let first = _mm512_srli_epi32::<16>(first);
+        _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xCA>(mask, second, first))
+    }
+}
+
+/// Numbers rounded to bf16, in the upper halves.
+///
+/// # Safety
+/// The machine has the level's features.
+#[inline(always)]
+unsafe fn emulated_round(x: __m512) -> __m512i {
+    // SAFETY: the caller's.
+    unsafe {
+        let bits = _mm512_castps_si512(x);
+        let last = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let half = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF));
+        let rounded = _mm512_add_epi32(half, last);
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        let quiet = _mm512_set1_epi32(0x0040_0000);
+        let rounded = _mm512_mask_or_epi32(rounded, nan, bits, quiet);
+        let denormal = _mm512_fpclass_ps_mask::<0x20>(x);
+        _mm512_mask_and_epi32(rounded, denormal, bits, _mm512_set1_epi32(i32::MIN))
+    }
+}
+
+/// See [`Simd::dot_pairs`].
+///
+/// # Safety
+/// The machine has the level's features.
+#[inline(always)]
+unsafe fn emulated_dot(x: __m512, w: __m512, sum: __m512) -> __m512 {
+    // SAFETY: the caller's.
+    unsafe {
+        let ([x0, x1], [w0, w1]) = (halves(x), halves(w));
+        let one = _mm512_fmadd_ps(x1, w1, sum);
+        let two = _mm512_fmadd_ps(x0, w0, one);
+        if small(one) | small(two) == 0 {
+            return two;
+        }
+        let (mut lanes, mut others) = ([0.0; 16], [[0.0; 16]; 2]);
+        _mm512_storeu_ps(lanes.as_mut_ptr(), sum);
+        _mm512_storeu_ps(others[0].as_mut_ptr(), x);
+        _mm512_storeu_ps(others[1].as_mut_ptr(), w);
+        bf16::dot_lanes(&others[0], &others[1], &mut lanes);
+        _mm512_loadu_ps(lanes.as_ptr())
+    }
+}
+
+/// The halves of pairs, as numbers.
+///
+/// # Safety
+/// The machine has the level's features.
+#[inline(always)]
+unsafe fn halves(pairs: __m512) -> [__m512; 2] {
+    // SAFETY: the caller's.
+    unsafe {
+        let first = _mm512_slli_epi32::<16>(_mm512_castps_si512(pairs));
+        let upper = _mm512_castsi512_ps(_mm512_set1_epi32(-0x1_0000));
+        [_mm512_castsi512_ps(first), _mm512_and_ps(pairs, upper)]
+    }
+}
+
+/// Where a number is up to the smallest normal one, and not zero: whether it must be zero depends on bits that are
+/// gone.
+///
+/// # Safety
+/// The machine has the level's features.
+#[inline(always)]
+unsafe fn small(x: __m512) -> __mmask16 {
+    // SAFETY: the caller's.
+    unsafe {
+        let magnitude = _mm512_castps_si512(_mm512_abs_ps(x));
+        let less = _mm512_sub_epi32(magnitude, _mm512_set1_epi32(1));
+        _mm512_cmplt_epu32_mask(less, _mm512_set1_epi32(0x0080_0000))
+    }
+}
+
 macro_rules! avx512 {
     (
         $type:ident, $transpose:ident, $vector:ident, $mask:ident, $lanes:literal,
         $splat:ident, $load:ident, $maskz_load:ident, $store:ident, $mask_store:ident,
         $add:ident, $sub:ident, $mul:ident, $div:ident, $fmadd:ident, $fnmadd:ident,
-        $min:ident, $max:ident, $roundscale:ident, $scalef:ident, $cmp:ident, $maskz_mov:ident
+        $min:ident, $max:ident, $roundscale:ident, $scalef:ident, $cmp:ident, $maskz_mov:ident;
+        $($pairs:item)*
     ) => {
-        impl Simd<$type> for Avx512 {
+        impl<const BF16: bool> Simd<$type> for Avx512<BF16> {
             type V = $vector;
             const LANES: usize = $lanes;
             // 12 x 2 accumulators and 2 weight vectors of the 32 registers; broadcasts come with the
@@ -165,6 +291,8 @@ macro_rules! avx512 {
                 pow2(n) = $scalef($splat(1.0), n);
                 zero_unless_positive(x, a) = $maskz_mov($cmp::<_CMP_NLE_UQ>(x, $splat(0.0)), a);
             }
+
+            $($pairs)*
         }
     };
 }
@@ -191,7 +319,47 @@ avx512!(
     _mm512_roundscale_ps,
     _mm512_scalef_ps,
     _mm512_cmp_ps_mask,
-    _mm512_maskz_mov_ps
+    _mm512_maskz_mov_ps;
+
+    #[inline(always)]
+    fn outline_pairs<T: Task<f32>>(self, task: T) -> T::Output {
+        match is_x86_feature_detected!("avx512bf16") {
+            // SAFETY: the token, and the detection.
+            true => unsafe { outlined_pairs(task) },
+            // SAFETY: the token.
+            false => unsafe { outlined(task) },
+        }
+    }
+    #[inline(always)]
+    fn pair(self, first: __m512, second: __m512) -> __m512 {
+        // SAFETY: the token.
+        unsafe { if BF16 { pair(first, second) } else { emulated_pair(first, second) } }
+    }
+    #[inline(always)]
+    fn pair_neighbours(self, low: __m512, high: __m512) -> __m512 {
+        // SAFETY: the token.
+        unsafe {
+            if BF16 {
+                transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low))
+            } else {
+                let first = _mm512_permutex2var_ps(low, transmute::<[i32; 16], __m512i>(EVEN), high);
+                let second = _mm512_permutex2var_ps(low, transmute::<[i32; 16], __m512i>(ODD), high);
+                emulated_pair(first, second)
+            }
+        }
+    }
+    #[inline(always)]
+    fn dot_pairs(self, x: __m512, w: __m512, sum: __m512) -> __m512 {
+        // SAFETY: the token.
+        unsafe {
+            if BF16 {
+                let (x, w) = (transmute::<__m512, __m512bh>(x), transmute::<__m512, __m512bh>(w));
+                _mm512_dpbf16_ps(sum, x, w)
+            } else {
+                emulated_dot(x, w, sum)
+            }
+        }
+    }
 );
 avx512!(
     f64,
@@ -215,5 +383,5 @@ avx512!(
     _mm512_roundscale_pd,
     _mm512_scalef_pd,
     _mm512_cmp_pd_mask,
-    _mm512_maskz_mov_pd
+    _mm512_maskz_mov_pd;
 );

@@ -28,6 +28,7 @@ macro_rules! vector_ops {
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+mod bf16;
 pub mod peak;
 pub(crate) mod portable;
 
@@ -58,12 +59,20 @@ pub trait Element:
 {
     /// The type's name in NumPy: `"float32"` or `"float64"`.
     const NAME: &'static str;
+    /// Whether two of its numbers can be rounded to a pair of bf16, in the bits of one: `f32`.
+    const PAIRS: bool;
     /// Rounds a double to this type.
     fn from_f64(value: f64) -> Self;
     /// Widens to a double, exactly.
     fn to_f64(self) -> f64;
     /// The square root.
     fn sqrt(self) -> Self;
+    /// Rounds two numbers to a pair of bf16; see [`Simd::pair`].
+    #[doc(hidden)]
+    fn pair(first: Self, second: Self) -> Self;
+    /// A sum and the products of the halves of two pairs.
+    #[doc(hidden)]
+    fn dot_pairs(x: Self, w: Self, sum: Self) -> Self;
     /// Whether two slices of one length hold the same numbers, bit for bit.
     fn same_bits(a: &[Self], b: &[Self]) -> bool;
     /// Runs a task in the frame of a level; called by [`Level::run`].
@@ -88,6 +97,12 @@ pub trait Simd<E: Element>: Copy {
     /// Runs a part of a task in a frame of its own, compiled once for all who call it: what is large and
     /// called in many places would else be there as often.
     fn outline<T: Task<E>>(self, task: T) -> T::Output;
+    /// The same for a part that works on pairs of bf16, in a frame with the instructions that the machine has for
+    /// these, if it has any.
+    #[inline(always)]
+    fn outline_pairs<T: Task<E>>(self, task: T) -> T::Output {
+        self.outline(task)
+    }
     /// All lanes `x`.
     fn splat(self, x: E) -> Self::V;
     /// The first `LANES` numbers at `from`.
@@ -147,6 +162,42 @@ pub trait Simd<E: Element>: Copy {
     /// `a` where not `x <= 0` (so also where `x` is NaN), else zero.
     fn zero_unless_positive(self, x: Self::V, a: Self::V) -> Self::V;
 
+    /// Rounds numbers to pairs of bf16 in the bits of one number each: `first` in the lower half, `second`, of the
+    /// same lane, in the upper. Only for `f32`, as all that has to do with pairs.
+    #[inline(always)]
+    fn pair(self, first: Self::V, second: Self::V) -> Self::V {
+        let (first, second) = (lanes::<E, Self>(self, first), lanes::<E, Self>(self, second));
+        let mut pairs = [E::ZERO; 16];
+        for lane in 0..Self::LANES {
+            pairs[lane] = E::pair(first[lane], second[lane]);
+        }
+        self.load(&pairs)
+    }
+
+    /// Rounds 2 `LANES` numbers to pairs of neighbours.
+    #[inline(always)]
+    fn pair_neighbours(self, low: Self::V, high: Self::V) -> Self::V {
+        let (low, high) = (lanes::<E, Self>(self, low), lanes::<E, Self>(self, high));
+        let mut pairs = [E::ZERO; 16];
+        for lane in 0..Self::LANES / 2 {
+            pairs[lane] = E::pair(low[2 * lane], low[2 * lane + 1]);
+            pairs[Self::LANES / 2 + lane] = E::pair(high[2 * lane], high[2 * lane + 1]);
+        }
+        self.load(&pairs)
+    }
+
+    /// `sum` and the products of both halves of the pairs `x` and `w`: the same bits at every level (bf16.rs),
+    /// unless they are NaN. No half and no sum may be below the smallest normal number, but zero; no result is.
+    #[inline(always)]
+    fn dot_pairs(self, x: Self::V, w: Self::V, sum: Self::V) -> Self::V {
+        let (x, w) = (lanes::<E, Self>(self, x), lanes::<E, Self>(self, w));
+        let mut sums = lanes::<E, Self>(self, sum);
+        for lane in 0..Self::LANES {
+            sums[lane] = E::dot_pairs(x[lane], w[lane], sums[lane]);
+        }
+        self.load(&sums)
+    }
+
     /// The first `LANES` numbers of a slice, zeros where it is shorter.
     #[inline(always)]
     fn load(self, from: &[E]) -> Self::V {
@@ -177,6 +228,14 @@ pub trait Simd<E: Element>: Copy {
             self.store_part(to, v)
         }
     }
+}
+
+/// The numbers of a register; zeros behind them.
+#[inline(always)]
+fn lanes<E: Element, S: Simd<E>>(s: S, v: S::V) -> [E; 16] {
+    let mut lanes = [E::ZERO; 16];
+    s.store(&mut lanes, v);
+    lanes
 }
 
 /// A piece of work that is compiled once for every level.
@@ -243,6 +302,14 @@ impl Level {
         }
         let _restore = Restore(SCOPED.replace(Some(self)));
         work()
+    }
+
+    /// Whether the machine has instructions for pairs of bf16 at this level; else they are emulated.
+    pub fn has_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 == Tier::Avx512 && is_x86_feature_detected!("avx512bf16");
+        #[cfg(not(target_arch = "x86_64"))]
+        false
     }
 
     /// Numbers of a vector register.
@@ -315,9 +382,10 @@ impl Tier {
 }
 
 macro_rules! element {
-    ($type:ident, $name:literal) => {
+    ($type:ident, $name:literal, $pairs:literal, $pair:expr, $dot:expr) => {
         impl Element for $type {
             const NAME: &'static str = $name;
+            const PAIRS: bool = $pairs;
 
             #[inline(always)]
             fn from_f64(value: f64) -> Self {
@@ -332,6 +400,16 @@ macro_rules! element {
             #[inline(always)]
             fn sqrt(self) -> Self {
                 $type::sqrt(self)
+            }
+
+            #[inline(always)]
+            fn pair(first: Self, second: Self) -> Self {
+                $pair(first, second)
+            }
+
+            #[inline(always)]
+            fn dot_pairs(x: Self, w: Self, sum: Self) -> Self {
+                $dot(x, w, sum)
             }
 
             fn same_bits(a: &[Self], b: &[Self]) -> bool {
@@ -360,8 +438,10 @@ macro_rules! element {
     };
 }
 
-element!(f32, "float32");
-element!(f64, "float64");
+element!(f32, "float32", true, bf16::pair, bf16::dot);
+element!(f64, "float64", false, |_, _| unreachable!("pairs are of float32"), |_, _, _| {
+    unreachable!("pairs are of float32")
+});
 
 #[cfg(test)]
 mod tests;

@@ -102,3 +102,107 @@ fn a_scope_lowers_the_level_and_ends() {
     Level::PORTABLE.scope(|| assert_eq!(Level::current().unwrap(), Level::PORTABLE));
     assert_eq!(Level::current().unwrap(), before);
 }
+
+/// Random bits, of the exponents below `limit` from `least` on.
+fn numbers(seed: &mut u64, count: usize, least: u32, limit: u32) -> Vec<f32> {
+    let mut next = || {
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*seed >> 32) as u32
+    };
+    let mut number = || {
+        let (bits, exponent) = (next(), least + next() % (limit - least));
+        f32::from_bits(bits & 0x807F_FFFF | exponent << 23)
+    };
+    (0..count).map(|_| number()).collect()
+}
+
+/// Pairs, and sums with their products, against the loops of bf16.rs, bit for bit, NaN for NaN.
+struct PairOps<'a> {
+    /// Two for each half of x and w, and the sums.
+    numbers: [&'a [f32]; 5],
+}
+
+impl Task<f32> for PairOps<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<f32>>(self, s: S) {
+        let n = S::LANES;
+        for at in (0..self.numbers[0].len() - n).step_by(n) {
+            let [x0, x1, w0, w1, sums] = self.numbers.map(|numbers| &numbers[at..][..n]);
+            let (x, w) = (s.pair(s.load(x0), s.load(x1)), s.pair(s.load(w0), s.load(w1)));
+            let neighbours = lanes::<f32, S>(s, s.pair_neighbours(s.load(x0), s.load(x1)));
+            let both = [x0, x1].concat();
+            let got = lanes::<f32, S>(s, s.dot_pairs(x, w, s.load(sums)));
+            let (x, w) = (lanes::<f32, S>(s, x), lanes::<f32, S>(s, w));
+            for lane in 0..n {
+                let want = bf16::pair(both[2 * lane], both[2 * lane + 1]);
+                assert_eq!(neighbours[lane].to_bits(), want.to_bits(), "{:e}", both[2 * lane]);
+                let want = [bf16::pair(x0[lane], x1[lane]), bf16::pair(w0[lane], w1[lane])];
+                assert_eq!([x[lane], w[lane]].map(f32::to_bits), want.map(f32::to_bits));
+                let (got, want) = (got[lane], bf16::dot(x[lane], w[lane], sums[lane]));
+                assert!(
+                    got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                    "{got:e} for {want:e} = {:e} + {:08x} . {:08x}",
+                    sums[lane],
+                    x[lane].to_bits(),
+                    w[lane].to_bits()
+                );
+            }
+        }
+    }
+}
+
+/// The same in the frame for pairs.
+struct Outlined<'a>(PairOps<'a>);
+
+impl Task<f32> for Outlined<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<f32>>(self, s: S) {
+        s.outline_pairs(self.0);
+    }
+}
+
+#[test]
+fn pairs_of_bf16_have_the_same_bits_at_every_level() {
+    let mut seed = 1;
+    // Exponents of x, w and sums: all; of one size, where all three count; products about as large as the smallest
+    // normal number, and as the largest.
+    let all = (0, 256);
+    for [x, w, sum] in [
+        [all, all, (1, 256)],
+        [(120, 130), (120, 130), (110, 140)],
+        [(1, 60), (60, 90), (1, 4)],
+        [(190, 200), (180, 190), (245, 255)],
+    ] {
+        let mut draw = |(least, limit)| numbers(&mut seed, 1 << 16, least, limit);
+        let (x, w) = ([draw(x), draw(x)], [draw(w), draw(w)]);
+        let mut sums = draw(sum);
+        // Sums from zero on, and ties between two bf16.
+        sums.iter_mut().step_by(5).for_each(|sum| *sum = 0.0);
+        let tie = |x: &f32| f32::from_bits(x.to_bits() & 0xFFFF_0000 | 0x8000);
+        let x = x.map(|x| x.iter().map(tie).chain(x.iter().copied()).collect::<Vec<_>>());
+        let (w, sums) = (w.map(|w| w.repeat(2)), sums.repeat(2));
+        for level in Level::available() {
+            let ops = || PairOps { numbers: [&x[0], &x[1], &w[0], &w[1], &sums] };
+            level.run(ops());
+            level.run(Outlined(ops()));
+        }
+    }
+    // Just below the smallest normal number: rounded up, or zero.
+    for power in 148..156 {
+        let x = vec![2f32.powi(-80); 64];
+        let w: Vec<_> = (0..64).map(|n| -2f32.powi(80 - power) * (1.0 + n as f32 / 64.0)).collect();
+        let (zeros, sums) = (vec![0.0; 64], vec![f32::MIN_POSITIVE; 64]);
+        for level in Level::available() {
+            for numbers in [[&x, &zeros, &w, &zeros, &sums], [&zeros, &x, &zeros, &w, &sums]] {
+                let ops = || PairOps { numbers: numbers.map(|numbers| &numbers[..]) };
+                level.run(ops());
+                level.run(Outlined(ops()));
+            }
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+pub mod linear;
 pub mod problem;
 
 use bptt::cell::Cell;
@@ -108,13 +109,24 @@ pub fn oracle<O: Oracle>(
     inputs: &Inputs,
     d: &Outputs,
 ) -> (Outputs, Inputs) {
+    oracle_in(cell, sizes, inputs, d, |x| x)
+}
+
+/// The same with both sides of every product rounded.
+pub fn oracle_in<O: Oracle>(
+    cell: &O,
+    sizes: Sizes,
+    inputs: &Inputs,
+    d: &Outputs,
+    round: fn(f64) -> f64,
+) -> (Outputs, Inputs) {
     // The oracle keeps a c for every unit; cells without one never read it.
     let c =
         |c: &[f64]| if c.is_empty() { vec![0.0; sizes.rows * sizes.hidden] } else { c.to_vec() };
     let inputs_c = Inputs { c: c(&inputs.c), ..inputs.clone() };
     let d_c = Outputs { c: c(&d.c), ..d.clone() };
-    let mut outputs = reference::forward(cell, sizes, &inputs_c);
-    let mut grads = reference::backward(cell, sizes, &inputs_c, &d_c);
+    let mut outputs = reference::forward_in(cell, sizes, &inputs_c, round);
+    let mut grads = reference::backward_in(cell, sizes, &inputs_c, &d_c, round);
     if inputs.c.is_empty() {
         (outputs.c, grads.c) = (vec![], vec![]);
     }

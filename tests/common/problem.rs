@@ -1,7 +1,8 @@
 //! A recurrent layer with all options on a batch of any lengths: passes and gradient checks in f64.
 
-use super::Rng;
+use super::{Rng, cast, widen};
 use bptt::cell::Cell;
+use bptt::simd::Element;
 use bptt::{BatchSizes, Gradients, Recurrent, Seq, SeqMut, Shape, State, Tape};
 
 /// A layer with numbers for everything that goes into it.
@@ -42,33 +43,40 @@ impl<C: Cell> Problem<C> {
         }
     }
 
-    pub fn state(&self, (h, c): &(Vec<f64>, Vec<f64>)) -> State<f64> {
+    pub fn state<E: Element>(&self, (h, c): &(Vec<f64>, Vec<f64>)) -> State<E> {
         let mut state = State::zeros(&self.layer, self.sizes.rows()).unwrap();
-        state.h.copy_from_slice(h);
-        state.c.copy_from_slice(c);
+        state.h.copy_from_slice(&cast::<E>(h));
+        state.c.copy_from_slice(&cast::<E>(c));
         state
     }
 
     pub fn run(&self) -> Results {
+        self.run_in::<f64>()
+    }
+
+    /// The same in f32, or f64.
+    pub fn run_in<E: Element>(&self) -> Results {
+        let [params, x, dy] = [&self.params, &self.x, &self.dy].map(|numbers| cast::<E>(numbers));
         let (layer, sizes) = (&self.layer, &self.sizes);
         let mut tape = Tape::new();
         tape.set_seed(self.seed);
         tape.set_checkpoints(self.checkpoints);
         let (mut state, mut dstate) = (self.state(&self.state), self.state(&self.dstate));
-        let x = Seq::packed(&self.x, sizes, layer.input_size()).unwrap();
-        let mut y = vec![0.0; sizes.total() * layer.output_size()];
+        let x = Seq::packed(&x, sizes, layer.input_size()).unwrap();
+        let mut y = vec![E::ZERO; sizes.total() * layer.output_size()];
         let out = SeqMut::packed(&mut y, sizes, layer.output_size()).unwrap();
-        layer.forward(&self.params, x, &mut state, out, &mut tape).unwrap();
-        let (mut dparams, mut dx) = (vec![0.0; self.params.len()], vec![0.0; self.x.len()]);
+        layer.forward(&params, x, &mut state, out, &mut tape).unwrap();
+        let zeros = |len: usize| vec![E::ZERO; len];
+        let (mut dparams, mut dx) = (zeros(params.len()), zeros(self.x.len()));
         let gradients = Gradients {
             params: Some(&mut dparams),
             x: Some(SeqMut::packed(&mut dx, sizes, layer.input_size()).unwrap()),
         };
         let out = Seq::packed(&y, sizes, layer.output_size()).unwrap();
-        let dy = Seq::packed(&self.dy, sizes, layer.output_size()).unwrap();
-        layer.backward(&self.params, x, out, &mut tape, dy, &mut dstate, gradients).unwrap();
-        let vec = |numbers: &[f64]| numbers.to_vec();
-        [y, vec(&state.h), vec(&state.c), dparams, dx, vec(&dstate.h), vec(&dstate.c)]
+        let dy = Seq::packed(&dy, sizes, layer.output_size()).unwrap();
+        layer.backward(&params, x, out, &mut tape, dy, &mut dstate, gradients).unwrap();
+        let (h, c, dh, dc) = (&state.h, &state.c, &dstate.h, &dstate.c);
+        [&y[..], h, c, &dparams, &dx, dh, dc].map(widen)
     }
 
     /// The same with x, y and their gradients in arrays with padding, (B, T, F) or (T, B, F), of one step more than
@@ -136,7 +144,7 @@ impl<C: Cell> Problem<C> {
     /// y and the final state of a pass that is not recorded.
     pub fn infer(&self) -> [Vec<f64>; 3] {
         let (layer, sizes) = (&self.layer, &self.sizes);
-        let mut state = self.state(&self.state);
+        let mut state = self.state::<f64>(&self.state);
         let x = Seq::packed(&self.x, sizes, layer.input_size()).unwrap();
         let mut y = vec![0.0; sizes.total() * layer.output_size()];
         let out = SeqMut::packed(&mut y, sizes, layer.output_size()).unwrap();

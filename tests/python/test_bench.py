@@ -250,7 +250,9 @@ def test_bptt_does_every_row(option, train):
         case = cases.LayerCase(cell, (5, 3, 4, 6), train, option)
         (result,) = runner.run([case], numpy_and_bptt, runner.QUICK)
         names = [timing.name for timing in result.timings]
-        assert names == ["bptt", *(["NumPy"] if option in ("", "float64") else [])]
+        others = {"": ["NumPy"], "float64": ["NumPy"], cases.BF16: ["bptt float32"]}
+        assert names == ["bptt", *others.get(option, [])]
+        assert (result.best_peer is None) == ("NumPy" not in names)
         assert not result.wrong
 
 

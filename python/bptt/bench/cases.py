@@ -30,8 +30,8 @@ SIZES = (
 
 #: T, B, I, H of layers with options, and of the other layers.
 MIDDLE_SIZES = ((100, 32, 64, 128), (100, 64, 128, 256))
-#: Torch under autocast; ours is in float32 all the same.
-BF16 = "beside bf16 autocast"
+#: Products in bf16, of torch under autocast; ours in float32 takes part, too.
+BF16 = "bf16"
 OPTIONS = ("packed", "float64", "projection 64", "bidirectional", "two layers", BF16)
 
 #: How far results may be off, as a share of the largest number of the array. bf16 has 8 bits.

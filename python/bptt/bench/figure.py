@@ -15,6 +15,7 @@ LOOKS = {
     "ONNX Runtime": ("#1971c2", "s"),
     "JAX": ("#2f9e44", "^"),
     "NumPy": ("#868e96", "D"),
+    "bptt float32": ("#7048e8", "P"),
 }
 
 

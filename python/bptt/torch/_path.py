@@ -185,8 +185,9 @@ _MODES = {"RNN_TANH": "tanh", "RNN_RELU": "relu", "LSTM": "lstm", "GRU": "gru"}
 def _options(module: Any) -> tuple[Any, ...]:
     sizes = (module.input_size, module.hidden_size, module.num_layers)
     dropout = float(module.dropout) if module.training else 0.0
-    options = (module.bias, (dropout, 0.0, 0.0), module.bidirectional, module.proj_size, False)
-    return (_MODES[module.mode], *sizes, *options)
+    options = (module.bias, (dropout, 0.0, 0.0), module.bidirectional, module.proj_size)
+    layer_norm, bf16 = False, False  # torch's layers have none
+    return (_MODES[module.mode], *sizes, *options, layer_norm, bf16)
 
 
 @functools.lru_cache(maxsize=256)

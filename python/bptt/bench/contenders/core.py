@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 import bptt
-from bptt.bench.cases import FitCase, FitData, LayerCase, LayerData, StepCase
+from bptt.bench.cases import BF16, FitCase, FitData, LayerCase, LayerData, StepCase
 from bptt.bench.rules import Contender, Results
 
 
@@ -20,8 +22,17 @@ class Core:
 
     def layer(self, case: LayerCase, data: LayerData) -> list[Contender]:
         """Call the layer; in training, forward and backward."""
+        if case.option != BF16:
+            return [self._contender(self.name, case, data)]
+        rounded = self._contender(self.name, case, data, compute="bf16")
+        return [rounded, self._contender(f"{self.name} float32", case, data)]
+
+    def _contender(
+        self, name: str, case: LayerCase, data: LayerData, compute: str | None = None
+    ) -> Contender:
         kind = {"LSTM": bptt.LSTM, "GRU": bptt.GRU, "RNN": bptt.RNN}[case.cell]
-        layer = kind(case.sizes[2], case.sizes[3], **case.arguments, dtype=case.dtype)
+        options: dict[str, Any] = {**case.arguments, "dtype": case.dtype, "compute": compute}
+        layer = kind(case.sizes[2], case.sizes[3], **options)
         layer.load_state_dict(data.weights)
         x, dy, lengths = data.x, data.dy, data.lengths
 
@@ -35,7 +46,7 @@ class Core:
             return {"y": y, **dict(zip("hc", state)), "dx": dx, **grads}
 
         run = train if case.train else infer
-        return [Contender(self.name, run, run)]
+        return Contender(name, run, run)
 
     def step(self, case: StepCase, data: LayerData) -> list[Contender]:
         """Walk with a stepper."""
