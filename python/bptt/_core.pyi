@@ -121,7 +121,12 @@ class Layer:
     def out_features(self) -> int | None: ...
     def parameters(self) -> list[tuple[str, list[int]]]: ...
     def apply(
-        self, params: NDArray[Any], x: NDArray[Any], lengths: Lengths | None, seed: int | None
+        self,
+        params: NDArray[Any],
+        x: NDArray[Any],
+        lengths: Lengths | None,
+        seed: int | None,
+        directions: int = 1,
     ) -> NDArray[Any]: ...
     def apply_back(
         self,
@@ -130,6 +135,7 @@ class Layer:
         dy: NDArray[Any],
         lengths: Lengths | None,
         seed: int,
+        directions: int = 1,
     ) -> tuple[NDArray[Any] | None, NDArray[Any]]: ...
     def forward(
         self,
