@@ -215,6 +215,12 @@ FITS = {
         r"y must be an array \(N, T, 3\)",
     ),
     "predict": (lambda: model().predict(X[..., :1]), ValueError, "2 features"),
+    "predict progress": (lambda: model().predict(X, progress=1), TypeError, "progress must be"),
+    "evaluate progress": (
+        lambda: model().evaluate(X, Y, loss="mse", progress="no"),
+        TypeError,
+        "progress must be True or False",
+    ),
     "evaluate": (lambda: model().evaluate(X, Y, loss="x"), ValueError, "loss must be"),
 }
 
@@ -325,19 +331,24 @@ OPTIONS = {
     "all ignored": (
         lambda: tokens().evaluate([[0, 1]], [[-100, -100]], loss="cross_entropy"),
         ValueError,
-        r"y\[0\] has no target that counts",
+        "y has no target that counts: there is nothing to evaluate",
     ),
     "validation ignored": (
-        lambda: fit_tokens([[0, 1]], [[0, 1]], validation=([[0], [1]], [[0], [-100]])),
+        lambda: fit_tokens([[0, 1]], [[0, 1]], validation=([[0], [1]], [[-100], [-100]])),
         ValueError,
-        r"validation y\[1\] has no target that counts",
+        "validation y has no target that counts",
+    ),
+    "all batches ignored": (
+        lambda: tokens().evaluate(iter([([[0]], [[-100]])]), loss="cross_entropy"),
+        ValueError,
+        "no target counts: there is nothing to evaluate",
     ),
     "last ignored": (
         lambda: bptt.Sequential(*tokens().layers, bptt.LastStep()).evaluate(
-            [[0, 1], [1, 2]], [0, 1], loss=bptt.CrossEntropyLoss(weight=[1, 0, 1])
+            [[0, 1], [1, 2]], [1, 1], loss=bptt.CrossEntropyLoss(weight=[1, 0, 1])
         ),
         ValueError,
-        r"y\[1\] has no target that counts",
+        "y has no target that counts",
     ),
     "weights": (lambda: fit(model(), sample_weight=[1, 2]), ValueError, "each of the 4 sequences"),
     "weights rank": (
