@@ -38,7 +38,7 @@ impl<E: Element> Trainer<E> {
         while progress.done < data.len() {
             progress = self.evaluate_until(data, progress, Instant::now())?;
         }
-        ensure!(progress.count > 0.0, "no target counts: there is nothing to evaluate");
+        ensure!(progress.count != 0.0, "no target counts: there is nothing to evaluate");
         Ok(progress.loss_sum / progress.count)
     }
 
