@@ -23,7 +23,7 @@ def _tqdm() -> Any:
     try:
         return require("tqdm.auto", "progress").tqdm
     except ImportError as error:
-        # Above this: two frames of a context manager or a loop, fit or predict, who called it.
+        # Above this: the bar, a loop, predict or evaluate, who called it.
         warnings.warn(f"no progress bar: {error}", stacklevel=5)
         return None
 
