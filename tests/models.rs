@@ -9,6 +9,10 @@ fn gru(input: usize, hidden: usize) -> Layer {
     Layer::GRU(GRU::new(input, hidden, true).unwrap())
 }
 
+fn both_ways(input: usize, hidden: usize) -> Layer {
+    Layer::GRU(GRU::new(input, hidden, true).unwrap().bidirectional())
+}
+
 fn linear(input: usize, output: usize) -> Layer {
     Layer::Linear(Linear::new(input, output, true).unwrap())
 }
@@ -78,6 +82,11 @@ fn gradients_through_the_last_step() {
             lengths,
         );
         check_gradients(model_of(vec![Layer::LastStep, linear(2, 2), linear(2, 1)]), lengths);
+        let dropout = Layer::Dropout(0.3);
+        check_gradients(
+            model_of(vec![both_ways(2, 3), dropout, Layer::LastStep, dropout, linear(6, 2)]),
+            lengths,
+        );
     }
 }
 
@@ -134,6 +143,32 @@ fn the_last_step_is_what_the_model_without_it_gives_there() {
     let want: Vec<_> =
         offsets[1..].iter().flat_map(|end| every[(end - 1) * 2..][..2].to_vec()).collect();
     assert_eq!(last, want);
+}
+
+/// Of two directions, each gives what a layer of its own gives that goes through the sequences its way.
+#[test]
+fn the_last_step_of_two_directions_is_where_each_ends() {
+    let offsets = [0, 2, 6, 7, 10];
+    let x = numbers(2 * 10, 0.0);
+    let mut back = Vec::new();
+    for ends in offsets.windows(2) {
+        (ends[0]..ends[1]).rev().for_each(|t| back.extend_from_slice(&x[2 * t..][..2]));
+    }
+    let predict = |model: &mut Sequential<f64>, x: &[f64]| {
+        let data = Dataset::without_targets(Inputs::Features(x), &offsets).unwrap();
+        model.predict(&data).unwrap()
+    };
+    let mut both = model_of(vec![both_ways(2, 3), Layer::Dropout(0.3), Layer::LastStep]);
+    let got = predict(&mut both, &x);
+    let half = both.params.len() / 2;
+    for (direction, x) in [x, back].iter().enumerate() {
+        let mut one = model_of(vec![gru(2, 3), Layer::LastStep]);
+        one.params.copy_from_slice(&both.params[direction * half..][..half]);
+        let want = predict(&mut one, x);
+        for row in 0..4 {
+            assert_eq!(got[6 * row + 3 * direction..][..3], want[3 * row..][..3]);
+        }
+    }
 }
 
 #[test]

@@ -140,11 +140,19 @@ fn evaluation_counts_ignored_tokens_nowhere() {
     let short = Dataset::new(Inputs::Tokens(&x[..16]), Targets::Classes(&y[..16]), &offsets);
     assert!((loss - trainer.evaluate(&short.unwrap()).unwrap()).abs() < 1e-14);
     assert!((metric - trainer.take_evaluated_metrics()[0]).abs() < 1e-14);
-    assert!((metric - loss).abs() > 1e-6, "one is a mean of tokens, the other of sequences");
-    y[3] = IGNORED; // all of sequence 1
-    let empty = Dataset::new(Inputs::Tokens(&x[..16]), Targets::Classes(&y[..16]), &offsets);
-    let error = trainer.evaluate(&empty.unwrap()).unwrap_err().to_string();
-    assert!(error.contains("no target of sequence 1 counts"), "{error}");
+    assert!((metric - loss).abs() < 1e-14, "both are means over the tokens");
+    // A sequence of which no token counts is as good as none.
+    y[3] = IGNORED;
+    let some = Dataset::new(Inputs::Tokens(&x[..16]), Targets::Classes(&y[..16]), &offsets);
+    let without = |all: &[u32]| [&all[..3], &all[4..16]].concat();
+    let (x, fewer, offsets) = (without(&x), without(&y), [0, 3, 8, 10, 14, 15]);
+    let fewer = Dataset::new(Inputs::Tokens(&x), Targets::Classes(&fewer), &offsets);
+    let some = trainer.evaluate(&some.unwrap()).unwrap();
+    assert!((some - trainer.evaluate(&fewer.unwrap()).unwrap()).abs() < 1e-14);
+    y.fill(IGNORED);
+    let none = Dataset::new(Inputs::Tokens(&x), Targets::Classes(&y[..15]), &offsets);
+    let error = trainer.evaluate(&none.unwrap()).unwrap_err().to_string();
+    assert!(error.contains("no target counts"), "{error}");
 }
 
 #[test]
@@ -166,12 +174,22 @@ fn evaluation_and_prediction_take_any_lengths() {
         let (x, y) = (&x[range[0]..range[1]], &y[range[0]..range[1]]);
         let offsets = [0, x.len()];
         let one = Dataset::new(Inputs::Tokens(x), Targets::Classes(y), &offsets).unwrap();
-        losses += trainer.evaluate(&one).unwrap();
+        losses += trainer.evaluate(&one).unwrap() * x.len() as f64;
         outputs.extend(trainer.model.predict(&one).unwrap());
     }
     let loss = trainer.evaluate(&data).unwrap();
-    assert!((loss - losses / 300.0).abs() < 1e-13, "{loss} {}", losses / 300.0);
+    let mean = losses / x.len() as f64;
+    assert!((loss - mean).abs() < 1e-13, "{loss} {mean}");
     assert_eq!(trainer.model.predict(&data).unwrap(), outputs);
+    let mut pieces = vec![f64::NAN; outputs.len()];
+    let mut predict = |done, to: &mut [f64]| {
+        trainer.model.predict_until(&data, done, to, std::time::Instant::now())
+    };
+    assert_eq!(predict(0, &mut pieces).unwrap(), 256); // one batch, the time being up
+    assert_eq!(predict(256, &mut pieces).unwrap(), 300);
+    assert_eq!(pieces, outputs);
+    let error = predict(0, &mut pieces[1..]).unwrap_err().to_string();
+    assert!(error.contains("output numbers"), "{error}");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn train(
             let until = Instant::now() + pause;
             progress = trainer.train(&data.set(), &order, batch_size, progress, until).unwrap();
         }
-        progress.loss_sum / order.len() as f64
+        progress.loss_sum / progress.count
     };
     (0..epochs).map(epoch).collect()
 }

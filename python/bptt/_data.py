@@ -27,8 +27,6 @@ class Sequences:
         All steps: (sum of T, F), or (sum of T,) for tokens and classes.
     offsets : list of int
         Where each sequence starts, and the end: N + 1 numbers.
-    is_array : bool
-        Whether they were given as one array (N, T, ...), so that results should be, too.
     """
 
     def __init__(
@@ -42,8 +40,8 @@ class Sequences:
         one = "(T,)" if features is None else f"(T, {features})"
         many = "(N, T)" if features is None else f"(N, T, {features})"
         takes = f"an array {many} or a list of N arrays {one}"
-        self.is_array = not isinstance(value, (list, tuple))
-        if self.is_array:
+        is_array = not isinstance(value, (list, tuple))
+        if is_array:
             array = convert(name, value)
             if array.ndim != rank + 1:
                 raise ValueError(f"{name} must be {takes}, got an array of shape {array.shape}")
@@ -63,7 +61,7 @@ class Sequences:
             raise ValueError(f"{name}[{lengths.index(0)}] is empty: sequences need a step or more")
         for n, part in enumerate(parts):
             if features is not None and part.shape[-1] != features:
-                where = name if self.is_array else f"{name}[{n}]"
+                where = name if is_array else f"{name}[{n}]"
                 raise ValueError(
                     f"{where} must have {features} features in its last dimension, "
                     f"got {part.shape[-1]}"
@@ -78,12 +76,6 @@ class Sequences:
     def lengths(self) -> list[int]:
         """T of every sequence."""
         return [end - start for start, end in pairwise(self.offsets)]
-
-    def split(self, flat: Array) -> Array | list[Array]:
-        """Give results for all steps, (sum of T, F), the form that the sequences had."""
-        if self.is_array:
-            return flat.reshape(len(self), -1, flat.shape[-1])
-        return [flat[start:end] for start, end in pairwise(self.offsets)]
 
 
 def one_per_sequence(
@@ -126,7 +118,7 @@ def inputs_of(model: Model, name: str, x: Any) -> Sequences:
 def dataset_of(
     model: Model, loss: Loss, prefix: str, x: Any, y: Any, weights: Any, evaluated: bool
 ) -> tuple[_core.Dataset, Any]:
-    """Return a core data set and the lengths of its sequences."""
+    """Return a core data set and the lengths of its sequences; one to evaluate has to count."""
     outputs = model._features[-1][1]
     inputs = inputs_of(model, f"{prefix}x", x)
     name, features = f"{prefix}y", None if loss._classes else outputs
@@ -151,12 +143,8 @@ def dataset_of(
                     "must be a target for every step, or put LastStep into the model"
                 )
         flat = targets.flat
-    if evaluated and isinstance(loss, CrossEntropyLoss):
-        starts = range(len(inputs)) if model._per_sequence else inputs.offsets[:-1]
-        counted = np.logical_or.reduceat(loss._counted(flat), starts)
-        if not counted.all():
-            where = f"{name}[{int(np.argmin(counted))}]"
-            raise ValueError(f"{where} has no target that counts: there is nothing to evaluate")
+    if evaluated and isinstance(loss, CrossEntropyLoss) and not loss._counted(flat).any():
+        raise ValueError(f"{name} has no target that counts: there is nothing to evaluate")
     if weights is not None:
         weights = sample_weights(f"{prefix}sample_weight", weights, len(inputs))
     core = _core.Dataset(inputs.flat, flat, inputs.offsets, model._per_sequence, weights)

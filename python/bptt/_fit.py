@@ -20,6 +20,7 @@ from bptt._checkpoint import (
     ScheduleState,
     TrainerState,
 )
+from bptt._evaluate import evaluate
 from bptt._metrics import metrics_of
 from bptt._progress import Bar, progress_bar
 from bptt._sources import Piece, Source
@@ -334,41 +335,26 @@ def train_epoch(
     settings: Settings,
     bar: Bar,
 ) -> float:
-    """Train one epoch, coming back to Python now and then; return its mean loss."""
-    count, batches, loss = 0, 0, 0.0
+    """Train one epoch, coming back to Python now and then; return the mean loss of its steps."""
+    done_before, batches, loss, count = 0, 0, 0.0, 0.0
     for piece in source.pieces(order, settings.batch_size):
         rates.set(settings.steps_of(piece))
-        progress = (0, 0, batches, loss, False)
+        progress = (0, 0, batches, loss, count, False)
         while progress[0] < len(piece.order):
             progress = trainer.train(
                 piece.core, piece.order, piece.batch_size, progress, piece.slice
             )
             if piece.release is not None:
                 piece.release()
-            done, steps, batches, loss, diverged = progress
+            done, steps, batches, loss, count, diverged = progress
             if diverged:
                 return math.nan
             if source.lengths is not None:
                 batch: Any = piece.lengths[piece.order[done : done + piece.batch_size]]
                 within = len(batch) * steps / batch.max() if steps else 0.0
-                bar.within((count + done + within) / len(source.lengths))
-        count += progress[0]
+                bar.within((done_before + done + within) / len(source.lengths))
+        done_before += progress[0]
         rates.after_steps()
     trainer.finish_epoch()
     rates.after_steps()
-    return loss / count
-
-
-def evaluate(trainer: _core.Trainer, source: Source) -> float:
-    """Return the mean loss of the sequences, coming back to Python now and then."""
-    count, loss = 0, 0.0
-    longest = 1 if source.lengths is None else int(source.lengths.max())
-    # As the core itself takes them at a time (src/train/evaluate.rs).
-    for piece in source.pieces(None, max(1, min(256, 2**18 // longest))):
-        progress = (0, 0, 0, 0.0, False)
-        while progress[0] < len(piece.order):
-            progress = trainer.evaluate(piece.core, progress, piece.slice)
-            if piece.release is not None:
-                piece.release()
-        count, loss = count + progress[0], loss + progress[3]
-    return loss / count
+    return loss / count if count else 0.0

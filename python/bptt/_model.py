@@ -1,22 +1,29 @@
-"""What a model is without its training: layers, parameters, files, single steps, new tokens."""
+"""What a model is without its training: layers, parameters, predictions, files, new tokens."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bptt import _core, _show, saving
+from bptt import _check, _core, _evaluate, _show, saving
 from bptt._generate import generate
 from bptt._layer import Layer, TrainableLayer, load_arrays
+from bptt._metrics import METRICS, check_metrics, metrics_of
+from bptt._progress import sequence_bar
+from bptt._sources import prediction_source, validation_source
 from bptt.history import History
 from bptt.layers import LastStep
+from bptt.losses import Loss, loss_of
+from bptt.optimizers import SGD, Optimizer
 from bptt.stepper import Stepper
 
 Array = NDArray[Any]
+Data = ArrayLike | Sequence[ArrayLike]
+Batches = Iterable[tuple[Any, ...]]
 
 
 class Model:
@@ -114,6 +121,99 @@ class Model:
         """  # noqa: E501
         saving.write(path, self, {}, {})
 
+    def predict(self, x: Data, *, progress: bool = True) -> Array | list[Array]:
+        """Return the outputs for every step, or with LastStep for every sequence.
+
+        Ctrl-C ends it with a KeyboardInterrupt.
+
+        Parameters
+        ----------
+        x : array_like or list of array_like
+            Sequences, as for `fit`; of arrays in files, too, only some are read at a time.
+        progress : bool, default True
+            Whether to show a progress bar (needs tqdm) if it takes longer than two seconds.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            (N, T, O) if x is one array, else a list of N arrays (T_i, O); (N, O) with LastStep.
+        """
+        progress = _check.flag("progress", progress)
+        source = prediction_source(self, x)
+        lengths = source.lengths
+        assert lengths is not None
+        with sequence_bar(len(lengths), progress) as bar:
+            trainer = self._trainer(loss_of("mse"), SGD(0.0))
+            flat = _evaluate.predict(trainer, source, self._per_sequence, bar)
+        if self._per_sequence:
+            return flat
+        if isinstance(x, (list, tuple)):
+            return np.split(flat, np.cumsum(lengths)[:-1])
+        return flat.reshape(len(lengths), -1, flat.shape[-1])
+
+    @overload
+    def evaluate(
+        self, x: Data | Batches, y: Data | None = None, *, loss: str | Loss, progress: bool = True
+    ) -> float: ...
+
+    @overload
+    def evaluate(
+        self,
+        x: Data | Batches,
+        y: Data | None = None,
+        *,
+        loss: str | Loss,
+        metrics: Sequence[str],
+        progress: bool = True,
+    ) -> dict[str, float]: ...
+
+    def evaluate(
+        self,
+        x: Data | Batches,
+        y: Data | None = None,
+        *,
+        loss: str | Loss,
+        metrics: Sequence[str] | None = None,
+        progress: bool = True,
+    ) -> float | dict[str, float]:
+        """Return the mean loss, of which `fit` tells the same kind.
+
+        Ctrl-C ends it with a KeyboardInterrupt.
+
+        Parameters
+        ----------
+        x, y : array_like or list of array_like
+            Sequences and targets, as for `fit`, of any lengths.
+        loss, metrics
+            As for `fit`.
+        progress : bool, default True
+            Whether to show a progress bar (needs tqdm) if it takes longer than two seconds.
+
+        Returns
+        -------
+        float or dict of str to float
+            The mean over all steps (with LastStep: sequences), whichever sequence they are of; in
+            cross-entropy, ignored ones do not count, others as their class's weight. With `metrics`, that
+            as "loss" beside them.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or settings that do not fit, or if no target counts.
+        """  # noqa: E501
+        loss = loss_of(loss)
+        names = check_metrics(() if metrics is None else metrics, loss.name)
+        progress = _check.flag("progress", progress)
+        source = validation_source(self, loss, (x, y), 1, "")
+        means = [METRICS[name][0] for name in names]
+        trainer = self._trainer(loss, SGD(0.0), metrics=means)
+        total = None if source.lengths is None else len(source.lengths)
+        with sequence_bar(total, progress) as bar:
+            value = _evaluate.evaluate(trainer, source, bar)
+        if metrics is None:
+            return value
+        return {"loss": value} | metrics_of(names, trainer.take_metrics(True))
+
     def generate(
         self,
         prompt: ArrayLike,
@@ -179,3 +279,18 @@ class Model:
         """
         flat = [layer._flat for layer in self._trained]
         return Stepper(self.layers, flat, self._dtype, batch)
+
+    def _trainer(self, loss: Loss, optimizer: Optimizer, **options: Any) -> _core.Trainer:
+        defaults: dict[str, Any] = {
+            "clip_norm": None,
+            "tbptt": None,
+            "stateful": False,
+            "accumulate": 1,
+            "metrics": [],
+        }
+        return _core.Trainer(
+            [layer._core for layer in self.layers],
+            [layer._flat for layer in self._trained],
+            self._dtype == np.float64,
+            {"loss": loss._core(), "optimizer": optimizer._core()} | defaults | options,
+        )

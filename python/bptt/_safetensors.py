@@ -13,14 +13,14 @@ from __future__ import annotations
 import json
 import math
 import os
-import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bptt._atomic import replacing
 
 Array = NDArray[Any]
 
@@ -37,10 +37,7 @@ _LONGEST_HEADER = 100_000_000
 
 
 def write(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write a file so that, whatever happens, the old one or the new one is there as a whole.
-
-    A process that is killed while it writes may leave a hidden temporary file beside it.
-    """
+    """Write a file so that, whatever happens, the old one or the new one is there as a whole."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     parts, end = [], 0
     for name, array in tensors.items():
@@ -55,28 +52,10 @@ def write(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str])
         parts.append(data)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # so that the numbers are aligned
-    path = Path(os.path.realpath(path))  # a link stays one
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for data in parts:
-                file.write(data.data if data.size else b"")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-    if hasattr(
-        os, "O_DIRECTORY"
-    ):  # where directories can be opened, the new name is made to last, too
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    with replacing(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for data in parts:
+            file.write(data.data if data.size else b"")
 
 
 def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:

@@ -1,18 +1,22 @@
-"""Where `fit` takes an epoch's sequences from: arrays, mapped files, batches of somebody else."""
+"""Where sequences are taken from: arrays, mapped files, batches of somebody else."""
 
 from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bptt import _core
-from bptt._data import sample_weights
+from bptt._data import dataset_of, inputs_of, sample_weights
 from bptt._progress import SLICE
+from bptt.losses import Loss
+
+if TYPE_CHECKING:
+    from bptt._model import Model
 
 Array = NDArray[Any]
 Lengths = NDArray[np.int64]
@@ -37,8 +41,9 @@ class Piece:
         return SLICE if self.release is None else SLICE / 5
 
 
-#: (prefix of names, x, y, sample weights) to a core data set and the lengths of its sequences.
-Convert = Callable[[str, Any, Any, Any], tuple[_core.Dataset, Lengths]]
+#: (prefix of names, x, y, sample weights, whether these are all of the data) to a core data set
+#: and the lengths of its sequences.
+Convert = Callable[[str, Any, Any, Any, bool], tuple[_core.Dataset, Lengths]]
 
 
 class Source(Protocol):
@@ -77,35 +82,35 @@ class Mapped:
     """Sequences in files, in another form than the core's: converted by batches."""
 
     def __init__(self, convert: Convert, prefix: str, x: Any, y: Any, weights: Any) -> None:
-        self._convert = convert
-        self._prefix, self._data = prefix, [x, y]
+        """Take no y for data that are predicted from."""
+        self._convert, self._prefix = convert, prefix
         counts = []
-        for name, value in zip("xy", self._data):
+        for name, value in zip("xy", [x] if y is None else [x, y]):
             try:
                 counts.append(len(value))
             except TypeError:
                 message = f"{prefix}{name} must have an item for every sequence, got {value!r}"
                 raise ValueError(message) from None
-        if counts[0] != counts[1]:
+        if counts[0] != counts[-1]:
             raise ValueError(f"{prefix}x has {counts[0]} sequences and {prefix}y has {counts[1]}")
         if 0 in counts:
             raise ValueError(f"{prefix}x is empty: it needs at least one sequence")
         if weights is not None:
-            weights = sample_weights(f"{prefix}sample_weight", weights, counts[0])
-            self._data.append(np.array(weights))
+            weights = np.array(sample_weights(f"{prefix}sample_weight", weights, counts[0]))
         steps = [x.shape[1]] * len(x) if isinstance(x, np.ndarray) else [len(part) for part in x]
         self.lengths = np.array(steps)
+        self._data = x, y, weights
         self._release = releaser(self._data)
         self._piece(np.zeros(1, np.uint64))  # what does not fit is refused before anything is done
 
     def _piece(self, chosen: NDArray[np.uint64]) -> Piece:
         def take(value: Any) -> Any:
-            if isinstance(value, np.ndarray):
-                return value[chosen]
+            if value is None or isinstance(value, np.ndarray):
+                return None if value is None else value[chosen]
             return [value[n] for n in chosen]
 
-        values = [take(value) for value in self._data]
-        core, lengths = self._convert(self._prefix, values[0], values[1], (values[2:] or [None])[0])
+        x, y, weights = map(take, self._data)
+        core, lengths = self._convert(self._prefix, x, y, weights, False)
         order = np.arange(len(chosen), dtype=np.uint64)
         return Piece(core, lengths, order, len(chosen), self._release)
 
@@ -144,7 +149,8 @@ class Batches:
                     f"{name} must be a tuple (x, y) or (x, y, sample_weight), got "
                     f"{type(batch).__name__}"
                 )
-            core, lengths = self._convert(f"{name} ", *batch, *[None] * (3 - len(batch)))
+            x, y, weights = (*batch, None)[:3]
+            core, lengths = self._convert(f"{name} ", x, y, weights, False)
             every = np.arange(len(lengths), dtype=np.uint64)
             yield Piece(core, lengths, every, len(lengths))
         if n < 0:
@@ -158,10 +164,23 @@ class Batches:
             return None
 
 
-def source_of(
-    convert: Convert, dtypes: Sequence[Any], prefix: str, x: Any, y: Any, weights: Any, epochs: int
+def training_source(
+    model: Model,
+    loss: Loss,
+    prefix: str,
+    x: Any,
+    y: Any,
+    weights: Any,
+    epochs: int,
+    evaluated: bool = False,
 ) -> Source:
-    """Return where x and y come from; `dtypes` are those of the core for them."""
+    """Return where x, y and sample weights come from; without a y, x is an iterable of them."""
+
+    def convert(
+        prefix: str, x: Any, y: Any, weights: Any, whole: bool
+    ) -> tuple[_core.Dataset, Lengths]:
+        return dataset_of(model, loss, prefix, x, y, weights, evaluated and whole)
+
     if y is None:
         if isinstance(x, np.ndarray) or not isinstance(x, Iterable):
             raise ValueError(f"{prefix}y is missing: only an iterable of batches comes without")
@@ -170,9 +189,42 @@ def source_of(
                 "sample_weight goes with arrays: give batches (x, y, sample_weight) instead"
             )
         return Batches(convert, prefix, x, epochs)
-    if any(_needs_a_copy(value, dtype) for value, dtype in zip((x, y), dtypes)):
+    targets_dtype = np.uint32 if loss._classes else model._dtype
+    if _needs_a_copy(x, _inputs_dtype(model)) or _needs_a_copy(y, targets_dtype):
         return Mapped(convert, prefix, x, y, weights)
-    return Whole(*convert(prefix, x, y, weights), [x, y])
+    return Whole(*convert(prefix, x, y, weights, True), [x, y])
+
+
+def validation_source(
+    model: Model, loss: Loss, given: Any, epochs: int, prefix: str = "validation "
+) -> Source:
+    """Return where data come from that are evaluated: (x, y), or an iterable of batches."""
+    if isinstance(given, np.ndarray) or not isinstance(given, Iterable):
+        raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
+    if not isinstance(given, (tuple, list)):
+        given = (given, None)
+    if len(given) != 2:
+        raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
+    x, y = given
+    return training_source(model, loss, prefix, x, y, None, epochs, evaluated=True)
+
+
+def prediction_source(model: Model, x: Any) -> Source:
+    """Return where sequences without targets come from."""
+
+    def convert(
+        prefix: str, x: Any, y: Any, weights: Any, whole: bool
+    ) -> tuple[_core.Dataset, Lengths]:
+        inputs = inputs_of(model, f"{prefix}x", x)
+        return _core.Dataset(inputs.flat, None, inputs.offsets), np.diff(inputs.offsets)
+
+    if _needs_a_copy(x, _inputs_dtype(model)):
+        return Mapped(convert, "", x, None, None)
+    return Whole(*convert("", x, None, None, True), [x])
+
+
+def _inputs_dtype(model: Model) -> Any:
+    return model._dtype if model.layers[0]._core.tokens is None else np.uint32
 
 
 def _needs_a_copy(value: Any, dtype: Any) -> bool:

@@ -16,9 +16,9 @@ class History:
     Attributes
     ----------
     loss : list of float
-        Mean training loss of every finished epoch, taken while training.
+        Training loss of every finished epoch, the mean over all steps, taken while training.
     validation_loss : list of float
-        Loss on the validation data after every epoch; empty without validation data.
+        The same mean on the validation data after every epoch; empty without validation data.
     metrics : dict of str to list of float
         The metrics that `fit` was asked for, after every epoch, by name: "accuracy", and with
         validation data "validation_accuracy". Each is also an attribute: ``history.accuracy``.

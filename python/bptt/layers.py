@@ -281,11 +281,22 @@ class Dropout(Stateless):
         return f"Dropout({self.p})"
 
 
+class _Steps(Record):
+    """What LastStep keeps for its backward pass."""
+
+    _directions = 1
+
+
 class LastStep(Stateless):
     """The last step of every sequence: from (T, B, F) to (B, F).
 
     In a model, what comes after it sees one step of each sequence, so there is one target for each:
     sequences are classified, or a number is predicted from each. It has no parameters.
+
+    Of a layer with two directions, the second one ends at the first step. So its output is taken there, as
+    Keras does it (``Bidirectional`` with ``return_sequences=False``); it is also what h_n of torch's layers has
+    of the last layer. A model sees it for itself. Only Dropout may stand between the two layers, because others
+    mix what both directions give at one step.
 
     Parameters
     ----------
@@ -299,6 +310,9 @@ class LastStep(Stateless):
     >>> bptt.LastStep()(x, lengths=[3, 1])
     array([[8., 9.],
            [2., 3.]])
+    >>> bptt.LastStep()(x, lengths=[3, 1], bidirectional=True)
+    array([[8., 1.],
+           [2., 3.]])
     >>> model = bptt.Sequential(bptt.GRU(1, 8, rng=0), bptt.LastStep(), bptt.Linear(8, 2, rng=1))
     >>> model.predict(np.zeros((5, 7, 1))).shape  # (N, T, F) to (N, O)
     (5, 2)
@@ -311,7 +325,9 @@ class LastStep(Stateless):
     def _make_core(self) -> CoreLayer:
         return CoreLayer.last_step()
 
-    def __call__(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Array:
+    def __call__(
+        self, x: ArrayLike, lengths: ArrayLike | None = None, *, bidirectional: bool = False
+    ) -> Array:
         """Return the last steps of x.
 
         Parameters
@@ -321,36 +337,44 @@ class LastStep(Stateless):
             float64, other numbers become float32.
         lengths : array_like of int, optional
             (B,): how many steps of each sequence count, from 1 to T. All by default.
+        bidirectional : bool, default False
+            Whether x is the output of a layer with two directions: the second half of its features is then
+            taken from the first step.
 
         Returns
         -------
         ndarray
             (B, F), or (F,) without a batch.
-        """
-        return self.forward(x, lengths)[0]
+        """  # noqa: E501
+        return self.forward(x, lengths, bidirectional=bidirectional)[0]
 
-    def forward(self, x: ArrayLike, lengths: ArrayLike | None = None) -> tuple[Array, Record]:
+    def forward(
+        self, x: ArrayLike, lengths: ArrayLike | None = None, *, bidirectional: bool = False
+    ) -> tuple[Array, Record]:
         """Return the last steps of x, as calling the layer does, and what `backward` needs."""
+        directions = 2 if _check.flag("bidirectional", bidirectional) else 1
         array = _check.single_or_double("x", x)
         batch = Batch(array, lengths, self.batch_first, "F")
         sizes = batch.lengths or Lengths([batch.steps] * batch.rows)
         packed = sizes.pack(batch.to_three(array), self.batch_first)
-        last = self._core.apply(np.empty(0, array.dtype), packed, sizes, None)
+        last = self._core.apply(np.empty(0, array.dtype), packed, sizes, None, directions)
         y = np.empty_like(last)
         y[sizes.order] = last
         y = y if batch.batched else y[0]
-        record = Record(self, packed, 0, (array.shape, y.shape))
-        record._lengths, record._batch = sizes, batch
+        record = _Steps(self, packed, 0, (array.shape, y.shape))
+        record._lengths, record._batch, record._directions = sizes, batch, directions
         return y, record
 
     def backward(self, record: Record, dy: ArrayLike) -> tuple[Array, dict[str, Array]]:
         """Return the gradient with respect to x, in its shape, and no others (an empty dict)."""
         record = self._own(record)
+        assert isinstance(record, _Steps)
         batch, sizes = record._batch, record._lengths
         assert batch is not None and sizes is not None
         array = record._check(dy, record._x.dtype)
         last = np.atleast_2d(array)[sizes.order]
-        dx, _ = self._core.apply_back(np.empty(0, last.dtype), record._x, last, sizes, 0)
+        none = np.empty(0, last.dtype)
+        dx, _ = self._core.apply_back(none, record._x, last, sizes, 0, record._directions)
         assert dx is not None
         return batch.from_three(sizes.unpack(dx, batch.steps, self.batch_first)), {}
 

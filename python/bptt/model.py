@@ -6,28 +6,22 @@ What a model is without its training is in `_model`, and the loop of its trainin
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from typing import Any, overload
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from bptt import _check, _core, _fit
+from bptt import _check, _fit
 from bptt._checkpoint import Checkpoint
-from bptt._data import dataset_of, inputs_of
 from bptt._layer import Layer
-from bptt._metrics import METRICS, check_metrics, metrics_of
-from bptt._model import Model
-from bptt._sources import Source, source_of
+from bptt._metrics import METRICS, check_metrics
+from bptt._model import Batches, Data, Model
+from bptt._sources import training_source, validation_source
 from bptt.callbacks import Callback, Calls, EarlyStopping
 from bptt.history import History
 from bptt.losses import Loss, loss_of
-from bptt.optimizers import SGD, Optimizer
+from bptt.optimizers import Optimizer
 from bptt.schedules import Schedule, schedule_of
-
-Array = NDArray[Any]
-Data = ArrayLike | Sequence[ArrayLike]
-Batches = Iterable[tuple[Any, ...]]
 
 
 class Sequential(Model):
@@ -183,7 +177,7 @@ class Sequential(Model):
         Returns
         -------
         History
-            The losses, each epoch's mean over its sequences, and the metrics.
+            The losses, each epoch's mean over all steps, as `evaluate` has it, and the metrics.
 
         Raises
         ------
@@ -257,12 +251,12 @@ class Sequential(Model):
         resume = _check.flag("resume", resume)
         if resume and checkpoint is None:
             raise ValueError("resume=True needs the file to go on from: give checkpoint=path")
-        source = self._source(loss, "", (x, y, sample_weight), epochs)
+        source = training_source(self, loss, "", x, y, sample_weight, epochs)
         if stateful:
             _fit.check_stateful(shuffle, batch_size, source.lengths)
         checked = None
         if validation is not None:
-            checked = self._validation(loss, validation, epochs)
+            checked = validation_source(self, loss, validation, epochs)
         watchers = [schedule, *calls.callbacks]
         _fit.check_monitors(watchers, settings.metrics, checked is not None)
         file = None
@@ -299,110 +293,3 @@ class Sequential(Model):
         if resume:
             run.resume()
         return run()
-
-    def predict(self, x: Data) -> Array | list[Array]:
-        """Return the outputs for every step, or with LastStep for every sequence.
-
-        Parameters
-        ----------
-        x : array_like or list of array_like
-            Sequences, as for `fit`.
-
-        Returns
-        -------
-        ndarray or list of ndarray
-            (N, T, O) if x is one array, else a list of N arrays (T_i, O); (N, O) with LastStep.
-        """
-        sequences = inputs_of(self, "x", x)
-        data = _core.Dataset(sequences.flat, None, sequences.offsets)
-        flat = self._trainer(loss_of("mse"), SGD(0.0)).predict(data)
-        return flat if self._per_sequence else sequences.split(flat)
-
-    @overload
-    def evaluate(self, x: Data | Batches, y: Data | None = None, *, loss: str | Loss) -> float: ...
-
-    @overload
-    def evaluate(
-        self,
-        x: Data | Batches,
-        y: Data | None = None,
-        *,
-        loss: str | Loss,
-        metrics: Sequence[str],
-    ) -> dict[str, float]: ...
-
-    def evaluate(
-        self,
-        x: Data | Batches,
-        y: Data | None = None,
-        *,
-        loss: str | Loss,
-        metrics: Sequence[str] | None = None,
-    ) -> float | dict[str, float]:
-        """Return the mean loss of the sequences.
-
-        Parameters
-        ----------
-        x, y : array_like or list of array_like
-            Sequences and targets, as for `fit`, of any lengths.
-        loss, metrics
-            As for `fit`.
-
-        Returns
-        -------
-        float or dict of str to float
-            The mean over the sequences of each one's mean loss; with `metrics`, that as "loss"
-            beside them.
-        """
-        loss = loss_of(loss)
-        names = check_metrics(() if metrics is None else metrics, loss.name)
-        source = self._validation(loss, (x, y), 1, "")
-        means = [METRICS[name][0] for name in names]
-        trainer = self._trainer(loss, SGD(0.0), metrics=means)
-        value = _fit.evaluate(trainer, source)
-        if metrics is None:
-            return value
-        return {"loss": value} | metrics_of(names, trainer.take_metrics(True))
-
-    def _trainer(self, loss: Loss, optimizer: Optimizer, **options: Any) -> _core.Trainer:
-        defaults: dict[str, Any] = {
-            "clip_norm": None,
-            "tbptt": None,
-            "stateful": False,
-            "accumulate": 1,
-            "metrics": [],
-        }
-        return _core.Trainer(
-            [layer._core for layer in self.layers],
-            [layer._flat for layer in self._trained],
-            self._dtype == np.float64,
-            {"loss": loss._core(), "optimizer": optimizer._core()} | defaults | options,
-        )
-
-    def _source(
-        self,
-        loss: Loss,
-        prefix: str,
-        data: tuple[Any, Any, Any],
-        epochs: int,
-        evaluated: bool = False,
-    ) -> Source:
-        """Return where x, y and sample weights come from; without a y, x is an iterable of them."""
-        tokens = self.layers[0]._core.tokens is not None
-        dtypes = [np.uint32 if whole else self._dtype for whole in (tokens, loss._classes)]
-
-        def convert(prefix: str, x: Any, y: Any, weights: Any) -> tuple[_core.Dataset, Any]:
-            return dataset_of(self, loss, prefix, x, y, weights, evaluated)
-
-        return source_of(convert, dtypes, prefix, *data, epochs)
-
-    def _validation(
-        self, loss: Loss, given: Any, epochs: int, prefix: str = "validation "
-    ) -> Source:
-        if isinstance(given, np.ndarray) or not isinstance(given, Iterable):
-            raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
-        if not isinstance(given, (tuple, list)):
-            given = (given, None)
-        if len(given) != 2:
-            raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
-        return self._source(loss, prefix, (*given, None), epochs, evaluated=True)

@@ -14,6 +14,8 @@ pub(crate) struct Instance<E: Element> {
     pub layer: Layer,
     /// What it takes, none for tokens, and gives.
     pub features: (Option<usize>, usize),
+    /// Of LastStep, the directions of the layer whose output it takes.
+    directions: usize,
     tape: Tape<E>,
     /// The gradient of the state.
     dstate: State<E>,
@@ -23,9 +25,10 @@ pub(crate) struct Instance<E: Element> {
 }
 
 impl<E: Element> Instance<E> {
-    pub fn new(layer: Layer, features: (Option<usize>, usize)) -> Self {
+    /// `directions` are those of the layer before, for LastStep.
+    pub fn new(layer: Layer, features: (Option<usize>, usize), directions: usize) -> Self {
         let (tape, dstate, linear) = (Tape::new(), State::default(), LinearMemory::default());
-        Self { layer, features, tape, dstate, linear, seed: 0 }
+        Self { layer, features, directions, tape, dstate, linear, seed: 0 }
     }
 
     /// What dropout in the next recorded pass draws from, and in going back through it.
@@ -104,7 +107,7 @@ impl<E: Element> Instance<E> {
             }
         },
         Layer::LastStep => {
-            last_step::forward(x, sizes, y, *gives);
+            last_step::forward(x, sizes, self.directions, y, *gives);
             Ok(())
         })
     }
@@ -121,7 +124,7 @@ impl<E: Element> Instance<E> {
         dx: Option<&mut [E]>,
         grads: &mut [E],
     ) -> Result<()> {
-        let Self { layer, features: (_, gives), tape, dstate, linear, seed } = self;
+        let Self { layer, features: (_, gives), tape, dstate, linear, seed, .. } = self;
         let x = match (input, &layer) {
             (Input::Features(x), _) => x,
             (Input::Tokens(tokens), Layer::Embedding(embedding)) => {
@@ -150,7 +153,7 @@ impl<E: Element> Instance<E> {
         Layer::Dropout(p) => dx.map_or(Ok(()), |dx| dropout(*seed, *p, dy, dx)),
         Layer::LastStep => {
             if let Some(dx) = dx {
-                last_step::backward(dy, sizes, dx, takes);
+                last_step::backward(dy, sizes, self.directions, dx, takes);
             }
             Ok(())
         })

@@ -1,4 +1,5 @@
-//! The last step of every sequence: from (sum of T, F) to (B, F), for one target per sequence.
+//! One step of every sequence: from (sum of T, F) to (B, F), for one target per sequence. It is the last one; of
+//! the second direction, which is the second half of the features, it is the first, where that direction ends.
 
 use crate::simd::Element;
 use crate::view::BatchSizes;
@@ -12,18 +13,35 @@ fn rows(sizes: &BatchSizes) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Copies the last steps of x (sum of T, F) to y (B, F).
-pub(super) fn forward<E: Element>(x: &[E], sizes: &BatchSizes, y: &mut [E], features: usize) {
-    for (y, row) in y.chunks_exact_mut(features).zip(rows(sizes)) {
-        y.copy_from_slice(&x[row * features..][..features]);
+/// Copies the last steps of x (sum of T, F), the output of a layer of so many directions, to y (B, F).
+pub(super) fn forward<E: Element>(
+    x: &[E],
+    sizes: &BatchSizes,
+    directions: usize,
+    y: &mut [E],
+    features: usize,
+) {
+    let ahead = features / directions;
+    for (b, (y, row)) in y.chunks_exact_mut(features).zip(rows(sizes)).enumerate() {
+        y[..ahead].copy_from_slice(&x[row * features..][..ahead]);
+        // The rows of the first step are the batch's.
+        y[ahead..].copy_from_slice(&x[b * features..][ahead..features]);
     }
 }
 
-/// Writes the gradient of x, zero but at the last steps.
-pub(super) fn backward<E: Element>(dy: &[E], sizes: &BatchSizes, dx: &mut [E], features: usize) {
+/// Writes the gradient of x, zero but at the steps that were taken.
+pub(super) fn backward<E: Element>(
+    dy: &[E],
+    sizes: &BatchSizes,
+    directions: usize,
+    dx: &mut [E],
+    features: usize,
+) {
     dx.fill(E::ZERO);
-    for (dy, row) in dy.chunks_exact(features).zip(rows(sizes)) {
-        dx[row * features..][..features].copy_from_slice(dy);
+    let ahead = features / directions;
+    for (b, (dy, row)) in dy.chunks_exact(features).zip(rows(sizes)).enumerate() {
+        dx[row * features..][..ahead].copy_from_slice(&dy[..ahead]);
+        dx[b * features..][ahead..features].copy_from_slice(&dy[ahead..]);
     }
 }
 
@@ -36,10 +54,16 @@ mod tests {
         let sizes = BatchSizes::of_lengths(&[3, 1, 2]).unwrap(); // counts 3, 2, 1
         let x: Vec<f64> = (0..12).map(f64::from).collect();
         let mut y = [0.0; 6];
-        forward(&x, &sizes, &mut y, 2);
+        forward(&x, &sizes, 1, &mut y, 2);
         assert_eq!(y, [10.0, 11.0, 8.0, 9.0, 4.0, 5.0]);
         let mut dx = [7.0; 12];
-        backward(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &sizes, &mut dx, 2);
+        let dy = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        backward(&dy, &sizes, 1, &mut dx, 2);
         assert_eq!(dx, [0.0, 0.0, 0.0, 0.0, 5.0, 6.0, 0.0, 0.0, 3.0, 4.0, 1.0, 2.0]);
+        // The second direction ends at the first step.
+        forward(&x, &sizes, 2, &mut y, 2);
+        assert_eq!(y, [10.0, 1.0, 8.0, 3.0, 4.0, 5.0]);
+        backward(&dy, &sizes, 2, &mut dx, 2);
+        assert_eq!(dx, [0.0, 2.0, 0.0, 4.0, 5.0, 6.0, 0.0, 0.0, 3.0, 0.0, 1.0, 0.0]);
     }
 }

@@ -30,7 +30,9 @@ pub enum Layer {
     /// Zeroes numbers with this probability, in [0, 1), in passes that are recorded, and divides the others
     /// by what is left of 1.
     Dropout(f64),
-    /// Keeps the last step of every sequence only, so that there is one output, and one target, for each.
+    /// Keeps the last step of every sequence only, so that there is one output, and one target, for each. After
+    /// a layer with two directions, of the second one, whose numbers are the second half, it keeps the step
+    /// where that direction ends: the first. Only [`Layer::Dropout`] may stand between the two.
     LastStep,
 }
 
@@ -193,12 +195,34 @@ pub(crate) fn features(layers: &[Layer]) -> Result<Vec<(Option<usize>, usize)>> 
             !(last_step && sequences),
             "layer {n}, {name}, takes sequences, but after LastStep there is one step of each"
         );
-        last_step |= matches!(layer, Layer::LastStep);
+        if matches!(layer, Layer::LastStep) {
+            directions_before(&layers[..n])?;
+            last_step = true;
+        }
         let gives = layer.out_features().or(takes).expect("known");
         given = Some(gives);
         all.push((takes, gives));
     }
     Ok(all)
+}
+
+/// Directions of the layer that a LastStep takes steps of, given all layers before it; 1 without such a layer.
+///
+/// # Errors
+/// If it has two, and what stands between mixes the numbers of both.
+pub(super) fn directions_before(layers: &[Layer]) -> Result<usize> {
+    let recurrent = layers.iter().rposition(|layer| layer.directions().is_some());
+    let Some(n) = recurrent.filter(|&n| layers[n].directions() == Some(2)) else { return Ok(1) };
+    let mixing = layers[n + 1..].iter().find(|layer| !matches!(layer, Layer::Dropout(_)));
+    if let Some(mixing) = mixing {
+        ensure!(
+            false,
+            "LastStep takes each of the two directions of layer {n} where that direction ends, but {mixing} \
+             between them mixes what they give at one step; put LastStep right after layer {n}",
+            mixing = mixing.name()
+        );
+    }
+    Ok(2)
 }
 
 #[cfg(test)]
@@ -211,6 +235,29 @@ mod tests {
         assert_eq!(features(&[Layer::LastStep, linear]).unwrap(), [(Some(3), 3), (Some(3), 2)]);
         let tokens = features(&[Layer::OneHot(3), Layer::LastStep, linear]).unwrap();
         assert_eq!(tokens, [(None, 3), (Some(3), 3), (Some(3), 2)]);
+    }
+
+    #[test]
+    fn a_last_step_knows_of_two_directions() {
+        let gru = GRU::new(3, 2, true).unwrap();
+        let (one, two) = (Layer::GRU(gru), Layer::GRU(gru.bidirectional()));
+        let linear = Layer::Linear(Linear::new(4, 3, true).unwrap());
+        for (layers, directions) in [
+            (&[][..], 1),
+            (&[one], 1),
+            (&[two], 2),
+            (&[one, Layer::Dropout(0.5), two, Layer::Dropout(0.5)], 2),
+            (&[two, linear, one, linear], 1),
+        ] {
+            assert_eq!(directions_before(layers).unwrap(), directions, "{layers:?}");
+        }
+        let norm = Layer::LayerNorm(LayerNorm::new(4, 1e-5, true, true).unwrap());
+        for between in [linear, norm] {
+            let layers = [two, Layer::Dropout(0.5), between, Layer::LastStep];
+            let error = features(&layers).unwrap_err().to_string();
+            assert!(error.contains("put LastStep right after layer 0"), "{error}");
+            assert!(error.contains(between.name()), "{error}");
+        }
     }
 
     #[test]

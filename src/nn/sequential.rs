@@ -2,7 +2,7 @@
 //! activations and gradients of a batch.
 
 use super::instance::Instance;
-use super::layer::{Layer, features, recurrent};
+use super::layer::{Layer, directions_before, features, recurrent};
 use crate::buffer::{Buffer, zeros};
 use crate::error::{Result, ensure};
 use crate::sequence::State;
@@ -57,16 +57,21 @@ impl<E: Element> Sequential<E> {
     ///
     /// # Errors
     /// If there are none, a layer does not take the features that the one before gives, one that takes tokens
-    /// is not the first, or one that takes sequences comes after [`Layer::LastStep`].
+    /// is not the first, one that takes sequences comes after [`Layer::LastStep`], or something that mixes
+    /// features stands between that and a layer with two directions.
     pub fn new(layers: Vec<Layer>) -> Result<Self> {
         let features = features(&layers)?;
         let mut end = 0;
         let mut stages = Vec::with_capacity(layers.len());
-        for (layer, features) in layers.into_iter().zip(features) {
+        for (n, (&layer, features)) in layers.iter().zip(features).enumerate() {
+            let directions = match layer {
+                Layer::LastStep => directions_before(&layers[..n])?,
+                _ => 1,
+            };
             let range = end..end + layer.parameter_len();
             end = range.end;
             stages.push(Stage {
-                instance: Instance::new(layer, features),
+                instance: Instance::new(layer, features, directions),
                 range,
                 output: Buffer::default(),
                 gradient: Buffer::default(),

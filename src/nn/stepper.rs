@@ -81,7 +81,7 @@ impl<E: Element> SequentialStepper<E> {
                         Stage::Linear(*linear, level, linear.packed(level, params)?, outputs)
                     }
                     _ => {
-                        let instance = Box::new(Instance::new(*layer, features));
+                        let instance = Box::new(Instance::new(*layer, features, 1));
                         let outputs = Buffer::zeros(instance.output_len(&sizes))?;
                         Stage::Plain(instance, params.to_vec(), outputs)
                     }

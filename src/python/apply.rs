@@ -54,13 +54,19 @@ impl<'py, E: Number> Given<'py, E> {
     }
 
     /// The layer at work, if it fits what is given.
-    fn instance(&self, layer: Layer, params: &[E], seed: u64) -> PyResult<Instance<E>> {
+    fn instance(
+        &self,
+        layer: Layer,
+        params: &[E],
+        seed: u64,
+        directions: usize,
+    ) -> PyResult<Instance<E>> {
         if layer.directions().is_some() {
             return Err(PyValueError::new_err(format!("{} has other passes", layer.name())));
         }
         let takes = self.dims().map(|dims| dims[1]);
         let gives = layer.out_features().or(takes).unwrap_or(0);
-        let mut instance = Instance::new(layer, (takes, gives));
+        let mut instance = Instance::new(layer, (takes, gives), directions);
         let fits = || {
             let len = layer.parameter_len();
             ensure!(params.len() == len, "the layer has {len} parameters, got {}", params.len());
@@ -68,6 +74,10 @@ impl<'py, E: Number> Given<'py, E> {
                 ensure!(takes == Some(want), "x must have {want} features, got {takes:?}");
             }
             ensure!(gives > 0, "x must have at least 1 feature");
+            ensure!(
+                matches!(directions, 1 | 2) && gives.is_multiple_of(directions),
+                "x of two directions must have an even number of features, got {gives}"
+            );
             Ok(())
         };
         fits()?;
@@ -78,6 +88,7 @@ impl<'py, E: Number> Given<'py, E> {
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 pub fn forward<'py, E: Number>(
     py: Python<'py>,
     layer: Layer,
@@ -85,11 +96,12 @@ pub fn forward<'py, E: Number>(
     x: &Bound<'py, PyAny>,
     lengths: Option<&PyLengths>,
     seed: Option<u64>,
+    directions: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
     let given = Given::<E>::new(x, lengths)?;
     let params = read(params.cast::<PyArray1<E>>()?)?;
     let params = slice_of(&params)?;
-    let mut instance = given.instance(layer, params, seed.unwrap_or(0))?;
+    let mut instance = given.instance(layer, params, seed.unwrap_or(0), directions)?;
     let gives = instance.features.1;
     let rows = instance.output_len(&given.sizes) / gives;
     let y: Bound<'_, PyArray2<E>> = empty(py, &[rows, gives])?;
@@ -102,6 +114,7 @@ pub fn forward<'py, E: Number>(
 }
 
 /// dx, if x is no tokens, and the flat gradients of the parameters.
+#[allow(clippy::too_many_arguments)]
 pub fn backward<'py, E: Number>(
     py: Python<'py>,
     layer: Layer,
@@ -110,11 +123,12 @@ pub fn backward<'py, E: Number>(
     dy: &Bound<'py, PyAny>,
     lengths: Option<&PyLengths>,
     seed: u64,
+    directions: usize,
 ) -> PyResult<(Option<Bound<'py, PyAny>>, Bound<'py, PyAny>)> {
     let given = Given::<E>::new(x, lengths)?;
     let params = read(params.cast::<PyArray1<E>>()?)?;
     let params = slice_of(&params)?;
-    let mut instance = given.instance(layer, params, seed)?;
+    let mut instance = given.instance(layer, params, seed, directions)?;
     let dy = read(dy.cast::<PyArray2<E>>()?)?;
     let (dy, len) = (slice_of(&dy)?, instance.output_len(&given.sizes));
     if dy.len() != len {

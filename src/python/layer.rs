@@ -150,7 +150,9 @@ impl PyLayer {
     }
 
     /// A layer without a state on x (N, F), tokens (N,), or with `lengths` (sum of T, F): y (N, F). The
-    /// parameters are flat; with a seed, there is dropout.
+    /// parameters are flat; with a seed, there is dropout. LastStep is told the `directions` of what it takes.
+    #[pyo3(signature = (params, x, lengths, seed, directions=1))]
+    #[allow(clippy::too_many_arguments)]
     fn apply<'py>(
         &self,
         py: Python<'py>,
@@ -158,12 +160,16 @@ impl PyLayer {
         x: &Bound<'py, PyAny>,
         lengths: Option<PyRef<'_, PyLengths>>,
         seed: Option<u64>,
+        directions: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let lengths = lengths.as_deref();
-        with_dtype!(params, E => apply::forward::<E>(py, self.layer, params, x, lengths, seed))
+        let (layer, lengths) = (self.layer, lengths.as_deref());
+        with_dtype!(params, E => {
+            apply::forward::<E>(py, layer, params, x, lengths, seed, directions)
+        })
     }
 
     /// Back through such a pass: (dx, not of tokens, flat gradients of the parameters).
+    #[pyo3(signature = (params, x, dy, lengths, seed, directions=1))]
     #[allow(clippy::too_many_arguments)]
     fn apply_back<'py>(
         &self,
@@ -173,9 +179,12 @@ impl PyLayer {
         dy: &Bound<'py, PyAny>,
         lengths: Option<PyRef<'_, PyLengths>>,
         seed: u64,
+        directions: usize,
     ) -> PyResult<(Option<Bound<'py, PyAny>>, Bound<'py, PyAny>)> {
         let (layer, lengths) = (self.layer, lengths.as_deref());
-        with_dtype!(params, E => apply::backward::<E>(py, layer, params, x, dy, lengths, seed))
+        with_dtype!(params, E => {
+            apply::backward::<E>(py, layer, params, x, dy, lengths, seed, directions)
+        })
     }
 
     /// A recurrent layer on x, (T, B, I) or with `batch_first` (B, T, I) or with `lengths` also (sum of T, I),

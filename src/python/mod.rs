@@ -49,6 +49,11 @@ fn new_array<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     function: &str,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyArray<E, D>>> {
+    let len = shape.iter().fold(1, |len: usize, &n| len.saturating_mul(n));
+    if len.saturating_mul(size_of::<E>()) > isize::MAX as usize {
+        // NumPy would say that the shape is wrong.
+        return Err(Error::out_of_memory(len, E::NAME).into());
+    }
     let array = py.import("numpy")?.call_method1(function, (shape, E::NAME))?;
     Ok(array.cast_into()?)
 }

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use super::layer::PyLayer;
 use super::tape::Number;
-use super::{read, slice_of, write, zeros};
+use super::{empty, read, slice_of, write};
 use crate::nn::{Loss, Sequential, Targets};
 use crate::train::{Dataset, Inputs, Metric, Optimizer, Progress, Rate, Rule, Trainer};
 
@@ -106,16 +106,17 @@ macro_rules! each {
     };
 }
 
-/// (sequences done, steps done of the batch after those, batches done in the epoch, sum of losses, whether
-/// one was not finite)
-type PyProgress = (usize, usize, usize, f64, bool);
+/// (sequences done, steps done of the batch after those, batches done in the epoch, sum of the tokens' losses,
+/// what they count, whether a loss was not finite)
+type PyProgress = (usize, usize, usize, f64, f64, bool);
 
-fn progress_of((done, steps, batches, loss_sum, diverged): PyProgress) -> Progress {
-    Progress { done, steps, batches, loss_sum, diverged }
+fn progress_of((done, steps, batches, loss_sum, count, diverged): PyProgress) -> Progress {
+    Progress { done, steps, batches, loss_sum, count, diverged }
 }
 
-fn tuple_of(Progress { done, steps, batches, loss_sum, diverged }: Progress) -> PyProgress {
-    (done, steps, batches, loss_sum, diverged)
+fn tuple_of(progress: Progress) -> PyProgress {
+    let Progress { done, steps, batches, loss_sum, count, diverged } = progress;
+    (done, steps, batches, loss_sum, count, diverged)
 }
 
 pub fn until(seconds: f64) -> Instant {
@@ -306,16 +307,46 @@ impl PyTrainer {
         Ok(tuple_of(progress))
     }
 
-    /// The outputs for every step of every sequence, (sum of T, F), or with LastStep (N, F).
-    fn predict<'py>(&mut self, py: Python<'py>, data: &PyDataset) -> PyResult<Bound<'py, PyAny>> {
-        each!(&mut self.0, trainer => {
-            let outputs = data.with(py, |data| trainer.model.predict(data))?;
-            let features = trainer.model.out_features();
-            let array: Bound<'_, PyArray2<_>> = zeros(py, &[outputs.len() / features, features])?;
-            write(&array)?.as_slice_mut()?.copy_from_slice(&outputs);
-            Ok(array.into_any())
-        })
+    /// A new array (rows, F) for `predict`.
+    fn outputs<'py>(&self, py: Python<'py>, rows: usize) -> PyResult<Bound<'py, PyAny>> {
+        each!(&self.0, trainer => outputs_of(py, &trainer.model, rows))
     }
+
+    /// Writes the outputs for every step of every sequence, (sum of T, F), or with LastStep (N, F), from
+    /// sequence `done` on, for about `seconds`; gives how many are done.
+    fn predict(
+        &mut self,
+        py: Python<'_>,
+        data: &PyDataset,
+        done: usize,
+        outputs: &Bound<'_, PyAny>,
+        seconds: f64,
+    ) -> PyResult<usize> {
+        let until = until(seconds);
+        each!(&mut self.0, trainer => predict(py, &mut trainer.model, data, done, outputs, until))
+    }
+}
+
+fn outputs_of<'py, E: Number>(
+    py: Python<'py>,
+    model: &Sequential<E>,
+    rows: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    let array: Bound<'_, PyArray2<E>> = empty(py, &[rows, model.out_features()])?;
+    Ok(array.into_any())
+}
+
+fn predict<E: Number>(
+    py: Python<'_>,
+    model: &mut Sequential<E>,
+    data: &PyDataset,
+    done: usize,
+    outputs: &Bound<'_, PyAny>,
+    until: Instant,
+) -> PyResult<usize> {
+    let mut outputs = write(outputs.cast::<PyArray2<E>>()?)?;
+    let outputs = outputs.as_slice_mut()?;
+    data.with(py, |data| model.predict_until(data, done, outputs, until))
 }
 
 /// A model of layers with their flat parameters.

@@ -103,24 +103,6 @@ impl<E: Element> Batch<E> {
         Some(self.target_rows(first, end).map(|row| weights[row] * scale).collect())
     }
 
-    /// A factor for every token with which the sum over them is that over the sequences of each one's own
-    /// mean.
-    ///
-    /// # Errors
-    /// If none of a sequence's tokens counts.
-    pub fn mean_factors(&self, counts: impl Fn(usize) -> f64) -> Result<Vec<f64>> {
-        let steps = self.sizes().steps();
-        let mut totals = vec![0.0; self.rows.len()];
-        for (token, row) in self.target_rows(0, steps).enumerate() {
-            totals[row] += counts(token);
-        }
-        if let Some(row) = totals.iter().position(|&total| total == 0.0) {
-            let (n, _) = self.rows[row];
-            ensure!(false, "no target of sequence {n} counts: it has no loss to be evaluated");
-        }
-        Ok(self.target_rows(0, steps).map(|row| 1.0 / totals[row]).collect())
-    }
-
     /// The whole batch.
     pub fn whole(&self) -> Chunk<'_, E> {
         self.chunk(0, self.sizes().steps())
@@ -201,13 +183,6 @@ mod tests {
         assert_eq!(batch.features, [5.0, 1.0, 6.0, 2.0, 7.0]);
         assert_eq!((batch.sizes().total(), batch.sizes().count(2)), (5, 1));
         assert_eq!(batch.sequences().collect::<Vec<_>>(), [2, 0]);
-        let (half, third) = (1.0 / 2.0, 1.0 / 3.0);
-        assert_eq!(batch.mean_factors(|_| 1.0).unwrap(), [third, half, third, half, third]);
-        // Only the tokens 1 and 2 count: one of each row.
-        let some = |token| f64::from(token == 1 || token == 2);
-        assert_eq!(batch.mean_factors(some).unwrap(), [1.0; 5]);
-        let error = batch.mean_factors(|token| f64::from(token == 1)).unwrap_err().to_string();
-        assert!(error.contains("no target of sequence 2 counts"), "{error}");
     }
 
     #[test]
@@ -225,7 +200,6 @@ mod tests {
         assert!(matches!(whole.targets, Targets::Values([30.0, 31.0, 10.0, 11.0])));
         assert_eq!(whole.targets_count, 2);
         assert_eq!(batch.factors(0, 3, 2.0), Some(vec![1.0, 0.25]));
-        assert_eq!(batch.mean_factors(|_| 1.0).unwrap(), [1.0, 1.0]);
     }
 
     #[test]

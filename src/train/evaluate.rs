@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::batch::Batch;
 use super::{Dataset, Progress, Trainer};
 use crate::buffer::zeros;
-use crate::error::Result;
+use crate::error::{Result, ensure};
 use crate::nn::Sequential;
 use crate::simd::Element;
 use crate::view::Rows;
@@ -29,23 +29,24 @@ fn batch_from<E: Element>(data: &Dataset<'_, E>, first: usize) -> Vec<usize> {
 }
 
 impl<E: Element> Trainer<E> {
-    /// The loss of every sequence, the mean over its steps, averaged over the sequences.
+    /// The mean loss of all tokens, each counting what it counts in training ([`Loss::counts`](crate::Loss::counts)).
     ///
     /// # Errors
-    /// If the data do not fit the model or the loss.
+    /// If the data do not fit the model or the loss, or no token counts.
     pub fn evaluate(&mut self, data: &Dataset<'_, E>) -> Result<f64> {
         let mut progress = Progress::default();
         while progress.done < data.len() {
             progress = self.evaluate_until(data, progress, Instant::now())?;
         }
-        Ok(progress.loss_sum / data.len() as f64)
+        ensure!(progress.count != 0.0, "no target counts: there is nothing to evaluate");
+        Ok(progress.loss_sum / progress.count)
     }
 
     /// Evaluates the sequences from `progress.done` on until they are done or the time is up. A batch that
     /// training is in the middle of is left where it is.
     ///
     /// # Errors
-    /// As [`Trainer::evaluate`].
+    /// If the data do not fit the model or the loss.
     pub fn evaluate_until(
         &mut self,
         data: &Dataset<'_, E>,
@@ -57,10 +58,12 @@ impl<E: Element> Trainer<E> {
             let sequences = batch_from(data, progress.done);
             self.evaluated.gather(data, &sequences)?;
             let (batch, features) = (self.evaluated.whole(), self.model.out_features());
-            let factors = self.evaluated.mean_factors(self.loss.counts(batch.targets))?;
+            let counts = self.loss.counts(batch.targets);
+            let count: f64 = (0..batch.targets_count).map(counts).sum();
             let y = self.model.forward(batch.input, &batch.sizes, false)?;
             let y = Rows::new(y, y.len() / features, features);
-            progress.loss_sum += self.loss.of(y, batch.targets, Some(&factors), None)?;
+            progress.loss_sum += self.loss.of(y, batch.targets, None, None)? * count;
+            progress.count += count;
             self.tallies[1].add(y, batch.targets)?;
             progress.done += sequences.len();
             if Instant::now() >= until {
@@ -78,12 +81,32 @@ impl<E: Element> Sequential<E> {
     /// # Errors
     /// If the data do not fit the model.
     pub fn predict(&mut self, data: &Dataset<'_, E>) -> Result<Vec<E>> {
-        let features = self.out_features();
-        let last_step = self.gives_last_step();
-        let rows = if last_step { data.len() } else { data.steps() };
-        let mut outputs = zeros(rows.saturating_mul(features))?;
-        let mut batch = Batch::default();
+        let rows = if self.gives_last_step() { data.len() } else { data.steps() };
+        let mut outputs = zeros(rows.saturating_mul(self.out_features()))?;
         let mut done = 0;
+        while done < data.len() {
+            done = self.predict_until(data, done, &mut outputs, Instant::now())?;
+        }
+        Ok(outputs)
+    }
+
+    /// Writes such outputs from sequence `done` on until they are done or the time is up, those of a whole
+    /// batch at least; gives how many sequences are done.
+    ///
+    /// # Errors
+    /// If the data or the length of `outputs` do not fit the model.
+    pub fn predict_until(
+        &mut self,
+        data: &Dataset<'_, E>,
+        mut done: usize,
+        outputs: &mut [E],
+        until: Instant,
+    ) -> Result<usize> {
+        let (features, last_step) = (self.out_features(), self.gives_last_step());
+        let rows = if last_step { data.len() } else { data.steps() };
+        let (given, want) = (outputs.len(), rows.saturating_mul(features));
+        ensure!(given == want, "there is place for {given} output numbers, there will be {want}");
+        let mut batch = Batch::default();
         while done < data.len() {
             let sequences = batch_from(data, done);
             done += sequences.len();
@@ -102,8 +125,11 @@ impl<E: Element> Sequential<E> {
                     to.copy_from_slice(&y[row * features..][..features]);
                 }
             }
+            if Instant::now() >= until {
+                break;
+            }
         }
-        Ok(outputs)
+        Ok(done)
     }
 }
 

@@ -103,8 +103,11 @@ pub struct Progress {
     /// Batches done in this epoch, which begins where they and `steps` are 0. An epoch whose batches come as
     /// data sets of their own goes on with `done` back at 0.
     pub batches: usize,
-    /// The sum of the losses of the sequences done, each batch's mean loss counted for each of them.
+    /// The sum of the losses of the tokens of the sequences done, and what these count together
+    /// ([`Loss::counts`]): the mean loss is the one divided by the other.
     pub loss_sum: f64,
+    /// See `loss_sum`.
+    pub count: f64,
     /// A batch's loss was NaN or infinite; the step was not taken.
     pub diverged: bool,
 }
@@ -274,7 +277,8 @@ impl<E: Element> Trainer<E> {
             self.next_chunk()?;
             progress.steps = self.steps;
             if self.batch_is_over() {
-                progress.loss_sum += self.batch_loss * sequences.len() as f64;
+                progress.loss_sum += self.batch_loss * self.count;
+                progress.count += self.count;
                 progress.diverged = !self.batch_loss.is_finite();
                 (progress.done, progress.steps) = (end, 0);
                 progress.batches += 1;

@@ -85,8 +85,8 @@ def test_sequences_of_different_lengths_one_at_a_time():
     assert history.loss[-1] < history.loss[0]
     predictions = m.predict(xs)
     assert [len(part) for part in predictions] == lengths
-    errors = [np.mean((p - t) ** 2) for p, t in zip(predictions, ys)]
-    assert np.isclose(m.evaluate(xs, ys, loss="mse"), np.mean(errors), rtol=1e-5)
+    errors = np.concatenate(predictions) - np.concatenate(ys)
+    assert np.isclose(m.evaluate(xs, ys, loss="mse"), np.mean(errors**2), rtol=1e-5)
     # Prediction is causal: the outputs for a longer sequence begin with those for its start.
     np.testing.assert_array_equal(m.predict(x[:1])[0, :1], predictions[0])
 
@@ -106,12 +106,19 @@ def test_the_last_batch_may_be_smaller():
     assert len(fit(model(), x, y, epochs=2, batch_size=4).loss) == 2
 
 
-def test_history_averages_over_sequences():
-    x, y = regression(rows=3)
+@pytest.mark.parametrize("settings", [{}, {"tbptt": 2}, {"accumulate": 2}], ids=str)
+def test_training_and_evaluation_tell_the_same_mean_over_steps(settings):
+    """However the sequences are put into batches: what is watched is what is trained on."""
+    x, y = regression(rows=5)
+    lengths = [1, 5, 3, 2, 5]
+    xs, ys = ([part[:n] for part, n in zip(whole, lengths)] for whole in (x, y))
     m = model()
-    each = [m.evaluate(x[n : n + 1], y[n : n + 1], loss="mse") for n in range(3)]
-    history = fit(m, x, y, batch_size=2, optimizer=bptt.SGD(0.0))
-    assert np.isclose(history.loss[0], np.mean(each), rtol=1e-6)
+    errors = np.concatenate(m.predict(xs)) - np.concatenate(ys)
+    for batch_size in (1, 2, 5):
+        options = {"batch_size": batch_size, "optimizer": bptt.SGD(0.0), **settings}
+        history = fit(m, xs, ys, validation=(xs, ys), **options)
+        assert np.isclose(history.loss[0], np.mean(errors**2), rtol=1e-6)
+        assert np.isclose(history.validation_loss[0], np.mean(errors**2), rtol=1e-6)
 
 
 def test_training_by_rust_is_training_by_hand():

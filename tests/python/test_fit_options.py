@@ -189,6 +189,25 @@ def test_metrics_are_means_over_all_steps():
         _ = history.rmse
 
 
+def test_losses_are_means_over_the_steps_that_count():
+    """In training as in evaluation, with class weights and ignored steps, also whole sequences."""
+    x, y = ragged()
+    y[0][:], y[2][1] = -100, -100
+    weight = np.array([0.5, 1.0, 3.0])
+    m = classifier()
+    loss = bptt.CrossEntropyLoss(weight=weight)
+    history = fit(
+        m, x, y, loss=loss, optimizer=bptt.SGD(0.0), validation=(x, y), epochs=1, batch_size=2
+    )
+    rows, targets = np.concatenate(m.predict(x)), np.concatenate(y)
+    rows, targets = log_softmax(rows[targets != -100]), targets[targets != -100]
+    each = -rows[np.arange(len(targets)), targets]
+    want = pytest.approx(np.average(each, weights=weight[targets]), rel=1e-6)
+    assert (history.loss[0], history.validation_loss[0]) == (want, want)
+    batches = [([part], [target]) for part, target in zip(x, y)]  # one of which has none that count
+    assert m.evaluate(batches, loss=loss) == want
+
+
 def test_rmse_and_the_accuracy_of_logits():
     x, y = regression()
     m = model(dtype="float64")

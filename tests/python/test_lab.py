@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import bptt
 from bptt import lab
 from bptt.__main__ import main
 from bptt.lab import parts, report
@@ -55,12 +56,26 @@ def by_hand(cell, **settings):
     return parts.by_hand(cell, progress=False, **settings)
 
 
+def check_scores(part):
+    """The lab's measure, in the curves as in the end: each sequence's own mean, averaged."""
+    sets = lab.sequence_sets()
+    for data, score, losses in (
+        (sets.train, part.train, part.history.loss),
+        (sets.validation, part.validation, part.history.validation_loss),
+    ):
+        assert losses[-1] == score
+        each = [part.model.evaluate([x], [y], loss="cross_entropy") for x, y in zip(data.x, data.y)]
+        np.testing.assert_allclose(score, np.mean(each), rtol=1e-6)
+
+
 def test_parts_learn_and_repeat():
     for part, again in zip(few_epochs(), few_epochs(), strict=True):
         assert part.history.loss[-1] < part.history.loss[0]
         assert again.history.loss == part.history.loss
         if part.example is not None:
             assert len(part.history.validation_loss) == 8
+            if isinstance(part.model, bptt.Sequential):
+                check_scores(part)
             target, predicted = part.example
             assert target.endswith("<EOS>") and len(predicted) > 0
 
@@ -81,6 +96,7 @@ def test_parts_in_batches():
     assert [part.met for part in trained] == [None, None, True]  # 0.29, 0.29
     for part in trained:
         assert part.in_batches and "batches of 8" in part.name
+        check_scores(part)
         assert part.train < 0.3 and part.validation < 0.28  # one at a time by hand: 0.46, 0.46
         assert part.example[0].endswith("<EOS>")
     again = lab.train_in_batches(2, epochs=50, progress=False)

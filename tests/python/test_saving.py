@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
 
 import bptt
-from bptt import _safetensors
+from bptt import _atomic, _safetensors
 
 
 def models():
@@ -241,3 +245,101 @@ def test_bad_arguments(tmp_path):
 
     with pytest.raises(TypeError, match=r"only bptt's own layers can be saved, got .*Mine"):
         bptt.Sequential(Mine(2, 2)).save(tmp_path / "m")
+
+
+def leftovers(directory):
+    return sorted(entry.name for entry in directory.iterdir() if entry.suffix == ".tmp")
+
+
+KILLED = """
+import os, signal, sys
+import bptt
+from bptt import _atomic
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+bptt.Sequential(bptt.OneHot(3)).save(sys.argv[1])
+"""
+
+WAITS = """
+import sys
+from pathlib import Path
+from bptt import _atomic
+with _atomic.replacing(Path(sys.argv[1])) as file:
+    file.write(b"late")
+    file.flush()
+    print("writes", flush=True)
+    sys.stdin.readline()
+"""
+
+with_locks = pytest.mark.skipif(_atomic.fcntl is None, reason="files cannot be locked here")
+
+
+@with_locks
+def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path):
+    model, path, other = bptt.Sequential(bptt.OneHot(4)), tmp_path / "m", tmp_path / "m.more"
+    for target in (path, other):
+        killed = subprocess.run([sys.executable, "-c", KILLED, target])
+        assert killed.returncode == -signal.SIGKILL
+    mine, others = leftovers(tmp_path)
+    (tmp_path / ".m.tmp").touch()  # these are somebody else's
+    (tmp_path / ".m.1-x.tmp").touch()
+    model.save(path)
+    assert leftovers(tmp_path) == sorted([others, ".m.tmp", ".m.1-x.tmp"]) and mine != others
+    assert repr(bptt.load(path)) == repr(model)
+
+
+@with_locks
+def test_a_file_that_somebody_writes_is_no_leftover(tmp_path):
+    """Whatever number its process has: those of other containers do not say whether it lives."""
+    model, path = bptt.Sequential(bptt.OneHot(4)), tmp_path / "m"
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITS, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout.readline() == b"writes\n"
+        (written,) = leftovers(tmp_path)
+        os.rename(tmp_path / written, tmp_path / ".m.999999999-1.tmp")
+        model.save(path)
+        assert leftovers(tmp_path) == [".m.999999999-1.tmp"]
+        os.rename(tmp_path / ".m.999999999-1.tmp", tmp_path / written)
+        writer.communicate(b"\n")
+    assert writer.returncode == 0
+    assert path.read_bytes() == b"late" and not leftovers(tmp_path)
+
+
+@with_locks
+def test_many_that_save_at_once_do_not_remove_each_others_files(tmp_path):
+    path, count = tmp_path / "m", 4
+    models = [bptt.Sequential(bptt.RNN(1, 2, rng=n)) for n in range(count)]
+    errors = []
+
+    def save(model):
+        try:
+            for _ in range(100):
+                model.save(path)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=save, args=(model,)) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m"]
+    last = bptt.load(path).layers[0]._flat.tobytes()
+    assert last in [model.layers[0]._flat.tobytes() for model in models]
+
+
+@with_locks
+def test_a_new_file_that_was_taken_for_a_leftover_is_made_again(tmp_path, monkeypatch):
+    """Another process that opened it between its making and its locking has removed it."""
+    lock, removed = _atomic._lock, []
+
+    def late(file, operation):
+        if not removed:
+            removed.append(os.unlink(tmp_path / leftovers(tmp_path)[0]))
+        return lock(file, operation)
+
+    monkeypatch.setattr(_atomic, "_lock", late)
+    model = bptt.Sequential(bptt.OneHot(4))
+    model.save(tmp_path / "m")
+    assert removed and repr(bptt.load(tmp_path / "m")) == repr(model)

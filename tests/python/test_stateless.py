@@ -87,6 +87,90 @@ def test_last_step_in_a_model_is_the_sequences_own():
         np.testing.assert_array_equal(stepper.step(x_t)[0], want)
 
 
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def last_h(p, suffix, x):
+    """torch's LSTM by its documentation, over x (T, I) as it comes: h after the last step."""
+    h = c = np.zeros(p[f"weight_hh_{suffix}"].shape[1])
+    for x_t in x:
+        a = p[f"weight_ih_{suffix}"] @ x_t + p[f"bias_ih_{suffix}"]
+        a += p[f"weight_hh_{suffix}"] @ h + p[f"bias_hh_{suffix}"]
+        i, f, g, o = np.split(a, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+    return h
+
+
+def test_last_step_of_two_directions_is_where_each_ends():
+    """As in torch's h_n and Keras's Bidirectional: the second direction ends at the first step."""
+    lstm = bptt.LSTM(2, 3, bidirectional=True, dtype="float64", rng=0)
+    linear = bptt.Linear(6, 2, dtype="float64", rng=1)
+    ragged = [x_of(4, 5, 2)[n, :steps] for n, steps in enumerate((5, 1, 3, 2))]
+    p = lstm.parameters
+    h = [np.r_[last_h(p, "l0", x), last_h(p, "l0_reverse", x[::-1])] for x in ragged]
+    want = np.array(h) @ linear.parameters["weight"].T + linear.parameters["bias"]
+    for between in ([], [bptt.Dropout(0.5), bptt.Dropout(0.1)]):
+        model = bptt.Sequential(lstm, *between, bptt.LastStep(), linear)
+        np.testing.assert_allclose(model.predict(ragged), want, rtol=1e-12)
+    padded = np.zeros((5, 4, 2))
+    for b, part in enumerate(ragged):
+        padded[: len(part), b] = part
+    y, (h_n, _) = lstm(padded, lengths=[5, 1, 3, 2])
+    alone = bptt.LastStep()(y, lengths=[5, 1, 3, 2], bidirectional=True)
+    np.testing.assert_array_equal(alone, np.concatenate(h_n, axis=-1))
+    deep = bptt.GRU(2, 3, num_layers=2, bidirectional=True, dtype="float64", rng=2)
+    x = x_of(4, 6, 2)
+    _, (h_n,) = deep(x.swapaxes(0, 1))
+    got = bptt.Sequential(deep, bptt.LastStep()).predict(x)
+    np.testing.assert_allclose(got, np.concatenate(h_n[-2:], axis=-1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_last_step_alone_of_two_directions(batch_first):
+    layer = bptt.LastStep(batch_first=batch_first)
+    x, lengths = x_of(5, 3, 4), [2, 5, 1]
+    want = np.concatenate([x[[1, 4, 0], [0, 1, 2], :2], x[0, :, 2:]], axis=-1)
+    given = (x.swapaxes(0, 1) if batch_first else x).copy()
+    np.testing.assert_array_equal(layer(given, lengths, bidirectional=True), want)
+    check_gradients(layer, given, lengths=lengths, bidirectional=True)
+    check_gradients(layer, x[:, 0].copy(), bidirectional=True)
+    with pytest.raises(ValueError, match="even number of features, got 3"):
+        layer(given[..., :3], bidirectional=True)
+    with pytest.raises(TypeError, match="bidirectional must be True or False"):
+        layer(given, bidirectional=2)
+
+
+def test_a_model_of_two_directions_learns_what_only_the_second_can_tell(tmp_path):
+    """Whether the first step of a long sequence is positive: there the second direction ends."""
+    rng = np.random.default_rng(0)
+    x = [rng.standard_normal((steps, 1)) for steps in rng.integers(20, 40, 60)]
+    y = np.array([int(part[0, 0] > 0) for part in x])
+    model = bptt.Sequential(
+        bptt.RNN(1, 4, bidirectional=True, rng=0), bptt.LastStep(), bptt.Linear(8, 2, rng=1)
+    )
+    options = {"loss": "cross_entropy", "optimizer": bptt.Adam(0.03), "rng": 0}
+    history = model.fit(x, y, epochs=20, metrics=["accuracy"], progress=False, **options)
+    assert history.accuracy[-1] > 0.9
+    model.save(tmp_path / "model")
+    twin = bptt.load(tmp_path / "model")
+    np.testing.assert_array_equal(twin.predict(x), model.predict(x))
+    assert (twin.predict(x).argmax(axis=1) == y).mean() > 0.9
+
+
+@pytest.mark.parametrize("between", [bptt.LayerNorm(6), bptt.Linear(6, 6)], ids=repr)
+def test_what_mixes_two_directions_before_a_last_step_is_refused(between):
+    both = bptt.LSTM(2, 3, bidirectional=True)
+    name = type(between).__name__
+    with pytest.raises(ValueError, match=f"{name} between .* put LastStep right after layer 0"):
+        bptt.Sequential(both, bptt.Dropout(0.1), between, bptt.LastStep())
+    x = x_of(4, 5, 2)
+    assert bptt.Sequential(both, bptt.LastStep(), between).predict(x).shape == (4, 6)
+    one = bptt.Sequential(both, between, bptt.RNN(6, 2), bptt.LastStep())  # whose last step it is
+    assert one.predict(x).shape == (4, 2)
+
+
 @pytest.fixture
 def threads():
     """Give back the number of threads after a test that sets it."""

@@ -278,7 +278,7 @@ class SequenceEstimator(BaseEstimator):
     def _predict(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the model's outputs (n, outputs)."""
         limit_worker_threads()
-        return np.asarray(self._model.predict(self._scaled(sequences)))
+        return np.asarray(self._model.predict(self._scaled(sequences), progress=False))
 
     def _read_fitted(self, X: Any) -> Sequences:
         check_is_fitted(self, "loss_curve_")

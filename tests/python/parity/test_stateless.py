@@ -76,20 +76,22 @@ def test_layers(kind, options, size, dtype):
             assert_close(grads[name], parameter.grad, dtype)
 
 
-def test_a_model_that_classifies_sequences_learns_as_torchs_does():
-    """Ten steps on ragged batches, with the loss of each."""
+@pytest.mark.parametrize("directions", [1, 2])
+def test_a_model_that_classifies_sequences_learns_as_torchs_does(directions):
+    """Ten steps on ragged batches, with the loss of each; from h_n of all directions."""
     rng = np.random.default_rng(0)
+    both = directions == 2
     layers = [
         bptt.Embedding(6, 5, dtype="float64", rng=0),
         bptt.LayerNorm(5, dtype="float64"),
-        bptt.LSTM(5, 7, dtype="float64", rng=1),
+        bptt.LSTM(5, 7, bidirectional=both, dtype="float64", rng=1),
         bptt.LastStep(),
-        bptt.Linear(7, 3, dtype="float64", rng=2),
+        bptt.Linear(7 * directions, 3, dtype="float64", rng=2),
     ]
     embedding = torch.nn.Embedding(6, 5, dtype=torch.float64)
     norm = torch.nn.LayerNorm(5, dtype=torch.float64)
-    lstm = torch.nn.LSTM(5, 7, dtype=torch.float64)
-    linear = torch.nn.Linear(7, 3, dtype=torch.float64)
+    lstm = torch.nn.LSTM(5, 7, bidirectional=both, dtype=torch.float64)
+    linear = torch.nn.Linear(7 * directions, 3, dtype=torch.float64)
     modules = {0: embedding, 1: norm, 2: lstm, 4: linear}
     for n, module in modules.items():
         ours = layers[n].state_dict()
@@ -103,7 +105,7 @@ def test_a_model_that_classifies_sequences_learns_as_torchs_does():
         for first in (0, 6):
             optimizer.zero_grad()
             last = [
-                lstm(norm(embedding(torch.from_numpy(part))))[0][-1]
+                lstm(norm(embedding(torch.from_numpy(part))))[1][0].flatten()
                 for part in x[first : first + 6]
             ]
             logits = linear(torch.stack(last))
