@@ -197,12 +197,14 @@ pub struct Part<'a, E: Element> {
     /// The first row; as many as the left-hand matrix has columns.
     from: usize,
     panels: Range<usize>,
+    /// Whether the last panel comes first.
+    back: bool,
 }
 
 impl<'a, E: Element> From<&'a Panels<E>> for Part<'a, E> {
     #[inline(always)]
     fn from(w: &'a Panels<E>) -> Self {
-        Self { w, from: 0, panels: 0..w.panels() }
+        Self { w, from: 0, panels: 0..w.panels(), back: false }
     }
 }
 
@@ -217,6 +219,13 @@ impl<E: Element> Part<'_, E> {
     #[inline(always)]
     pub fn panels(self, panels: Range<usize>) -> Self {
         Self { panels, ..self }
+    }
+
+    /// From the last panel to the first, if so: of weights that are swept to and fro, what the cache still holds
+    /// comes first.
+    #[inline(always)]
+    pub fn backwards(self, back: bool) -> Self {
+        Self { back, ..self }
     }
 }
 
@@ -305,7 +314,7 @@ unsafe fn product_of<E: Element, S: Simd<E>, const PAIRS: bool>(
     s: S,
     rows: usize,
     operands: &[Operand<E>],
-    Part { w, from, panels }: Part<'_, E>,
+    Part { w, from, panels, back }: Part<'_, E>,
     consumer: &mut impl Consume<E>,
 ) {
     const { assert!(S::ROWS <= MAX_ROWS && S::LANES <= 16) };
@@ -321,7 +330,9 @@ unsafe fn product_of<E: Element, S: Simd<E>, const PAIRS: bool>(
     let stride = chunk * 2 * S::LANES;
     let height = rows.div_ceil(rows.div_ceil(S::ROWS).max(1)).max(1);
     assert!(height <= S::ROWS && height * stride <= MAX_SUMS);
-    for first_panel in panels.clone().step_by(chunk) {
+    let chunks = panels.len().div_ceil(chunk);
+    for n in 0..chunks {
+        let first_panel = panels.start + chunk * if back { chunks - 1 - n } else { n };
         let count = chunk.min(panels.end - first_panel);
         let panels = &w.data()[first_panel * panel_len..(first_panel + count) * panel_len];
         // Tiles of about equal height.

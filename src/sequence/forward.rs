@@ -190,6 +190,7 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
                 y: now.rows_mut(0, rows),
                 rounded: [for_x.rows_mut(0, rows), for_h.rows_mut(0, rows)],
                 values: values.rows_mut(0, rows),
+                back: k % 2 == 1,
                 mask: self.mask.map(|mask| mask.slice(0, rows)),
                 draw: self.draw.map(|draw| Draw { place: draw.place + place, ..draw }),
             };

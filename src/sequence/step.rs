@@ -39,6 +39,8 @@ pub(super) struct Step<'a, C, E: Element> {
     pub values: RowsMut<'a, E>,
     /// Where x, and h or what is projected, are rounded for the products; none in f32 and f64.
     pub rounded: [RowsMut<'a, E>; 2],
+    /// Whether the weights are swept from the last to the first: at every other step.
+    pub back: bool,
     /// What recurrent dropout multiplies h with (B, P), where there is any.
     pub mask: Option<Rows<'a, E>>,
     /// What zoneout draws from; none for its average.
@@ -126,8 +128,9 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
                 (None, ..) => &parts[..1],
             };
             let mut to = AddTo { c: &mut to, row: 0, add: from > 0 };
-            for panels in panels_of(layer, block, weights, member, S::LANES) {
-                product(s, parts, Part::from(weights).rows(from).panels(panels), &mut to);
+            for panels in panels_of(layer, block, weights, member, (S::LANES, self.back)) {
+                let part = Part::from(weights).rows(from).panels(panels).backwards(self.back);
+                product(s, parts, part, &mut to);
             }
         }
     }
@@ -168,7 +171,7 @@ pub(super) fn from_x<C: Cell, E: Element, S: Simd<E>>(
         if block.x.is_some() {
             let (first, columns) = (block.slot * padded, block.gates * padded);
             let mut to = values.part(0, x.count(), first, columns).expect("a record has all slots");
-            for panels in panels_of(layer, block, weights, member, S::LANES) {
+            for panels in panels_of(layer, block, weights, member, (S::LANES, false)) {
                 let mut to = AddTo { c: &mut to, row: 0, add: false };
                 product(s, &[x], Part::from(weights).panels(panels), &mut to);
             }
@@ -176,19 +179,22 @@ pub(super) fn from_x<C: Cell, E: Element, S: Simd<E>>(
     }
 }
 
-/// The panels of a block's weights whose first column is a member's unit, gate by gate.
+/// The panels of a block's weights whose first column is a member's unit, gate by gate, or from the last gate to
+/// the first.
 #[inline(always)]
 fn panels_of<C: Cell, E: Element>(
     layer: &Direction<C>,
     block: &Block,
     weights: &Panels<E>,
     member: &Member<'_>,
-    lanes: usize,
+    (lanes, back): (usize, bool),
 ) -> impl Iterator<Item = Range<usize>> {
     let alone = member.count == 1;
     let (padded, units) = (layer.padded(lanes), layer.units_of(member, lanes));
     let (all, end) = (0..weights.panels(), layer.hidden_size);
-    (0..if alone { 1 } else { block.gates }).map(move |gate| {
+    let gates = if alone { 1 } else { block.gates };
+    (0..gates).map(move |gate| {
+        let gate = if back { gates - 1 - gate } else { gate };
         let first_from = |unit: usize| {
             // The last member has the padding.
             let unit = if unit == end { padded } else { unit };

@@ -62,7 +62,12 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         };
         // The columns are the units.
         let panels = member.part(self.hidden_weights.panels());
-        product(s, da, Part::from(self.hidden_weights).panels(panels), &mut to);
+        product(
+            s,
+            da,
+            Part::from(self.hidden_weights).panels(panels).backwards(t % 2 == 1),
+            &mut to,
+        );
         if let Some(mask) = self.mask {
             for b in 0..values.count() {
                 let (d, mask, to) = (dgiven.row_mut(b), mask.row(b), dh.row_mut(b));

@@ -171,6 +171,7 @@ impl<C: Cell, E: Element> Task<E> for Step<'_, C, E> {
                     RowsMut::new(for_h, rows, widths[1]),
                 ],
                 values: RowsMut::new(self.values, rows, direction.record(S::LANES)),
+                back: false,
                 mask: None,
                 draw: None,
             };
