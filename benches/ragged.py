@@ -2,9 +2,10 @@
 
 `make bench`, or `python benches/ragged.py`.
 
-Everything is timed in turn in one process, after a pause in which the threads of the turn before
-fall asleep and a call that is not timed; medians. The time of the ragged batch is compared with
-that of the full one times the share of its steps: 1 is the cost of what is computed, no more.
+Everything is timed in turn in one process, for as long as takes 60 ms after a pause in which the
+threads of the turn before fall asleep; medians of a turn's calls, and of the turns. The time of the
+ragged batch is compared with that of the full one times the share of its steps: 1 is the cost of
+what is computed, no more.
 """
 
 import statistics
@@ -21,14 +22,17 @@ SHAPES = ((100, 32, 32, 64), (100, 64, 64, 128), (100, 64, 128, 256))
 def medians(*works):
     """Return the median time of each, run in turns."""
     times = [[] for _ in works]
-    for turn in range(ROUNDS + 2):
+    for turn in range(ROUNDS + 1):
         for work, kept in zip(works, times, strict=True):
             time.sleep(0.1)
             work()
-            start = time.perf_counter()
-            work()
-            if turn > 1:
-                kept.append(time.perf_counter() - start)
+            calls, end = [], time.perf_counter() + 0.06
+            while not calls or time.perf_counter() < end:
+                start = time.perf_counter()
+                work()
+                calls.append(time.perf_counter() - start)
+            if turn > 0:
+                kept.append(statistics.median(calls))
     return [statistics.median(kept) for kept in times]
 
 

@@ -44,11 +44,6 @@ class Batch:
             return array
         return array[0] if self.batch_first else array[:, 0]
 
-    def from_three(self, array: Array) -> Array:
-        if self.batched:
-            return array
-        return array[0] if self.batch_first else array[:, 0]
-
     def to_core(self, array: Array) -> Array:
         """Give an array of the call's layout the core's: three dimensions, or no padding."""
         array = self.to_three(array)

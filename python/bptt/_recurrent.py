@@ -151,15 +151,9 @@ class Recurrent(TrainableLayer):
             ``o_l0`` or a GRU's ``r_l0``, ``z_l0``, ``n_l0``, each of x's shape with H for I; those
             of the second direction as ``i_l0_reverse``, of the layers above as ``i_l1``.
         """
-        gates = [name for name in self._values if name not in ("c", "h")]
-        names = gates if _check.flag("return_gates", return_gates) else []
-        if _check.flag("return_cells", return_cells):
-            names = [*names, "c"]
-        kind = type(self).__name__
-        if return_cells and "c" not in self._values:
-            raise ValueError(f"return_cells: {kind} has no cell state, only an LSTM has")
-        if return_gates and not gates:
-            raise ValueError(f"return_gates: {kind} has no gates, only an LSTM or a GRU has")
+        names: list[str] = []
+        if return_cells is not False or return_gates is not False:
+            names = self._names_of(return_cells, return_gates)
         y, final, tape = self._run(x, state, lengths, (None, False) if names else None)
         if tape is None:
             return y, final
@@ -279,6 +273,19 @@ class Recurrent(TrainableLayer):
         assert dx is not None and flat is not None  # both were asked for
         tape._used = True
         return batch.from_three(dx), batch.states_from_core(initial), self._views(flat)
+
+    def _names_of(self, return_cells: bool, return_gates: bool) -> list[str]:
+        """Return the names of the cell's values that are wanted."""
+        gates = [name for name in self._values if name not in ("c", "h")]
+        names = gates if _check.flag("return_gates", return_gates) else []
+        if _check.flag("return_cells", return_cells):
+            names = [*names, "c"]
+        kind = type(self).__name__
+        if return_cells and "c" not in self._values:
+            raise ValueError(f"return_cells: {kind} has no cell state, only an LSTM has")
+        if return_gates and not gates:
+            raise ValueError(f"return_gates: {kind} has no gates, only an LSTM or a GRU has")
+        return names
 
     def _inside(self, tape: Tape, names: list[str]) -> dict[str, Array]:
         """Return some of the cell's values in a recorded pass, by their names."""

@@ -110,7 +110,7 @@ impl<E: Number> Task<E> for Copy<'_, E> {
     #[inline(always)]
     fn run<S: Simd<E>>(mut self, s: S) -> crate::Result<()> {
         self.0.copy(s, self.1);
-        self.0.clear_padding();
+        self.0.clear_padding(s);
         Ok(())
     }
 }

@@ -11,9 +11,13 @@ mod stepper;
 mod tape;
 mod trainer;
 
-use numpy::{PyArray, PyArrayMethods, PyReadonlyArray, PyReadwriteArray, PyUntypedArrayMethods};
+use numpy::{
+    PyArray, PyArrayMethods, PyReadonlyArray, PyReadwriteArray, PyUntypedArrayMethods, dtype,
+};
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyTuple;
 
 use crate::error::Error;
 use crate::simd::{Element, Level, peak};
@@ -32,7 +36,8 @@ fn zeros<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     py: Python<'py>,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyArray<E, D>>> {
-    new_array(py, "zeros", shape)
+    static ZEROS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    new_array(py, ZEROS.import(py, "numpy", "zeros")?, shape)
 }
 
 /// The same of numbers that somebody is going to write: zeros, written here, would have to come from
@@ -41,12 +46,13 @@ fn empty<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     py: Python<'py>,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyArray<E, D>>> {
-    new_array(py, "empty", shape)
+    static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    new_array(py, EMPTY.import(py, "numpy", "empty")?, shape)
 }
 
 fn new_array<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     py: Python<'py>,
-    function: &str,
+    function: &Bound<'py, PyAny>,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyArray<E, D>>> {
     let len = shape.iter().fold(1, |len: usize, &n| len.saturating_mul(n));
@@ -54,7 +60,7 @@ fn new_array<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
         // NumPy would say that the shape is wrong.
         return Err(Error::out_of_memory(len, E::NAME).into());
     }
-    let array = py.import("numpy")?.call_method1(function, (shape, E::NAME))?;
+    let array = function.call1((PyTuple::new(py, shape)?, dtype::<E>(py)))?;
     Ok(array.cast_into()?)
 }
 

@@ -270,7 +270,7 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Carried<'_, C, E> {
         self.dc.copy(self.task.dc.as_ref());
         if let (Some(to), Some(dx)) = (&mut self.padded_dx, &self.task.dx) {
             to.copy(s, dx.as_ref());
-            to.clear_padding();
+            to.clear_padding(s);
         }
     }
 

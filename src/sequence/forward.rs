@@ -160,9 +160,9 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
     }
 
     #[inline(always)]
-    fn end<S: Simd<E>>(&mut self, _s: S) {
+    fn end<S: Simd<E>>(&mut self, s: S) {
         self.c.copy(self.own_c.as_ref());
-        self.y.clear_padding();
+        self.y.clear_padding(s);
     }
 
     /// The step that comes as number `k`.

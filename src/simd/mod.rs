@@ -209,6 +209,14 @@ pub trait Simd<E: Element>: Copy {
         }
     }
 
+    /// Makes a slice zero: for rows, which are too short for a call of `memset`.
+    #[inline(always)]
+    fn clear(self, to: &mut [E]) {
+        for p in (0..to.len()).step_by(Self::LANES) {
+            self.store(&mut to[p..], self.splat(E::ZERO));
+        }
+    }
+
     /// Copies a slice to one of the same length: for rows, which are too short for a call of `memmove`.
     #[inline(always)]
     fn copy(self, from: &[E], to: &mut [E]) {

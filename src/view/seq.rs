@@ -273,7 +273,7 @@ impl<'a, E> SeqMut<'a, E> {
 
     /// Makes the rows zero that have no step, in an array with padding; else there are none.
     #[inline(always)]
-    pub(crate) fn clear_padding(&mut self)
+    pub(crate) fn clear_padding<S: Simd<E>>(&mut self, s: S)
     where
         E: Element,
     {
@@ -284,7 +284,9 @@ impl<'a, E> SeqMut<'a, E> {
             let rows = self.shape.rows;
             let mut all =
                 RowsMut { data, rows, features, stride, order, borrow: PhantomData::<&mut E> };
-            (there..rows).for_each(|b| all.row_mut(b).fill(E::ZERO));
+            for b in there..rows {
+                s.clear(all.row_mut(b));
+            }
         }
     }
 
