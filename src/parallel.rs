@@ -23,6 +23,9 @@ use crate::error::{Error, Result, ensure};
 /// about 4 million operations on one core.
 pub(crate) const MIN_FLOPS: usize = 4_000_000;
 
+/// A number that is copied or packed takes about as long as so many operations.
+pub(crate) const FLOPS_PER_COPY: usize = 25;
+
 /// Rows of a batch from which on a task's register tiles are well filled.
 const ROWS_PER_TASK: usize = 12;
 

@@ -112,8 +112,8 @@ fn a_row_of_a_ragged_batch_is_as_if_alone() {
         let rows = lengths.len();
         let directions = layer.num_layers() * layer.directions();
         let (h_size, c_size) = layer.state_sizes();
-        for (b, &row) in problem.sizes.order().iter().enumerate() {
-            let length = lengths[row];
+        for b in 0..rows {
+            let length = lengths[problem.sizes.place(b)];
             let of_row = |numbers: &[f64], size: usize| -> Vec<f64> {
                 (0..directions)
                     .flat_map(|d| numbers[(d * rows + b) * size..][..size].to_vec())
@@ -176,6 +176,7 @@ fn what_does_not_fit_is_refused() {
     assert!(BatchSizes::new(3, vec![4]).is_err());
     assert!(BatchSizes::new(3, vec![2, 0]).is_err());
     let sizes = BatchSizes::of_lengths(&[1, 3, 0, 3]).unwrap();
-    assert_eq!((sizes.order(), sizes.total(), sizes.steps()), (&[1, 3, 0, 2][..], 7, 3));
+    assert_eq!((0..4).map(|b| sizes.place(b)).collect::<Vec<_>>(), [1, 3, 0, 2]);
+    assert_eq!((sizes.total(), sizes.steps()), (7, 3));
     assert!(Seq::packed(&[0.0; 20], &sizes, 3).is_err());
 }

@@ -94,12 +94,11 @@ pub fn state_of<C: Cell, E: Number>(
 
 /// Where the rows of (L D, B, H) states are in the caller's order.
 fn places(rows: usize, sizes: Option<&BatchSizes>) -> impl Iterator<Item = usize> {
-    let row = move |b| sizes.map_or(b, |sizes| sizes.order()[b]);
+    let row = move |b| sizes.map_or(b, |sizes| sizes.place(b));
     (0..).flat_map(move |n| (0..rows).map(move |b| n * rows + row(b)))
 }
 
 /// A state as arrays, whose rows are in the caller's order.
-
 pub fn states<'py, C: Cell, E: Number>(
     py: Python<'py>,
     layer: &Recurrent<C>,

@@ -6,12 +6,9 @@ use pyo3::prelude::*;
 use super::batch::{shape_of, view};
 use super::tape::Number;
 use super::{empty, read, slice_of, with_dtype, write};
-use crate::parallel;
+use crate::parallel::{self, FLOPS_PER_COPY};
 use crate::simd::{Level, Simd, Task};
 use crate::view::{BatchSizes, Seq, SeqMut};
-
-/// A number that is copied takes about as long as so many operations of a kernel.
-const FLOPS_PER_COPY: usize = 25;
 
 /// The lengths of a batch's sequences.
 #[pyclass(name = "Lengths", module = "bptt._core", frozen)]
@@ -36,7 +33,7 @@ impl PyLengths {
     /// Which sequence is row b once they are sorted, the longest first.
     #[getter]
     fn order(&self) -> Vec<usize> {
-        self.sizes.order().to_vec()
+        (0..self.sizes.rows()).map(|b| self.sizes.place(b)).collect()
     }
 
     /// The rows of x, (T, B, F) or with `batch_first` (B, T, F), without padding: (sum of T, F).

@@ -19,7 +19,7 @@ use crate::cell::Cell;
 use crate::crew::{self, Alone, Member, Rounds};
 use crate::error::Result;
 use crate::panel::Panels;
-use crate::parallel;
+use crate::parallel::{self, FLOPS_PER_COPY};
 use crate::simd::{Element, Level, Simd, Task};
 use crate::view::{Rows, RowsMut, Seq, SeqMut};
 
@@ -64,7 +64,7 @@ pub(super) fn run<C: Cell, E: Element>(
             ..
         } = &mut *pass.record;
         let input = pass.dx.is_some().then_some(&mut *input_weights);
-        level.run(Pack { layer, weights, hidden: hidden_weights, input, projection })?;
+        pack(level, layer, weights, hidden_weights, input, projection)?;
         let split: Vec<_> = shares.iter().map(|share| share.rows).collect();
         let outputs = layer.output_size();
         let hidden = if layer.separates() || C::RESETS { layer.hidden_size } else { 0 };
@@ -155,53 +155,59 @@ pub(super) fn run<C: Cell, E: Element>(
 }
 
 /// Packs W_hh, W_hr (or what a reset h is multiplied with) and, if dx is wanted, W_ih, for going back.
-struct Pack<'a, C, E: Element> {
-    layer: &'a Direction<C>,
-    weights: Weights<'a, E>,
-    hidden: &'a mut Panels<E>,
-    input: Option<&'a mut Panels<E>>,
-    projection: &'a mut Panels<E>,
-}
-
-impl<C: Cell, E: Element> Task<E> for Pack<'_, C, E> {
-    type Output = Result<()>;
-
-    #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) -> Result<()> {
-        let Direction { input_size, hidden_size, proj_size, .. } = *self.layer;
-        let (gates, outputs) = (C::GATES * hidden_size, self.layer.output_size());
-        let weight_hh = Rows::new(self.weights.weight_hh, gates, outputs);
-        let last = if C::RESETS { hidden_size } else { 0 };
-        let (layer, weight) = (self.layer, weight_hh.slice(0, gates - last));
-        pack(s, layer, self.hidden, weight, hidden_size)?;
-        if C::RESETS {
-            let weight = weight_hh.slice(gates - last, last);
-            pack(s, layer, self.projection, weight, hidden_size)?;
-        }
-        if let Some(input) = self.input {
-            let weight_ih = Rows::new(self.weights.weight_ih, gates, input_size);
-            pack(s, layer, input, weight_ih, hidden_size)?;
-        }
-        if proj_size > 0 {
-            let weight_hr = Rows::new(self.weights.weight_hr, outputs, hidden_size);
-            pack(s, layer, self.projection, weight_hr, outputs)?;
-        }
-        Ok(())
+fn pack<C: Cell, E: Element>(
+    level: Level,
+    layer: &Direction<C>,
+    weights: Weights<'_, E>,
+    hidden: &mut Panels<E>,
+    input: Option<&mut Panels<E>>,
+    projection: &mut Panels<E>,
+) -> Result<()> {
+    let Direction { input_size, hidden_size, proj_size, compute, .. } = *layer;
+    let (gates, outputs) = (C::GATES * hidden_size, layer.output_size());
+    let weight_hh = Rows::new(weights.weight_hh, gates, outputs);
+    let last = if C::RESETS { hidden_size } else { 0 };
+    let block = hidden_size;
+    let mut tasks =
+        vec![Pack { panels: hidden, matrix: weight_hh.slice(0, gates - last), block, compute }];
+    if let Some(panels) = input {
+        let matrix = Rows::new(weights.weight_ih, gates, input_size);
+        tasks.push(Pack { panels, matrix, block, compute });
+    }
+    // No cell has both.
+    if C::RESETS {
+        let matrix = weight_hh.slice(gates - last, last);
+        tasks.push(Pack { panels: projection, matrix, block, compute });
+    } else if proj_size > 0 {
+        let matrix = Rows::new(weights.weight_hr, outputs, hidden_size);
+        tasks.push(Pack { panels: projection, matrix, block: outputs, compute });
+    }
+    let numbers: usize =
+        tasks.iter().map(|task| task.matrix.count() * task.matrix.features()).sum();
+    match parallel::tasks(tasks.len(), numbers.saturating_mul(FLOPS_PER_COPY))? {
+        1 => tasks.into_iter().try_for_each(|task| level.run(task)),
+        _ => parallel::run(tasks, |task| level.run(task)),
     }
 }
 
 /// Packs a matrix as a layer multiplies with it; in pairs, no pair has rows of two blocks of so many.
-#[inline(always)]
-fn pack<C: Cell, E: Element, S: Simd<E>>(
-    s: S,
-    layer: &Direction<C>,
-    panels: &mut Panels<E>,
-    matrix: Rows<'_, E>,
+struct Pack<'a, E: Element> {
+    panels: &'a mut Panels<E>,
+    matrix: Rows<'a, E>,
     block: usize,
-) -> Result<()> {
-    match layer.compute {
-        Compute::Own => panels.pack_matrix(s, matrix),
-        Compute::Bf16 => panels.pack_matrix_in_pairs(s, matrix, block),
+    compute: Compute,
+}
+
+impl<E: Element> Task<E> for Pack<'_, E> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(self, s: S) -> Result<()> {
+        let Self { panels, matrix, block, compute } = self;
+        match compute {
+            Compute::Own => panels.pack_matrix(s, matrix),
+            Compute::Bf16 => panels.pack_matrix_in_pairs(s, matrix, block),
+        }
     }
 }
 

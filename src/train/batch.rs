@@ -43,7 +43,8 @@ impl<E: Element> Batch<E> {
         let lengths: Vec<_> = sequences.iter().map(|&n| data.range(n).len()).collect();
         let sizes = BatchSizes::of_lengths(&lengths)?;
         self.rows.clear();
-        self.rows.extend(sizes.order().iter().map(|&b| (sequences[b], lengths[b])));
+        let places = (0..sizes.rows()).map(|b| sizes.place(b));
+        self.rows.extend(places.map(|b| (sequences[b], lengths[b])));
         let place = (&self.rows[..], &sizes);
         let total = data.steps();
         match data.inputs {

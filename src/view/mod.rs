@@ -274,6 +274,37 @@ mod tests {
     }
 
     #[test]
+    fn sequences_in_an_array_with_padding_are_looked_up() {
+        let (steps, rows, lengths) = (3, 3, [1, 3, 2]);
+        let mut data: Vec<f64> = (0..9).map(f64::from).collect();
+        let sorted = BatchSizes::of_lengths(&lengths).unwrap();
+        let in_order = BatchSizes::new(3, vec![3, 2, 1]).unwrap();
+        for shape in [Shape::time_major(steps, rows, 1), Shape::batch_major(steps, rows, 1)] {
+            let at = |t: usize, b: usize| (t * shape.step_stride + b * shape.row_stride) as f64;
+            for (sizes, places) in [(&sorted, [1, 2, 0]), (&in_order, [0, 1, 2])] {
+                let view = Seq::padded(&data, shape, sizes).unwrap();
+                for (b, &place) in places.iter().enumerate() {
+                    for t in (0..steps).filter(|&t| b < view.count(t)) {
+                        assert_eq!(view.step(t).row(b)[0], at(t, place));
+                        assert_eq!(view.rows(b, 1).steps(t..steps).step(0).row(0)[0], at(t, place));
+                    }
+                }
+                assert!(view.together(0..1).is_none());
+            }
+        }
+        let short = Shape::time_major(2, rows, 1);
+        assert!(Seq::padded(&data, short, &sorted).is_err());
+        let view = SeqMut::padded(&mut data, Shape::time_major(steps, rows, 1), &sorted).unwrap();
+        for (part, value) in view.split_rows(&[1, 2]).iter_mut().zip([-1.0, -2.0]) {
+            for t in 0..steps {
+                let mut step = part.step_mut(t);
+                (0..step.count()).for_each(|b| step.row_mut(b)[0] = value);
+            }
+        }
+        assert_eq!(data, [-2.0, -1.0, -2.0, 3.0, -1.0, -2.0, 6.0, -1.0, 8.0]);
+    }
+
+    #[test]
     fn shapes_that_overlap_or_reach_out_are_refused() {
         let data = [0.0f32; 24];
         let good = Shape::time_major(3, 2, 4);

@@ -161,7 +161,10 @@ impl<'a, E> Seq<'a, E> {
     pub fn step(&self, t: usize) -> Rows<'a, E> {
         assert!(t < self.shape.steps);
         let Shape { step_stride, features, row_stride: stride, .. } = self.shape;
+        let order = self.order();
         let start = match self.without_padding() {
+            // Rows that are in order, though of different lengths, have not moved the data (`rows`).
+            None if order.is_none() => t * step_stride + self.first * stride,
             None => t * step_stride,
             Some(sizes) => {
                 let at = self.skip + t;
@@ -170,7 +173,7 @@ impl<'a, E> Seq<'a, E> {
             }
         };
         let (data, rows) = (self.data.wrapping_add(start), self.count(t));
-        Rows { data, rows, features, stride, order: self.order(), borrow: PhantomData }
+        Rows { data, rows, features, stride, order, borrow: PhantomData }
     }
 
     /// The sizes of a batch that lies step after step.
@@ -183,7 +186,7 @@ impl<'a, E> Seq<'a, E> {
     #[inline(always)]
     fn order(&self) -> Option<&'a [usize]> {
         let sizes = if self.padded { self.sizes } else { None };
-        sizes.map(|sizes| &sizes.order()[self.first..])
+        sizes.and_then(|sizes| sizes.order()).map(|order| &order[self.first..])
     }
 
     /// The rows from `first` on, `count` of them.
@@ -254,7 +257,7 @@ impl<'a, E> SeqMut<'a, E> {
     }
 
     /// A view of sequences in an array with padding; see [`Seq::padded`]. The padding is made zero: here what
-    /// is behind the longest sequence, the other by [`SeqMut::clear_padding`].
+    /// is behind the longest sequence, the other by the pass that writes the sequences.
     ///
     /// # Errors
     /// As for [`Seq::padded`]; nothing is written then.

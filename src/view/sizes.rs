@@ -13,8 +13,8 @@ pub struct BatchSizes {
     counts: Vec<usize>,
     /// Of every step, and the end: T + 1.
     offsets: Vec<usize>,
-    /// Which of the caller's sequences comes as row b: each once.
-    order: Vec<usize>,
+    /// Which of the caller's sequences comes as row b, each once; none if they are in order.
+    order: Option<Vec<usize>>,
 }
 
 impl BatchSizes {
@@ -34,10 +34,10 @@ impl BatchSizes {
             let end = end.checked_add(*count).filter(|&end| end < isize::MAX as usize);
             offsets.push(end.ok_or_else(|| Error::new("the batch is too large"))?);
         }
-        Ok(Self { rows, counts, offsets, order: (0..rows).collect() })
+        Ok(Self { rows, counts, offsets, order: None })
     }
 
-    /// Of sequences of these lengths, which it puts into an [order](BatchSizes::order) that makes them fall.
+    /// Of sequences of these lengths, which it puts into an order that makes them fall ([`BatchSizes::place`]).
     ///
     /// # Errors
     /// If there are too many steps.
@@ -54,12 +54,17 @@ impl BatchSizes {
             }
             counts.push(rows);
         }
-        Ok(Self { order, ..Self::new(lengths.len(), counts)? })
+        Ok(Self { order: Some(order), ..Self::new(lengths.len(), counts)? })
     }
 
-    /// `order[b]` is the sequence that comes as row b.
-    pub fn order(&self) -> &[usize] {
-        &self.order
+    /// Which of the caller's sequences comes as row `b`.
+    pub fn place(&self, b: usize) -> usize {
+        self.order().map_or(b, |order| order[b])
+    }
+
+    /// The places of all rows, unless they are in order.
+    pub(super) fn order(&self) -> Option<&[usize]> {
+        self.order.as_deref()
     }
 
     /// B, the sequences, empty ones included.
@@ -96,6 +101,6 @@ impl BatchSizes {
         for count in &counts {
             offsets.push(offsets[offsets.len() - 1] + count);
         }
-        Self { rows, counts, offsets, order: (0..rows).collect() }
+        Self { rows, counts, offsets, order: None }
     }
 }

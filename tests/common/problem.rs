@@ -91,7 +91,7 @@ impl<C: Cell> Problem<C> {
         };
         // Where the numbers of a row are in the array.
         let place = |t: usize, b: usize, features: usize| {
-            let row = sizes.order()[b];
+            let row = sizes.place(b);
             let first = if batch_major { row * steps + t } else { t * rows + row };
             first * features..(first + 1) * features
         };
