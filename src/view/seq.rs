@@ -69,6 +69,17 @@ impl<'a, E> Seq<'a, E> {
     ///
     /// # Errors
     /// As for [`Seq::new`], and if the array has not as many rows, or fewer steps.
+    ///
+    /// ```
+    /// use bptt::{BatchSizes, Seq, Shape};
+    ///
+    /// let sizes = BatchSizes::of_lengths(&[1, 3])?; // row 0 is the second sequence
+    /// let x = [1.0f32, 0.0, 0.0, 2.0, 3.0, 4.0]; // (B, T, 1)
+    /// let x = Seq::padded(&x, Shape::batch_major(3, 2, 1), &sizes)?;
+    /// assert_eq!((x.step(0).row(0), x.step(0).row(1)), (&[2.0][..], &[1.0][..]));
+    /// assert_eq!(x.count(2), 1);
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
     pub fn padded(data: &'a [E], shape: Shape, sizes: &'a BatchSizes) -> Result<Self> {
         let whole = Self::new(data, shape)?;
         let shape = whole.shape.padded(sizes)?;
