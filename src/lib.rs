@@ -17,6 +17,7 @@
 
 mod buffer;
 pub mod cell;
+mod consume;
 mod crew;
 mod error;
 pub mod lab;

@@ -15,9 +15,10 @@
 use std::ops::Range;
 
 use crate::buffer::Buffer;
+use crate::consume::AddTo;
 use crate::error::Result;
 use crate::panel::{Columns, Panels};
-use crate::product::{AddTo, product_by_columns};
+use crate::product::product_by_columns;
 use crate::simd::{Element, Simd};
 use crate::view::RowsMut;
 

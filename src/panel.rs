@@ -5,8 +5,8 @@
 //! back. The columns of every gate begin with a vector of their own.
 
 use crate::buffer::Buffer;
+use crate::consume::Consume;
 use crate::error::Result;
-use crate::product::Consume;
 use crate::simd::{Element, Simd};
 use crate::view::{Rows, RowsMut};
 

@@ -15,11 +15,12 @@ use super::norm;
 use super::packed::Packed;
 use super::regular::{Draw, give, zone_out};
 use crate::cell::{Block, Cell, MAX_TAPE, MAX_UNIT_WEIGHTS};
+use crate::consume::AddTo;
 use crate::crew::Member;
 use crate::error::Result;
 use crate::pairs::operand;
 use crate::panel::Panels;
-use crate::product::{AddTo, Part, product};
+use crate::product::{Part, product};
 use crate::simd::{Element, Simd};
 use crate::view::{Rows, RowsMut};
 

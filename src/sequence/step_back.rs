@@ -14,11 +14,12 @@ use super::norm;
 use super::regular::zone_out_back;
 use super::step::{load, own, store};
 use crate::cell::{Block, Cell, MAX_SLOTS, MAX_UNIT_WEIGHTS};
+use crate::consume::AddTo;
 use crate::crew::Member;
 use crate::error::Result;
 use crate::pairs::{operand, operands};
 use crate::panel::Panels;
-use crate::product::{AddTo, Part, product};
+use crate::product::{Part, product};
 use crate::simd::{Element, Simd};
 use crate::view::{Rows, RowsMut};
 
