@@ -29,16 +29,17 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 mod bf16;
+mod level;
 pub mod peak;
 pub(crate) mod portable;
 
-use std::cell::Cell;
 use std::fmt;
 use std::ops::{Add, Div, Mul, Sub};
-use std::sync::OnceLock;
 
-use crate::error::{Error, Result};
 use crate::math::Coefficients;
+use level::Tier;
+
+pub use level::Level;
 
 /// The number types of the kernels: `f32` and `f64`. Nobody else can implement it, because
 /// `Coefficients` cannot be named outside; `Buffer` relies on all-zero bytes being a number.
@@ -252,141 +253,6 @@ pub trait Task<E: Element> {
     type Output;
     /// The work; `#[inline(always)]`, as everything that it calls.
     fn run<S: Simd<E>>(self, s: S) -> Self::Output;
-}
-
-/// The instructions that kernels are compiled for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Level(Tier);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Tier {
-    Portable,
-    Avx2,
-    Avx512,
-}
-
-impl Level {
-    /// What the compiler may assume of every machine of the target: SSE2, NEON, wasm SIMD.
-    pub const PORTABLE: Level = Level(Tier::Portable);
-
-    /// The levels this machine has, the lowest first.
-    pub fn available() -> Vec<Level> {
-        [Tier::Portable, Tier::Avx2, Tier::Avx512]
-            .into_iter()
-            .filter(|tier| tier.detected())
-            .map(Level)
-            .collect()
-    }
-
-    /// The level kernels run at: the best the machine has, lowered by `BPTT_SIMD` or, within
-    /// [`Level::scope`], by its caller.
-    ///
-    /// # Errors
-    /// If `BPTT_SIMD` is set to anything but `portable`, `avx2` or `avx512`.
-    pub fn current() -> Result<Level> {
-        if let Some(level) = SCOPED.get() {
-            return Ok(level);
-        }
-        static CHOSEN: OnceLock<Result<Level>> = OnceLock::new();
-        CHOSEN
-            .get_or_init(|| {
-                let best = *Level::available().last().expect("portable is always there");
-                match std::env::var("BPTT_SIMD") {
-                    Ok(name) => Ok(best.min(Level(Tier::from_name(&name)?))),
-                    Err(_) => Ok(best),
-                }
-            })
-            .clone()
-    }
-
-    /// Runs `work` with [`Level::current`] being this level on the calling thread. Kernels that it
-    /// calls hand the level on to their own threads. For tests and benchmarks that compare levels.
-    pub fn scope<T>(self, work: impl FnOnce() -> T) -> T {
-        struct Restore(Option<Level>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                SCOPED.set(self.0);
-            }
-        }
-        let _restore = Restore(SCOPED.replace(Some(self)));
-        work()
-    }
-
-    /// Whether the machine has instructions for pairs of bf16 at this level; else they are emulated.
-    pub fn has_bf16(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        return self.0 == Tier::Avx512 && is_x86_feature_detected!("avx512bf16");
-        #[cfg(not(target_arch = "x86_64"))]
-        false
-    }
-
-    /// Numbers of a vector register.
-    pub(crate) fn lanes<E: Element>(self) -> usize {
-        struct Lanes;
-        impl<E: Element> Task<E> for Lanes {
-            type Output = usize;
-            #[inline(always)]
-            fn run<S: Simd<E>>(self, _s: S) -> usize {
-                S::LANES
-            }
-        }
-        self.run::<E, _>(Lanes)
-    }
-
-    /// Runs a task, compiled for this level.
-    pub fn run<E: Element, T: Task<E>>(self, task: T) -> T::Output {
-        E::run(self, task)
-    }
-
-    /// `"portable"`, `"avx2"` or `"avx512"`: the names `BPTT_SIMD` takes.
-    pub fn name(self) -> &'static str {
-        self.0.name()
-    }
-}
-
-thread_local! {
-    static SCOPED: Cell<Option<Level>> = const { Cell::new(None) };
-}
-
-impl Tier {
-    fn name(self) -> &'static str {
-        match self {
-            Tier::Portable => "portable",
-            Tier::Avx2 => "avx2",
-            Tier::Avx512 => "avx512",
-        }
-    }
-
-    fn from_name(name: &str) -> Result<Tier> {
-        [Tier::Portable, Tier::Avx2, Tier::Avx512]
-            .into_iter()
-            .find(|tier| tier.name() == name)
-            .ok_or_else(|| {
-                Error::new(format!("BPTT_SIMD is {name:?}; it takes portable, avx2 or avx512"))
-            })
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn detected(self) -> bool {
-        match self {
-            Tier::Portable => true,
-            Tier::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            // Skylake-X and later, Zen 4 and later.
-            Tier::Avx512 => {
-                is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512cd")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-                    && Tier::Avx2.detected()
-            }
-        }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn detected(self) -> bool {
-        self == Tier::Portable
-    }
 }
 
 macro_rules! element {
