@@ -23,7 +23,7 @@ use crate::simd::{Element, Simd};
 use crate::view::RowsMut;
 
 /// Values of k that are packed at a time.
-const K_BLOCK: usize = 256;
+pub const K_BLOCK: usize = 256;
 /// Columns of a that are packed together: a whole number of tiles and of vectors.
 const A_BLOCK: usize = 48;
 
@@ -32,75 +32,81 @@ const A_BLOCK: usize = 48;
 pub struct OuterMemory<E: Element> {
     a: Buffer<E>,
     b: Vec<Panels<E>>,
-    blocks: Vec<usize>,
 }
 
-/// The first step of every block: whole steps, as many as have no more than [`K_BLOCK`] rows together,
-/// or one. Where a block begins depends on no step before it.
-pub fn blocks(steps: usize, counts: impl Fn(usize) -> usize, starts: &mut Vec<usize>) {
+/// The first step of every block: whole steps, as many as have no more than `most` rows together, or one.
+/// Where a block begins depends on no step before it.
+pub fn blocks(steps: usize, counts: impl Fn(usize) -> usize, most: usize, starts: &mut Vec<usize>) {
     starts.clear();
     let mut rows = 0;
     for step in 0..steps {
         rows += counts(step);
-        if step == 0 || rows > K_BLOCK {
+        if step == 0 || rows > most {
             starts.push(step);
             rows = counts(step);
         }
     }
 }
 
-/// What [`OuterProducts::add`] adds to, and over what.
+/// Over what [`OuterProducts::add`] adds.
 ///
-/// The rows a have padding: their columns are blocks (gates) of `width` numbers, `stride` apart.
-/// Columns are counted without it, and row 0 of every c and of `sums` belongs to column `columns.start`.
-pub struct OuterProducts<'a, 'c, E: Element> {
+/// The rows a have padding: their columns are gates of `width` numbers, `stride` apart. Columns are counted
+/// without it.
+pub struct OuterProducts<'a, E: Element> {
     /// T
     pub steps: usize,
     /// The rows of each step.
     pub counts: &'a dyn Fn(usize) -> usize,
-    /// Numbers in a block of a's columns.
+    /// The first step of every block.
+    pub blocks: &'a [usize],
+    /// Numbers in a gate of a's columns.
     pub width: usize,
-    /// From a block to the next.
+    /// From a gate to the next.
     pub stride: usize,
-    /// The columns of a that are wanted.
-    pub columns: Range<usize>,
-    /// The sums, one matrix for every right-hand side.
-    pub c: &'a mut [RowsMut<'c, E>],
-    /// Where the sums of a's columns are added, as often as they are wanted.
-    pub sums: &'a mut [&'c mut [E]],
     /// Whether a and b are rounded to bf16: then two rows are a pair.
     pub pairs: bool,
     /// Where blocks are packed.
     pub memory: &'a mut OuterMemory<E>,
 }
 
-impl<E: Element> OuterProducts<'_, '_, E> {
+/// What the products of some columns of a are added to.
+pub struct Target<'c, E, const N: usize> {
+    /// The columns of a.
+    pub columns: Range<usize>,
+    /// For every right-hand side the rows that belong to these columns, where they are wanted.
+    pub c: [Option<RowsMut<'c, E>>; N],
+    /// Where the sums of the columns are added, as often as they are wanted.
+    pub sums: [Option<&'c mut [E]>; 2],
+}
+
+impl<E: Element> OuterProducts<'_, E> {
     /// Adds the outer products of the rows that `a` and each of `b` give for (step, row).
     ///
     /// # Errors
     /// If there is not enough memory to pack a block.
     #[inline(always)]
-    pub fn add<'r, S: Simd<E>>(
-        self,
+    pub fn add<'r, S: Simd<E>, const N: usize>(
+        &mut self,
         s: S,
         a: impl Fn(usize, usize) -> &'r [E],
-        b: &[&dyn Fn(usize, usize) -> &'r [E]],
+        b: [&dyn Fn(usize, usize) -> &'r [E]; N],
+        targets: &mut [Target<'_, E, N>],
     ) -> Result<()> {
-        let Self { steps, counts, width, stride, columns: wanted, c, sums, pairs, memory } = self;
-        assert!(c.len() == b.len() && c.iter().all(|c| c.count() == wanted.len()));
-        memory.b.resize_with(b.len(), Panels::default);
+        let Self { steps, counts, blocks, width, stride, pairs, ref mut memory } = *self;
+        memory.b.resize_with(N, Panels::default);
         memory.a.resize(K_BLOCK * A_BLOCK)?;
-        blocks(steps, counts, &mut memory.blocks);
         let mut end = steps;
-        for n in (0..memory.blocks.len()).rev() {
-            let first = memory.blocks[n];
+        for &first in blocks.iter().rev() {
             let mut left: usize = (first..end).map(counts).sum();
             let mut places = Places { steps: end, counts, t: first, row: 0 };
             end = first;
             while left > 0 {
-                let k = K_BLOCK.min(left);
+                let k = left.div_ceil(left.div_ceil(K_BLOCK));
                 left -= k;
-                for ((panels, b), c) in memory.b.iter_mut().zip(b).zip(c.iter()) {
+                for (n, (panels, b)) in memory.b.iter_mut().zip(b).enumerate() {
+                    let Some(c) = targets.iter().find_map(|target| target.c[n].as_ref()) else {
+                        continue;
+                    };
                     let columns = Columns::plain(c.as_ref().features());
                     match pairs {
                         true => panels.reshape_pairs(s, k.div_ceil(2), columns)?,
@@ -114,25 +120,30 @@ impl<E: Element> OuterProducts<'_, '_, E> {
                 for (row, (t, b)) in rows.iter_mut().zip(places.clone().take(k)) {
                     *row = a(t, b);
                 }
-                let mut m = wanted.start;
-                while m < wanted.end {
-                    let (block, unit) = (m / width, m % width);
-                    // Blocks of about equal size: a last one of a row or two would be mostly latency.
-                    let rest = (width - unit).min(wanted.end - m);
-                    let count = rest.div_ceil(rest.div_ceil(A_BLOCK));
-                    let first = block * stride + unit;
-                    let rows = rows[..k].iter().map(|row| &row[first..first + count]);
-                    let row = m - wanted.start;
-                    let part = row..row + count;
-                    match pairs && E::PAIRS {
-                        true => pack_pairs(s, rows, &mut memory.a, sums, part),
-                        false => pack_columns(s, rows, &mut memory.a, sums, part),
+                for target in &mut *targets {
+                    let wanted = target.columns.clone();
+                    let mut m = wanted.start;
+                    while m < wanted.end {
+                        let (gate, unit) = (m / width, m % width);
+                        // Blocks of about equal size: a last one of a row or two would be mostly latency.
+                        let rest = (width - unit).min(wanted.end - m);
+                        let count = rest.div_ceil(rest.div_ceil(A_BLOCK));
+                        let first = gate * stride + unit;
+                        let rows = rows[..k].iter().map(|row| &row[first..first + count]);
+                        let row = m - wanted.start;
+                        let (part, sums) = (row..row + count, &mut target.sums);
+                        match pairs && E::PAIRS {
+                            true => pack_pairs(s, rows, &mut memory.a, sums, part),
+                            false => pack_columns(s, rows, &mut memory.a, sums, part),
+                        }
+                        for (panels, c) in memory.b.iter().zip(&mut target.c) {
+                            if let Some(c) = c {
+                                let mut to = AddTo { c, row, add: true };
+                                product_by_columns(s, count, &memory.a, A_BLOCK, panels, &mut to);
+                            }
+                        }
+                        m += count;
                     }
-                    for (panels, c) in memory.b.iter().zip(c.iter_mut()) {
-                        let mut to = AddTo { c, row, add: true };
-                        product_by_columns(s, count, &memory.a, A_BLOCK, panels, &mut to);
-                    }
-                    m += count;
                 }
                 places.nth(k - 1);
             }
@@ -170,7 +181,7 @@ fn pack_columns<'r, E: Element, S: Simd<E>>(
     s: S,
     rows: impl Iterator<Item = &'r [E]>,
     to: &mut [E],
-    sums: &mut [&mut [E]],
+    sums: &mut [Option<&mut [E]>],
     part: Range<usize>,
 ) {
     let mut totals = [E::ZERO; A_BLOCK];
@@ -191,7 +202,7 @@ fn pack_pairs<'r, E: Element, S: Simd<E>>(
     s: S,
     mut rows: impl Iterator<Item = &'r [E]>,
     to: &mut [E],
-    sums: &mut [&mut [E]],
+    sums: &mut [Option<&mut [E]>],
     part: Range<usize>,
 ) {
     let mut totals = [E::ZERO; A_BLOCK];
@@ -212,8 +223,8 @@ fn pack_pairs<'r, E: Element, S: Simd<E>>(
 
 /// Adds totals to some of the sums.
 #[inline(always)]
-fn add_totals<E: Element>(totals: &[E; A_BLOCK], sums: &mut [&mut [E]], part: Range<usize>) {
-    for sums in sums {
+fn add_totals<E: Element>(totals: &[E; A_BLOCK], sums: &mut [Option<&mut [E]>], part: Range<usize>) {
+    for sums in sums.iter_mut().flatten() {
         for (sum, &total) in sums[part.clone()].iter_mut().zip(totals) {
             *sum = *sum + total;
         }
@@ -228,7 +239,7 @@ mod tests {
     fn blocks_are_whole_steps_and_start_anew_wherever_one_begins() {
         let of = |counts: &[usize]| {
             let mut starts = Vec::new();
-            blocks(counts.len(), |step| counts[step], &mut starts);
+            blocks(counts.len(), |step| counts[step], 256, &mut starts);
             starts
         };
         assert_eq!(of(&[]), [0usize; 0]);

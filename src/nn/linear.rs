@@ -1,7 +1,7 @@
 //! The linear layer: `y = x W' + b`, W (out, in), as torch's.
 
 use crate::error::{Result, ensure};
-use crate::outer::{OuterMemory, OuterProducts};
+use crate::outer::{OuterMemory, OuterProducts, Target};
 use crate::panel::{Columns, Panels};
 use crate::parallel;
 use crate::product::product;
@@ -249,18 +249,17 @@ impl<E: Element> Task<E> for Gradients<'_, E> {
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
         let Self { width, range, x, dy, db, .. } = self;
-        let mut sums = [db];
-        let products = OuterProducts {
+        let db = if db.is_empty() { None } else { Some(db) };
+        let mut products = OuterProducts {
             steps: 1,
             counts: &|_| x.count(),
+            blocks: &[0],
             width,
             stride: width,
-            columns: range,
-            c: &mut [self.dweight],
-            sums: if sums[0].is_empty() { &mut [] } else { &mut sums },
             pairs: false,
             memory: self.memory,
         };
-        products.add(s, |_, row| dy.row(row), &[&|_, row| x.row(row)])
+        let mut target = [Target { columns: range, c: [Some(self.dweight)], sums: [db, None] }];
+        products.add(s, |_, row| dy.row(row), [&|_, row| x.row(row)], &mut target)
     }
 }

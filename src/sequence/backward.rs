@@ -8,6 +8,8 @@
 //! every number is computed in one order however many threads there are. Gradients of the units' own weights
 //! are summed in the loop, for every row apart.
 
+use std::iter;
+
 use super::Compute;
 use super::direction::{Direction, Weights};
 use super::plan::{FEW_ROWS, members};
@@ -132,26 +134,44 @@ pub(super) fn run<C: Cell, E: Element>(
     }
     let mut all = Vec::new();
     for Pass { layer, x, y, record, dparams, .. } in passes {
-        if let Some(grads) = dparams {
-            let rows = x.shape().rows;
-            let recording = layer.recording::<E>(x.shape(), level);
+        let Some(grads) = dparams else { continue };
+        let recording = layer.recording::<E>(x.shape(), level);
+        let Record { groups, group_sums, blocks, shares, initial, mask, anew, .. } = record;
+        weights::blocks(layer, x, groups.len(), blocks);
+        group_sums.resize((groups.len() - 1).saturating_mul(grads.len()))?;
+        let own = group_sums.chunks_exact_mut(grads.len().max(1));
+        let h0 = Rows::new(&initial[0], x.shape().rows, layer.output_size());
+        let dh = x.like(&record.dh, layer.proj_size)?;
+        let parts = parts.div_ceil(groups.len());
+        record.outer.resize_with(groups.len() * parts, Default::default);
+        let mut memory = record.outer.chunks_exact_mut(parts);
+        let mut first = 0;
+        for (n, (&rows, grads)) in groups.iter().zip(iter::once(grads).chain(own)).enumerate() {
             let sums = Sums {
                 layer,
-                da: Records::new(&record.shares, recording.record)?,
-                dh: x.like(&record.dh, layer.proj_size)?,
-                x,
-                y,
-                h0: Rows::new(&record.initial[0], rows, layer.output_size()),
-                masked: !record.mask.is_empty(),
+                x: x.rows(first, rows),
+                y: y.rows(first, rows),
+                h0: h0.slice(first, rows),
+                dh: dh.rows(first, rows),
+                blocks,
+                da: Records::new(shares, recording.record)?,
+                first,
+                masked: !mask.is_empty(),
+                anew: n > 0 && *anew,
             };
-            all.push((sums, grads, &mut record.outer));
+            all.push((sums, grads, memory.next().expect("for each group"), parts));
+            first += rows;
         }
+        *anew = false;
     }
     let mut tasks = Vec::new();
-    for (sums, grads, memory) in &mut all {
-        weights::split(sums, grads, parts, memory, &mut tasks);
+    for (sums, grads, memory, parts) in &mut all {
+        weights::split(sums, grads, *parts, memory, &mut tasks);
     }
-    parallel::run(tasks, |task| level.run(task))
+    match parallel || count > 1 {
+        false => tasks.into_iter().try_for_each(|task| level.run(task)),
+        true => parallel::run(tasks, |task| level.run(task)),
+    }
 }
 
 /// Packs W_hh, W_hr (or what a reset h is multiplied with) and, if dx is wanted, W_ih, for going back.

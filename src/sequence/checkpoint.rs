@@ -8,20 +8,20 @@ use std::ops::Range;
 
 use super::direction::Direction;
 use super::tape::Record;
+use super::weights;
 use crate::cell::Cell;
 use crate::error::Result;
-use crate::outer;
 use crate::simd::Element;
 use crate::view::{Rows, Seq};
 
 impl<C: Cell> Direction<C> {
     /// About sqrt(T) parts of about as many steps, in the order in which they are computed. They are whole
     /// blocks of the sums for the weights' gradients, so that these are added in the same order, too.
-    pub(super) fn parts<E>(&self, x: &Seq<'_, E>) -> Vec<Range<usize>> {
+    pub(super) fn parts<E: Copy>(&self, x: Seq<'_, E>) -> Vec<Range<usize>> {
         let steps = x.shape().steps;
         let least = (steps as f64).sqrt().ceil() as usize;
         let mut starts = Vec::new();
-        outer::blocks(steps, |k| x.count(self.nth_step(k, steps)), &mut starts);
+        weights::blocks(self, x, weights::groups(self, x).len(), &mut starts);
         let mut cuts = vec![0];
         for start in starts {
             if start - cuts[cuts.len() - 1] >= least.max(1) {

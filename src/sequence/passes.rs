@@ -187,6 +187,7 @@ impl<C: Cell> Recurrent<C> {
                 record.recorded = None;
                 record.dunits.resize(rows.saturating_mul(layer.units().count * padded))?;
                 record.dunits.fill(E::ZERO);
+                (record.groups, record.anew) = (weights::groups(layer, layer_x), true);
             }
             let checkpoints = !records[0].checkpoints.is_empty();
             let parts = parts(&layers, x, checkpoints);
@@ -227,6 +228,7 @@ impl<C: Cell> Recurrent<C> {
             }
             for ((layer, record), grads) in layers.iter().zip(&*records).zip(grads) {
                 if let Some(grads) = grads {
+                    weights::add_groups(&record.group_sums, grads);
                     let dunits = Rows::new(&record.dunits, rows, layer.units().count * padded);
                     weights::add_units(layer, dunits, padded, grads);
                 }
@@ -321,13 +323,13 @@ impl<C: Cell> Recurrent<C> {
 }
 
 /// The steps that each direction computes at once, in order: all, or those between checkpoints.
-fn parts<C: Cell, E>(
+fn parts<C: Cell, E: Copy>(
     layers: &[Direction<C>],
     x: Seq<'_, E>,
     checkpoints: bool,
 ) -> Vec<Vec<Range<usize>>> {
     let parts = layers.iter().map(|layer| match checkpoints {
-        true => layer.parts(&x),
+        true => layer.parts(x),
         false => vec![Range { start: 0, end: x.shape().steps }],
     });
     parts.collect()

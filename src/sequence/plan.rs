@@ -78,7 +78,7 @@ pub(super) fn members<C: Cell, E: Copy>(
 }
 
 /// How many rows each task takes: about the same number of steps.
-fn split_rows<E>(x: Seq<'_, E>, tasks: usize) -> Vec<usize> {
+pub(super) fn split_rows<E>(x: Seq<'_, E>, tasks: usize) -> Vec<usize> {
     let rows = x.shape().rows;
     if x.sizes().is_none() || tasks <= 1 {
         return parallel::split(rows, tasks);

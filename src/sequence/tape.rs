@@ -141,6 +141,12 @@ pub(super) struct Record<E: Element> {
     pub hidden_weights: Panels<E>,
     pub input_weights: Panels<E>,
     pub projection: Panels<E>,
+    /// For the weights' gradients: the rows of each group, whether their sums begin anew, those of the groups
+    /// behind the first, the blocks of steps, and tasks' memory.
+    pub groups: Vec<usize>,
+    pub anew: bool,
+    pub group_sums: Buffer<E>,
+    pub blocks: Vec<usize>,
     pub outer: Vec<OuterMemory<E>>,
 }
 
