@@ -223,7 +223,11 @@ fn pack_pairs<'r, E: Element, S: Simd<E>>(
 
 /// Adds totals to some of the sums.
 #[inline(always)]
-fn add_totals<E: Element>(totals: &[E; A_BLOCK], sums: &mut [Option<&mut [E]>], part: Range<usize>) {
+fn add_totals<E: Element>(
+    totals: &[E; A_BLOCK],
+    sums: &mut [Option<&mut [E]>],
+    part: Range<usize>,
+) {
     for sums in sums.iter_mut().flatten() {
         for (sum, &total) in sums[part.clone()].iter_mut().zip(totals) {
             *sum = *sum + total;

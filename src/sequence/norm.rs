@@ -14,7 +14,7 @@ use super::direction::Direction;
 use super::step::{load, store};
 use crate::cell::Cell;
 use crate::simd::{Element, Simd};
-use crate::view::{Rows, RowsMut};
+use crate::view::Values;
 
 /// Added to the variance.
 pub const EPSILON: f64 = 1e-5;
@@ -190,7 +190,7 @@ pub(super) fn output<C: Cell, E: Element, S: Simd<E>>(
     let scale = normalise(s, &mut record[slots.c * padded..], 1, hidden, padded, EPSILON);
     record[slots.count * padded + 2] = scale;
     for unit in (0..hidden).step_by(S::LANES) {
-        let values = load::<C, E, S>(s, Rows::new(record, 1, record.len()), 0, unit, padded);
+        let values = load::<C, E, S>(s, &Values::new(record, C::TAPE, padded), unit);
         let gain = s.load(&units[at.gain_c * padded + unit..]);
         let bias = s.load(&units[at.bias_c * padded + unit..]);
         let c = s.mul_add(gain, s.load(&record[slots.c * padded + unit..]), bias);
@@ -218,14 +218,12 @@ pub(super) fn output_back<C: Cell, E: Element, S: Simd<E>>(
     let (mut of_g, mut of_ga) = (s.splat(E::ZERO), s.splat(E::ZERO));
     let span = |slot: usize, unit: usize| slot * padded + unit..slot * padded + hidden;
     for unit in (0..hidden).step_by(S::LANES) {
-        let mut values = load::<C, E, S>(s, Rows::new(record, 1, record.len()), 0, unit, padded);
+        let mut values = load::<C, E, S>(s, &Values::new(record, C::TAPE, padded), unit);
         let a = s.load(&record[span(slots.c, unit)]);
         let gain = s.load(&units[span(at.gain_c, unit)]);
         let c = s.mul_add(gain, a, s.load(&units[span(at.bias_c, unit)]));
         let d = layer.cell.output_back(s, &mut values[..C::TAPE], c, s.load(&dh[unit..hidden]));
-        let len = record.len();
-        let to = &mut RowsMut::new(record, 1, len);
-        store(s, &values[..C::TAPE], to, 0, unit, padded);
+        store(s, &values[..C::TAPE], &mut Values::new(record, C::TAPE, padded), unit);
         let dgain = &mut dunits[span(at.gain_c, unit)];
         s.store(dgain, s.mul_add(d, a, s.load(dgain)));
         let dbias = &mut dunits[span(at.bias_c, unit)];

@@ -22,7 +22,7 @@ use crate::pairs::operand;
 use crate::panel::Panels;
 use crate::product::{Part, product};
 use crate::simd::{Element, Simd};
-use crate::view::{Rows, RowsMut};
+use crate::view::{Rows, RowsMut, Values};
 
 /// What a step reads and writes.
 pub(super) struct Step<'a, C, E: Element> {
@@ -148,9 +148,10 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
                     Some(_) => s.load(&records.row(b)[given * padded + unit..]),
                     None => s.load(&self.h.row(b)[unit..]),
                 };
-                let mut values = load::<C, E, S>(s, records, b, unit, padded);
+                let mut record = self.values.values(b, (C::TAPE, padded), 0..padded);
+                let mut values = load::<C, E, S>(s, &record, unit);
                 cell.reset(s, &mut values[..C::TAPE], h);
-                store(s, &values[..C::TAPE], &mut self.values, b, unit, padded);
+                store(s, &values[..C::TAPE], &mut record, unit);
             }
         }
     }
@@ -205,18 +206,16 @@ fn panels_of<C: Cell, E: Element>(
     })
 }
 
-/// The values of a vector of units in a record.
+/// The values of a vector of units in a record. The last slot first: one that is there, all are.
 #[inline(always)]
 pub(super) fn load<C: Cell, E: Element, S: Simd<E>>(
     s: S,
-    records: Rows<'_, E>,
-    b: usize,
-    unit: usize,
-    padded: usize,
+    record: &Values<'_, E>,
+    at: usize,
 ) -> [S::V; MAX_TAPE] {
     let mut values = [s.splat(E::ZERO); MAX_TAPE];
-    for (slot, value) in values[..C::TAPE].iter_mut().enumerate() {
-        *value = s.load(records.part_of_row(b, slot * padded + unit, S::LANES));
+    for (slot, value) in values[..C::TAPE].iter_mut().enumerate().rev() {
+        *value = record.load(s, slot, at);
     }
     values
 }
@@ -226,13 +225,11 @@ pub(super) fn load<C: Cell, E: Element, S: Simd<E>>(
 pub(super) fn store<E: Element, S: Simd<E>>(
     s: S,
     values: &[S::V],
-    records: &mut RowsMut<'_, E>,
-    b: usize,
-    unit: usize,
-    padded: usize,
+    record: &mut Values<'_, E>,
+    at: usize,
 ) {
-    for (slot, &value) in values.iter().enumerate() {
-        s.store(records.part_of_row(b, slot * padded + unit, S::LANES), value);
+    for (slot, &value) in values.iter().enumerate().rev() {
+        record.store(s, slot, at, value);
     }
 }
 
@@ -266,37 +263,44 @@ pub(crate) fn cells<C: Cell, E: Element, S: Simd<E>>(
     values: &mut RowsMut<'_, E>,
 ) {
     let (cell, padded) = (layer.cell, layer.padded(S::LANES));
-    let projected = layer.slots().projected * padded;
+    let projected = layer.slots().projected;
+    let slots = if y.is_some() { C::TAPE } else { projected + 1 };
     let own_weights = Rows::new(weights, 1, weights.len());
+    let (start, count) = (units.start, units.len());
+    let of_c = if C::HAS_C { units.clone() } else { 0..0 };
     for b in 0..values.as_ref().count() {
         if layer.regular.layer_norm {
             norm::arguments(s, layer, weights, values.row_mut(b));
         }
-        for unit in units.clone().step_by(S::LANES) {
-            let count = S::LANES.min(layer.hidden_size - unit);
-            let mut now = load::<C, E, S>(s, values.as_ref(), b, unit, padded);
+        let filled = start..units.end.next_multiple_of(S::LANES);
+        let mut record = values.values(b, (slots, padded), filled);
+        let h_before = h_before.part_of_row(b, start, if C::USES_H { count } else { 0 });
+        let c = c.part_of_row(b, of_c.start, of_c.len());
+        let mut to = y.as_mut().map(|y| y.part_of_row(b, start, count));
+        for at in (0..count).step_by(S::LANES) {
+            let mut now = load::<C, E, S>(s, &record, at);
             let now = &mut now[..C::TAPE];
             let (mut h, mut c_now) = (s.splat(E::ZERO), s.splat(E::ZERO));
             if C::USES_H {
-                h = s.load(&h_before.row(b)[unit..]);
+                h = s.load(&h_before[at..]);
             }
             if C::HAS_C {
-                c_now = s.load(c.as_ref().part_of_row(b, unit, count));
+                c_now = s.load(&c[at..]);
             }
             let mut weights = [s.splat(E::ZERO); MAX_UNIT_WEIGHTS];
             if cell.unit_weights() > 0 {
-                weights = own(s, cell, own_weights, 0, unit, padded);
+                weights = own(s, cell, own_weights, 0, start + at, padded);
             }
             cell.forward(s, now, &weights, h, &mut c_now);
             if C::HAS_C {
-                s.store(c.part_of_row(b, unit, count), c_now);
+                s.store(&mut c[at..], c_now);
             }
-            store(s, now, values, b, unit, padded);
+            store(s, now, &mut record, at);
             if !(C::HAS_C && layer.regular.layer_norm) {
                 let h = cell.output(s, now, h, c_now);
-                match &mut y {
-                    Some(y) => s.store(y.part_of_row(b, unit, count), h),
-                    None => s.store(values.part_of_row(b, projected + unit, S::LANES), h),
+                match &mut to {
+                    Some(to) => s.store(&mut to[at..], h),
+                    None => record.store(s, projected, at, h),
                 }
             }
         }

@@ -120,48 +120,57 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
     /// The cells of some units at step `t`: the record's values become da, dc and dh those of the step before.
     #[inline(always)]
     fn cells<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>, units: Range<usize>) {
-        let Direction { cell, hidden_size, regular, .. } = *self.layer;
+        let Direction { cell, regular, .. } = *self.layer;
         let own_weights = Rows::new(self.units, 1, self.units.len());
         let (padded, separates) = (self.layer.padded(S::LANES), self.layer.separates());
         let dy = self.dy.step(t);
         let h_before = before.map(|before| self.y.step(before));
         let (tape_before, mut now) = self.tape.step_beside(t, before);
+        let (start, count) = (units.start, units.len());
+        let (of_h, of_c) = (if C::USES_H { count } else { 0 }, if C::HAS_C { count } else { 0 });
         for b in 0..dy.count() {
             // c is the last of the cell's values.
             let c_before = match &tape_before {
                 _ if !C::HAS_C => &[],
-                Some(before) if b < before.count() => &before.row(b)[(C::TAPE - 1) * padded..],
-                _ => self.c0.row(b),
+                Some(before) if b < before.count() => {
+                    before.part_of_row(b, (C::TAPE - 1) * padded + start, count)
+                }
+                _ => self.c0.part_of_row(b, start, count),
             };
             let h_before = match &h_before {
-                _ if !C::USES_H => &[],
-                Some(before) if b < before.count() => before.row(b),
-                _ => self.h0.row(b),
+                Some(before) if b < before.count() => before.part_of_row(b, start, of_h),
+                _ => self.h0.part_of_row(b, start, of_h),
             };
             if C::HAS_C && regular.layer_norm {
                 let to = (self.dc.row_mut(b), self.dunits.row_mut(b));
                 let dm = self.dm.as_ref().row(b);
                 norm::output_back(s, self.layer, self.units, now.row_mut(b), dm, to);
             }
-            for unit in units.clone().step_by(S::LANES) {
-                let count = S::LANES.min(hidden_size - unit);
-                let mut values = load::<C, E, S>(s, now.as_ref(), b, unit, padded);
+            let filled = start..units.end.next_multiple_of(S::LANES);
+            let mut record = now.values(b, (C::TAPE, padded), filled);
+            // With a projection dh is of its outputs, and the cell has what came back through it.
+            let of_dh = if separates && !C::USES_H { 0..0 } else { start..units.end };
+            let dh_row = self.dh.part_of_row(b, of_dh.start, of_dh.len());
+            let dc_row = self.dc.part_of_row(b, if C::HAS_C { start } else { 0 }, of_c);
+            let coming = match separates {
+                true => self.dm.as_ref().part_of_row(b, start, count),
+                false => dy.part_of_row(b, start, count),
+            };
+            for at in (0..count).step_by(S::LANES) {
+                let mut values = load::<C, E, S>(s, &record, at);
                 let values = &mut values[..C::TAPE];
-                let dh = match separates {
-                    false => {
-                        let dh = self.dh.as_ref().part_of_row(b, unit, count);
-                        s.add(s.load(dh), s.load(&dy.row(b)[unit..]))
-                    }
-                    true => s.load(&self.dm.as_ref().row(b)[unit..]),
-                };
+                let mut dh = s.load(&coming[at..]);
+                if !separates {
+                    dh = s.add(s.load(&dh_row[at..]), dh);
+                }
                 let zero = s.splat(E::ZERO);
                 let (mut h, mut c, mut dc) = (zero, zero, zero);
                 if C::USES_H {
-                    h = s.load(&h_before[unit..]);
+                    h = s.load(&h_before[at..]);
                 }
                 if C::HAS_C {
-                    c = s.load(&c_before[unit..]);
-                    dc = s.load(self.dc.as_ref().part_of_row(b, unit, count));
+                    c = s.load(&c_before[at..]);
+                    dc = s.load(&dc_row[at..]);
                     if !regular.layer_norm {
                         dc = s.add(dc, cell.output_back(s, values, values[C::TAPE - 1], dh));
                     }
@@ -169,27 +178,27 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                 let (mut weights, mut dweights) =
                     ([zero; MAX_UNIT_WEIGHTS], [zero; MAX_UNIT_WEIGHTS]);
                 if cell.unit_weights() > 0 {
-                    weights = own(s, cell, own_weights, 0, unit, padded);
-                    dweights = own(s, cell, self.dunits.as_ref(), b, unit, padded);
+                    weights = own(s, cell, own_weights, 0, start + at, padded);
+                    dweights = own(s, cell, self.dunits.as_ref(), b, start + at, padded);
                 }
                 let through =
                     cell.backward(s, values, &weights, (h, c), dh, &mut dc, &mut dweights);
                 if cell.unit_weights() > 0 {
                     let dweights = &dweights[..cell.unit_weights()];
-                    store(s, dweights, &mut self.dunits, b, unit, padded);
+                    let to = (cell.unit_weights(), padded);
+                    store(s, dweights, &mut self.dunits.values(b, to, 0..padded), start + at);
                 }
                 if C::USES_H {
                     let mut through = through;
-                    let dh = self.dh.part_of_row(b, unit, count);
                     if regular.zoneout > 0.0 {
-                        through = s.add(through, s.load(dh));
+                        through = s.add(through, s.load(&dh_row[at..]));
                     }
-                    s.store(dh, through);
+                    s.store(&mut dh_row[at..], through);
                 }
                 if C::HAS_C {
-                    s.store(self.dc.part_of_row(b, unit, count), dc);
+                    s.store(&mut dc_row[at..], dc);
                 }
-                store(s, &values[..slots_of::<C>()], &mut now, b, unit, padded);
+                store(s, &values[..slots_of::<C>()], &mut record, at);
             }
             if regular.layer_norm {
                 let dunits = self.dunits.row_mut(b);
@@ -220,7 +229,8 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                     _ => self.h0.row(b),
                 };
                 let h = s.load(&h[unit..]);
-                let mut values = load::<C, E, S>(s, now.as_ref(), b, unit, padded);
+                let mut record = now.values(b, (C::TAPE, padded), 0..padded);
+                let mut values = load::<C, E, S>(s, &record, unit);
                 let values = &mut values[..C::TAPE];
                 let through = cell.reset_back(s, values, h, s.load(&dm[unit..]));
                 // The h that was reset is the one that the products were given.
@@ -231,7 +241,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                         s.store(dh, s.add(s.load(dh), through));
                     }
                 }
-                store(s, &values[..slots_of::<C>()], &mut now, b, unit, padded);
+                store(s, &values[..slots_of::<C>()], &mut record, unit);
             }
         }
     }
