@@ -146,6 +146,7 @@ class Layer:
         batch_first: bool,
         lengths: Lengths | None,
         record: tuple[int | None, bool] | None,
+        version: int | None = None,
     ) -> tuple[NDArray[Any], list[NDArray[Any]], Tape | None]: ...
     def explain(self, x: NDArray[Any], batch_first: bool, lengths: Lengths | None) -> str: ...
     def backward(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,6 +34,68 @@ def parameters_at_most(count: int) -> Iterator[None]:
         yield
     finally:
         _most_parameters.reset(token)
+
+
+def views_of(flat: Array, core: CoreLayer) -> dict[str, Array]:
+    """Return the parts of a flat array, as a layer's parameters are parts of one, by name."""
+    views, start = {}, 0
+    for name, shape in core.parameters():
+        end = start + math.prod(shape)
+        views[name] = flat[start:end].reshape(shape)
+        start = end
+    return views
+
+
+class OwnArrays:
+    """A layer's parameters, and whether anybody else can have written to them.
+
+    The core keeps weights packed from call to call. Whoever has one of the arrays, or a view of one, may
+    write to it, and then all are compared at every call. As long as the layer alone has them, which their
+    reference counts tell, they need not be.
+    """
+
+    #: Each given once.
+    _versions = itertools.count(1)
+    #: What `_references` gives where nobody else has them.
+    _alone = (0, 0, 0)
+
+    def __init__(self, flat: Array, core: CoreLayer | None) -> None:
+        self.array = flat
+        self._views = {"": flat[:]} if core is None else views_of(flat, core)
+        self._seen, self._version = True, 0
+
+    def by_name(self) -> Mapping[str, Array]:
+        """Return the arrays, for anybody."""
+        views = MappingProxyType(self._views)
+        self._seen = True  # in this order: see `version`
+        return views
+
+    def flat(self) -> Array:
+        """Return all in one array, for anybody."""
+        array = self.array
+        self._seen = True
+        return array
+
+    def version(self) -> int:
+        """Return a number that stays the same as long as nobody can have written to the parameters."""
+        if not self._seen:
+            return self._version
+        # Another thread may ask for the arrays meanwhile: what it had before this line shows in the
+        # counts, and what it gets after it in `_seen`.
+        self._seen = False
+        self._version = version = next(self._versions)
+        if self._references() != self._alone:
+            self._seen = True
+        return version
+
+    def _references(self) -> tuple[int, int, int]:
+        """Return how often things are referred to; the flat array also is, as their base, by all others."""
+        views = self._views
+        counts = [sys.getrefcount(view) for view in views.values()]
+        return sys.getrefcount(views), sys.getrefcount(self.array) - len(views), max(counts)
+
+
+OwnArrays._alone = OwnArrays(np.empty(1), None)._references()
 
 
 class Layer:
@@ -64,8 +128,7 @@ class Layer:
     def __getstate__(self) -> dict[str, Any]:
         # What is of the extension module, and views of other arrays, has to be made anew.
         state = self.__dict__.copy()
-        for name in ("_core", "parameters"):
-            state.pop(name, None)
+        state.pop("_core", None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -86,7 +149,7 @@ class TrainableLayer(Layer):
     """  # noqa: E501
 
     dtype: np.dtype[Any]
-    _flat: Array
+    _arrays: OwnArrays
 
     def _init(self, core: CoreLayer, dtype: object, draw: Callable[[int], Array | float]) -> None:
         """Set all parameters to so many numbers that are drawn."""
@@ -99,19 +162,21 @@ class TrainableLayer(Layer):
         self._set(core, flat)
 
     def _set(self, core: CoreLayer, flat: Array) -> None:
-        self._core, self._flat = core, flat
-        self.parameters = MappingProxyType(self._views(flat))
+        self._core, self._arrays = core, OwnArrays(flat, core)
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:  # type: ignore[override]
+        return self._arrays.by_name()
+
+    @property
+    def _flat(self) -> Array:
+        return self._arrays.flat()
 
     def _flat_for(self, x: Array) -> Array:
         return self._flat
 
     def _views(self, flat: Array) -> dict[str, Array]:
-        views, start = {}, 0
-        for name, shape in self._core.parameters():
-            end = start + math.prod(shape)
-            views[name] = flat[start:end].reshape(shape)
-            start = end
-        return views
+        return views_of(flat, self._core)
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of the parameters by name."""
@@ -132,9 +197,15 @@ class TrainableLayer(Layer):
         """
         load_arrays(self.parameters, state_dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        del state["_arrays"]
+        return state | {"flat": self._flat}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
+        flat = state.pop("flat")
         self.__dict__.update(state)
-        self._set(self._make_core(), self._flat)
+        self._set(self._make_core(), flat)
 
 
 class Record:

@@ -196,13 +196,16 @@ class Recurrent(TrainableLayer):
         array, batch = self._batch_of(x, lengths)
         states = self._states_to_core("state", state, batch)
         core_x = batch.to_three(array)
+        # Before there is one more reference to the parameters.
+        version = self._arrays.version() if record is None else None
         core_y, final, core_tape = self._core.forward(
-            list(self.parameters.values()),
+            [self._arrays.array],
             core_x,
             states,
             self.batch_first,
             batch.lengths,
             record,
+            version,
         )
         tape = None if core_tape is None else Tape(core_tape, self, core_x, core_y, batch)
         return batch.from_three(core_y), batch.states_from_core(final), tape
@@ -259,7 +262,7 @@ class Recurrent(TrainableLayer):
             raise ValueError(f"dy must have the shape of y, {shape}, got {array.shape}")
         states = self._states_to_core("dstate", dstate, batch)
         dx, initial, flat = self._core.backward(
-            list(self.parameters.values()),
+            [self._arrays.array],
             tape._x,
             tape._y,
             tape._core,

@@ -189,7 +189,9 @@ impl PyLayer {
 
     /// A recurrent layer on x, (T, B, I) or with `batch_first` (B, T, I) or with `lengths` also (sum of T, I),
     /// from an initial state: (y, final state, tape), the tape only if the pass is to be recorded. The
-    /// parameters are a list of arrays; padding is not looked at, and zero in y.
+    /// parameters are a list of arrays, one for each or one for all; padding is not looked at, and zero in y. As
+    /// long as the version is the same, so are the parameters.
+    #[pyo3(signature = (params, x, state, batch_first, lengths, record, version=None))]
     #[allow(clippy::too_many_arguments)]
     fn forward<'py>(
         &self,
@@ -200,10 +202,11 @@ impl PyLayer {
         batch_first: bool,
         lengths: Option<PyRef<'_, PyLengths>>,
         record: Option<Record>,
+        version: Option<u64>,
     ) -> PyResult<(Bound<'py, PyAny>, States<'py>, Option<PyTape>)> {
         let layout = Layout { batch_first, sizes: lengths.as_ref().map(|lengths| &lengths.sizes) };
         with_dtype!(x, E => recurrent!(&self.layer,
-            layer => forward::<_, E>(py, (self, layer), params, x, state, layout, record),
+            layer => forward::<_, E>(py, (self, layer), (params, version), x, state, layout, record),
             other => Err(not_for(other))))
     }
 
@@ -262,6 +265,14 @@ fn parameters<'a, E: Number>(arrays: &'a [PyReadonlyArrayDyn<'_, E>]) -> PyResul
     arrays.iter().map(|array| slice_of(array)).collect()
 }
 
+/// The parameters of a recurrent layer, which has several arrays, or all in one.
+fn all_of<'a, E: Number>(params: &'a [&'a [E]]) -> Params<'a, E> {
+    match params {
+        [flat] => Params::Flat(flat),
+        all => Params::Arrays(all),
+    }
+}
+
 fn read_all<'py, E: Number>(
     arrays: &[Bound<'py, PyAny>],
 ) -> PyResult<Vec<PyReadonlyArrayDyn<'py, E>>> {
@@ -271,7 +282,7 @@ fn read_all<'py, E: Number>(
 fn forward<'py, C: Cell, E: Number>(
     py: Python<'py>,
     (owner, layer): (&PyLayer, &Recurrent<C>),
-    params: Vec<Bound<'py, PyAny>>,
+    (params, version): (Vec<Bound<'py, PyAny>>, Option<u64>),
     x: &Bound<'py, PyAny>,
     state: States<'py>,
     layout: Layout<'_>,
@@ -287,7 +298,7 @@ fn forward<'py, C: Cell, E: Number>(
     let y: Bound<'_, PyArrayDyn<E>> = empty(py, &dims)?;
     let mut kept = match record {
         None => owner.inference.take::<E>(),
-        Some((None, _)) => Kept { tape: Tape::for_looking(), weights: Vec::new() },
+        Some((None, _)) => Kept::tape(Tape::for_looking()),
         Some((Some(seed), checkpoints)) => {
             let mut kept = owner.training.take::<E>();
             kept.tape.set_recording(true);
@@ -301,10 +312,10 @@ fn forward<'py, C: Cell, E: Number>(
         let (y, params) = (y.as_slice_mut()?, parameters(&params)?);
         py.detach(|| {
             if record.is_none() {
-                kept.expect_weights(&params)?;
+                kept.expect_weights(&params, version)?;
             }
             let y = seq_mut(y, &dims, layout)?;
-            layer.forward(Params::Arrays(&params), x, &mut state, y, &mut kept.tape)
+            layer.forward(all_of(&params), x, &mut state, y, &mut kept.tape)
         })?;
     }
     let states = states(py, layer, &state, rows, layout.sizes)?;
@@ -355,7 +366,7 @@ fn backward<'py, C: Cell, E: Number>(
             let dx = dx.map(|dx| seq_mut(dx, dims, layout)).transpose()?;
             let gradients = Gradients { params: grads, x: dx };
             let tape = &mut recorded.tape;
-            layer.backward(Params::Arrays(&params), x, y, tape, dy, &mut dstate, gradients)
+            layer.backward(all_of(&params), x, y, tape, dy, &mut dstate, gradients)
         })?;
     }
     tape.put_back::<E>(&owner.training);

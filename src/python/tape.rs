@@ -22,11 +22,24 @@ const MOST_KEPT: usize = 1 << 24;
 pub struct Kept<E: Element> {
     pub tape: Tape<E>,
     pub weights: Vec<E>,
+    /// Which version of the caller's they are, if that is known.
+    version: Option<u64>,
 }
 
 impl<E: Element> Kept<E> {
-    /// Tells the tape whether the weights are those of the last pass.
-    pub fn expect_weights(&mut self, params: &[&[E]]) -> Result<()> {
+    /// A tape, and no weights.
+    pub fn tape(tape: Tape<E>) -> Self {
+        Self { tape, ..Self::default() }
+    }
+
+    /// Tells the tape whether the weights are those of the last pass: if they are of its version, or else if
+    /// they are the same numbers.
+    pub fn expect_weights(&mut self, params: &[&[E]], version: Option<u64>) -> Result<()> {
+        if version.is_some() && self.version == version {
+            self.tape.set_same_weights(true);
+            return Ok(());
+        }
+        self.version = None;
         let len: usize = params.iter().map(|param| param.len()).sum();
         let mut rest = &self.weights[..];
         let same = len == rest.len()
@@ -43,6 +56,7 @@ impl<E: Element> Kept<E> {
             }
         }
         self.tape.set_same_weights(same);
+        self.version = version;
         Ok(())
     }
 }
