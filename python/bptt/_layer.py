@@ -49,9 +49,9 @@ def views_of(flat: Array, core: CoreLayer) -> dict[str, Array]:
 class OwnArrays:
     """A layer's parameters, and whether anybody else can have written to them.
 
-    The core keeps weights packed from call to call. Whoever has one of the arrays, or a view of one, may
-    write to it, and then all are compared at every call. As long as the layer alone has them, which their
-    reference counts tell, they need not be.
+    The core keeps weights packed from call to call. Whoever has one of the arrays, or a view of
+    one, may write to it, and then all are compared at every call. As long as the layer alone has
+    them, which their reference counts tell, they need not be.
     """
 
     #: Each given once.
@@ -77,7 +77,7 @@ class OwnArrays:
         return array
 
     def version(self) -> int:
-        """Return a number that stays the same as long as nobody can have written to the parameters."""
+        """Return a number that stays the same while nobody can have written to the parameters."""
         if not self._seen:
             return self._version
         # Another thread may ask for the arrays meanwhile: what it had before this line shows in the
@@ -89,7 +89,7 @@ class OwnArrays:
         return version
 
     def _references(self) -> tuple[int, int, int]:
-        """Return how often things are referred to; the flat array also is, as their base, by all others."""
+        """Return how often things are referred to, the flat array but for its views."""
         views = self._views
         counts = [sys.getrefcount(view) for view in views.values()]
         return sys.getrefcount(views), sys.getrefcount(self.array) - len(views), max(counts)

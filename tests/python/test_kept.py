@@ -37,7 +37,8 @@ def load(layer):
 
 def fit(layer):
     model = bptt.Sequential(layer, bptt.Linear(5, 1, rng=0))
-    model.fit(np.ones((6, 4, 3), np.float32), np.ones((6, 4, 1), np.float32), epochs=1)
+    x, y = np.ones((6, 4, 3), np.float32), np.ones((6, 4, 1), np.float32)
+    model.fit(x, y, loss="mse")
 
 
 @pytest.mark.parametrize("write", [write_parameter, load, fit])
