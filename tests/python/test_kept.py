@@ -38,7 +38,7 @@ def load(layer):
 def fit(layer):
     model = bptt.Sequential(layer, bptt.Linear(5, 1, rng=0))
     x, y = np.ones((6, 4, 3), np.float32), np.ones((6, 4, 1), np.float32)
-    model.fit(x, y, loss="mse")
+    model.fit(x, y, loss="mse", optimizer=bptt.SGD(0.1))
 
 
 @pytest.mark.parametrize("write", [write_parameter, load, fit])
