@@ -125,17 +125,18 @@ impl<E: Element> OuterProducts<'_, E> {
                     let mut m = wanted.start;
                     while m < wanted.end {
                         let (gate, unit) = (m / width, m % width);
-                        // Blocks of about equal size: a last one of a row or two would be mostly latency.
+                        // Whole vectors, in blocks of about equal size: a last one of a row or two would be mostly latency.
                         let rest = (width - unit).min(wanted.end - m);
-                        let count = rest.div_ceil(rest.div_ceil(A_BLOCK));
+                        let equal = rest.div_ceil(rest.div_ceil(A_BLOCK));
+                        let count = equal.next_multiple_of(S::LANES).min(rest);
                         let first = gate * stride + unit;
-                        let rows = rows[..k].iter().map(|row| &row[first..first + count]);
                         let row = m - wanted.start;
-                        let (part, sums) = (row..row + count, &mut target.sums);
-                        match pairs && E::PAIRS {
-                            true => pack_pairs(s, rows, &mut memory.a, sums, part),
-                            false => pack_columns(s, rows, &mut memory.a, sums, part),
-                        }
+                        let mut sums = target
+                            .sums
+                            .each_mut()
+                            .map(|sums| sums.as_mut().map(|sums| &mut sums[row..]));
+                        let columns = first..first + count;
+                        pack_columns(s, &rows[..k], columns, pairs, &mut memory.a, &mut sums);
                         for (panels, c) in memory.b.iter().zip(&mut target.c) {
                             if let Some(c) = c {
                                 let mut to = AddTo { c, row, add: true };
@@ -175,62 +176,37 @@ impl Iterator for Places<'_> {
     }
 }
 
-/// Copies rows of at most [`A_BLOCK`] numbers, that far apart, and adds them up.
+/// Copies some columns of rows, at most [`A_BLOCK`] and that far apart, and adds the columns up; in pairs of two rows
+/// each, what is added up is not rounded. One vector after the other, so that its total stays in a register.
 #[inline(always)]
-fn pack_columns<'r, E: Element, S: Simd<E>>(
+fn pack_columns<E: Element, S: Simd<E>>(
     s: S,
-    rows: impl Iterator<Item = &'r [E]>,
+    rows: &[&[E]],
+    columns: Range<usize>,
+    pairs: bool,
     to: &mut [E],
     sums: &mut [Option<&mut [E]>],
-    part: Range<usize>,
 ) {
-    let mut totals = [E::ZERO; A_BLOCK];
-    for (row, to) in rows.zip(to.chunks_exact_mut(A_BLOCK)) {
-        let parts = to.chunks_exact_mut(S::LANES).zip(totals.chunks_exact_mut(S::LANES));
-        for (from, (to, total)) in row.chunks(S::LANES).zip(parts) {
-            let v = s.load(from);
-            s.store(to, v);
-            s.store(total, s.add(s.load(total), v));
+    for at in columns.clone().step_by(S::LANES) {
+        let (first, span) = (at - columns.start, at..columns.end);
+        let mut total = s.splat(E::ZERO);
+        if pairs && E::PAIRS {
+            for (two, to) in rows.chunks(2).zip(to.chunks_exact_mut(A_BLOCK)) {
+                let one = s.load(&two[0][span.clone()]);
+                let other = two.get(1).map_or(s.splat(E::ZERO), |row| s.load(&row[span.clone()]));
+                s.store(&mut to[first..], s.pair(one, other));
+                total = s.add(s.add(total, one), other);
+            }
+        } else {
+            for (row, to) in rows.iter().zip(to.chunks_exact_mut(A_BLOCK)) {
+                let v = s.load(&row[span.clone()]);
+                s.store(&mut to[first..], v);
+                total = s.add(total, v);
+            }
         }
-    }
-    add_totals(&totals, sums, part);
-}
-
-/// The same in pairs of two rows each; what is added up is not rounded.
-#[inline(always)]
-fn pack_pairs<'r, E: Element, S: Simd<E>>(
-    s: S,
-    mut rows: impl Iterator<Item = &'r [E]>,
-    to: &mut [E],
-    sums: &mut [Option<&mut [E]>],
-    part: Range<usize>,
-) {
-    let mut totals = [E::ZERO; A_BLOCK];
-    let mut to = to.chunks_exact_mut(A_BLOCK);
-    while let (Some(first), Some(to)) = (rows.next(), to.next()) {
-        let second = rows.next().unwrap_or(&[]);
-        let parts = to.chunks_exact_mut(S::LANES).zip(totals.chunks_exact_mut(S::LANES));
-        for (n, (to, total)) in parts.enumerate() {
-            let at = n * S::LANES;
-            let one = s.load(&first[at.min(first.len())..]);
-            let two = s.load(&second[at.min(second.len())..]);
-            s.store(to, s.pair(one, two));
-            s.store(total, s.add(s.add(s.load(total), one), two));
-        }
-    }
-    add_totals(&totals, sums, part);
-}
-
-/// Adds totals to some of the sums.
-#[inline(always)]
-fn add_totals<E: Element>(
-    totals: &[E; A_BLOCK],
-    sums: &mut [Option<&mut [E]>],
-    part: Range<usize>,
-) {
-    for sums in sums.iter_mut().flatten() {
-        for (sum, &total) in sums[part.clone()].iter_mut().zip(totals) {
-            *sum = *sum + total;
+        for sums in sums.iter_mut().flatten() {
+            let to = &mut sums[first..columns.len()];
+            s.store(to, s.add(s.load(to), total));
         }
     }
 }

@@ -235,6 +235,12 @@ macro_rules! avx2 {
             }
 
             #[inline(always)]
+            fn prefetch(self, at: *const $type) {
+                // SAFETY: every x86-64 has it, and it never fails.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+            }
+
+            #[inline(always)]
             fn splat(self, x: $type) -> $vector {
                 // SAFETY: the token proves that the machine has the instructions.
                 unsafe { $splat(x) }

@@ -104,6 +104,9 @@ pub trait Simd<E: Element>: Copy {
     fn outline_pairs<T: Task<E>>(self, task: T) -> T::Output {
         self.outline(task)
     }
+    /// Asks for the line of memory around `at`, which need not be anybody's, before it is read or written.
+    #[inline(always)]
+    fn prefetch(self, _at: *const E) {}
     /// All lanes `x`.
     fn splat(self, x: E) -> Self::V;
     /// The first `LANES` numbers at `from`.
