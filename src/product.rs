@@ -45,8 +45,8 @@ const MAX_SUMS: usize = MAX_ROWS * 2 * 16;
 const CHAIN: usize = 256;
 
 /// How far ahead a panel is asked for, in bytes, and a cache line. Weights of 25 MB on Zen 5, in 32 rows: 75 % of the
-/// FMA peak without, 86 at half of this, 94 at this, 96 at twice; of 4 MB in 4 rows: 72 %, 81, 79 and 73.
-const AHEAD: usize = 8192;
+/// FMA peak without, 93 at half of this, 96 at this and twice this; of 4 MB in 4 rows: 72 %, 79, 73 and 58.
+const AHEAD: usize = 16384;
 const LINE: usize = 64;
 
 /// Finished tiles, `[row][panel][2][lane]`.
