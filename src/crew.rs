@@ -6,6 +6,7 @@
 //! meeting being a few cache lines that travel between cores, and let other threads run if it takes long.
 
 use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,8 @@ pub(crate) struct Crew {
     /// The round, from 1, times [`MOST`], plus its members; or [`OVER`]. And how many had `arrived` before it.
     round: Line,
     before: AtomicUsize,
-    /// How long the leader waits for the end of a round before it goes on alone, and whether it does: who is so
-    /// late has no core of its own.
+    /// How long a meeting may take before the leader goes on alone, and whether it does: who is so late has no
+    /// core of its own.
     patience: Duration,
     late: AtomicBool,
     /// Somebody failed: nobody may wait for it.
@@ -38,6 +39,11 @@ pub(crate) struct Crew {
 
 /// Steps take some 10 us, and members' parts are equal.
 const LATE: Duration = Duration::from_micros(100);
+
+/// For how long passes are one thread's after somebody was late: beside other threads that want the same cores, a crew
+/// is late in every pass, and waits for longer than the pass would take one thread. Twice as long each time in a
+/// row, up to the second.
+const REST: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
 /// More than the members of any crew.
 const MOST: usize = 1 << 12;
@@ -84,7 +90,11 @@ impl Member<'_> {
         crew.arrived.0.fetch_add(1, Ordering::AcqRel);
         let meeting = self.meeting;
         self.meeting += self.count;
-        crew.wait(|| crew.arrived.0.load(Ordering::Acquire) >= meeting)
+        let waited = crew.wait(|| crew.arrived.0.load(Ordering::Acquire) >= meeting)?;
+        if waited > crew.patience {
+            crew.late.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 
@@ -118,10 +128,7 @@ impl Crew {
         self.round.0.store((n + 1) * MOST + count, Ordering::Release);
         let mut member = Member { index: 0, count, crew: Some(self), meeting: before + count };
         work(&mut member)?;
-        let start = Instant::now();
-        member.meet()?;
-        self.late.store(late || start.elapsed() > self.patience, Ordering::Relaxed);
-        Ok(())
+        member.meet()
     }
 
     /// For a helper: calls `work` with every round from now on.
@@ -157,19 +164,57 @@ impl Crew {
         if reported { Ok(()) } else { result }
     }
 
-    fn wait(&self, ready: impl Fn() -> bool) -> Result<()> {
-        let mut spins = 0u32;
+    /// Waits, and says how long beyond [`SPINS`].
+    fn wait(&self, ready: impl Fn() -> bool) -> Result<Duration> {
+        let (mut spins, mut start) = (0, None);
         while !ready() {
             ensure!(!self.broken.load(Ordering::Relaxed), "another thread of the pass failed");
-            spins = spins.saturating_add(1);
             if spins < SPINS {
+                spins += 1;
                 std::hint::spin_loop();
             } else {
+                start.get_or_insert_with(Instant::now);
                 std::thread::yield_now();
             }
         }
-        Ok(())
+        Ok(start.map_or(Duration::ZERO, |start| start.elapsed()))
     }
+}
+
+/// When crews rest.
+struct Rest {
+    until: Option<Instant>,
+    /// How long they do next time.
+    next: Duration,
+}
+
+impl Rest {
+    const fn new() -> Self {
+        Self { until: None, next: REST[0] }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now >= until)
+    }
+
+    /// After a pass of a crew.
+    fn after(&mut self, late: bool, now: Instant) {
+        if late {
+            self.until = Some(now + self.next);
+            self.next = REST[1].min(2 * self.next);
+        } else {
+            *self = Self::new();
+        }
+    }
+}
+
+/// Of all crews of this process. Whoever finds it in use goes without it: in a child forked meanwhile, nobody would
+/// ever unlock it.
+static REST_OF_ALL: Mutex<Rest> = Mutex::new(Rest::new());
+
+/// Whether passes had better be without a crew now.
+pub(crate) fn rests() -> bool {
+    REST_OF_ALL.try_lock().is_ok_and(|rest| !rest.is_over(Instant::now()))
 }
 
 /// Lets the others go, whatever ends this one's work.
@@ -303,6 +348,12 @@ pub(crate) fn share<E: Element, W: Rounds<E>>(
         false => crew.help(|n, member| level.run(Chunk(&mut work, n, member))),
     })?;
     level.run(Around::End(&mut work));
+    let (late, joined) = (crew.late.into_inner(), crew.joined.0.into_inner());
+    if joined > 0
+        && let Ok(mut rest) = REST_OF_ALL.try_lock()
+    {
+        rest.after(late, Instant::now());
+    }
     Ok(())
 }
 
@@ -343,6 +394,26 @@ mod tests {
                 helper.join().unwrap().unwrap();
             }
         });
+    }
+
+    #[test]
+    fn crews_rest_longer_each_time_until_nobody_is_late() {
+        let (mut rest, mut now) = (Rest::new(), Instant::now());
+        assert!(rest.is_over(now));
+        for length in [REST[0], 2 * REST[0], 4 * REST[0]] {
+            rest.after(true, now);
+            assert!(!rest.is_over(now + length - Duration::from_micros(1)));
+            now += length;
+            assert!(rest.is_over(now));
+        }
+        for _ in 0..20 {
+            rest.after(true, now);
+        }
+        assert!(rest.is_over(now + REST[1]));
+        rest.after(false, now);
+        assert!(rest.is_over(now));
+        rest.after(true, now);
+        assert!(rest.is_over(now + REST[0]));
     }
 
     #[test]
