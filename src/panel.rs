@@ -173,18 +173,13 @@ impl<E: Element> Panels<E> {
                     done += S::COLUMNS;
                 }
             }
-            if done < k {
-                for lane in 0..S::LANES {
-                    if lane < count {
-                        let row = &source.row(first + lane)[done..];
-                        for (kk, &w) in (done..).zip(row) {
-                            to[kk * stride + lane] = w;
-                        }
-                    } else {
-                        for kk in done..k {
-                            to[kk * stride + lane] = E::ZERO;
-                        }
-                    }
+            for kk in if count < S::LANES { done..k } else { k..k } {
+                s.store(&mut to[kk * stride..][..S::LANES], s.splat(E::ZERO));
+            }
+            for lane in 0..if done < k { count } else { 0 } {
+                let row = &source.row(first + lane)[done..];
+                for (kk, &w) in (done..).zip(row) {
+                    to[kk * stride + lane] = w;
                 }
             }
         }
