@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{Result, ensure};
@@ -33,16 +33,18 @@ pub(crate) struct Crew {
     /// core of its own.
     patience: Duration,
     late: AtomicBool,
+    /// How many nanoseconds the leader waited, in meetings that took long.
+    waited: AtomicU64,
     /// Somebody failed: nobody may wait for it.
     broken: AtomicBool,
 }
 
-/// Steps take some 10 us, and members' parts are equal.
-const LATE: Duration = Duration::from_micros(100);
+/// Steps take some 10 us, and members' parts are equal; who lost its core is away for a millisecond or more.
+const LATE: Duration = Duration::from_micros(200);
 
-/// For how long passes are one thread's after somebody was late: beside other threads that want the same cores, a crew
-/// is late in every pass, and waits for longer than the pass would take one thread. Twice as long each time in a
-/// row, up to the second.
+/// For how long passes are one thread's after one whose leader mostly waited: beside other threads that want the same
+/// cores, that is every pass of a crew, and takes longer than one thread alone would. Twice as long each time in a
+/// row, up to the second. (Being late once is no sign: who has just come has nothing in its cache.)
 const REST: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
 /// More than the members of any crew.
@@ -93,6 +95,9 @@ impl Member<'_> {
         let waited = crew.wait(|| crew.arrived.0.load(Ordering::Acquire) >= meeting)?;
         if waited > crew.patience {
             crew.late.store(true, Ordering::Relaxed);
+        }
+        if self.index == 0 {
+            crew.waited.fetch_add(waited.as_nanos() as u64, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -198,8 +203,8 @@ impl Rest {
     }
 
     /// After a pass of a crew.
-    fn after(&mut self, late: bool, now: Instant) {
-        if late {
+    fn after(&mut self, mostly_waited: bool, now: Instant) {
+        if mostly_waited {
             self.until = Some(now + self.next);
             self.next = REST[1].min(2 * self.next);
         } else {
@@ -339,7 +344,7 @@ pub(crate) fn share<E: Element, W: Rounds<E>>(
     let mut tasks: Vec<_> = helpers.map(|work| (false, work)).collect();
     // SAFETY: as above; `work` itself rests until all rounds are over.
     tasks.insert(0, (true, unsafe { work.alias() }));
-    let crew = Crew::new(LATE);
+    let (crew, start) = (Crew::new(LATE), Instant::now());
     parallel::run(tasks, |(leads, mut work)| match leads {
         true => crew.lead(|| {
             (0..rounds)
@@ -348,11 +353,11 @@ pub(crate) fn share<E: Element, W: Rounds<E>>(
         false => crew.help(|n, member| level.run(Chunk(&mut work, n, member))),
     })?;
     level.run(Around::End(&mut work));
-    let (late, joined) = (crew.late.into_inner(), crew.joined.0.into_inner());
-    if joined > 0
+    if crew.joined.0.into_inner() > 0
         && let Ok(mut rest) = REST_OF_ALL.try_lock()
     {
-        rest.after(late, Instant::now());
+        let waited = Duration::from_nanos(crew.waited.into_inner());
+        rest.after(2 * waited > start.elapsed(), Instant::now());
     }
     Ok(())
 }
@@ -361,7 +366,6 @@ pub(crate) fn share<E: Element, W: Rounds<E>>(
 mod tests {
     use super::*;
     use crate::error::Error;
-    use std::sync::atomic::AtomicU64;
 
     #[test]
     fn members_read_what_others_wrote_before_a_meeting() {
@@ -397,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn crews_rest_longer_each_time_until_nobody_is_late() {
+    fn crews_rest_longer_each_time_until_they_work() {
         let (mut rest, mut now) = (Rest::new(), Instant::now());
         assert!(rest.is_over(now));
         for length in [REST[0], 2 * REST[0], 4 * REST[0]] {
