@@ -1,6 +1,7 @@
 """Layers keep packed weights from call to call, and see every write to the parameters."""
 
 import copy
+import pickle
 import threading
 
 import numpy as np
@@ -74,6 +75,17 @@ def test_the_mapping_of_parameters_is_as_good_as_the_arrays(layer):
         layer(X)
         parameters["bias_ih_l0"][:] += 0.5
         assert np.array_equal(layer(X)[0], fresh(layer, X))
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_an_unpickled_layer_sees_writes_too(layer, protocol):
+    # Its arrays may be views of a buffer, whose references are others.
+    twin = pickle.loads(pickle.dumps(layer, protocol))
+    bias = twin.parameters["bias_ih_l0"][1:]
+    for _ in range(3):
+        twin(X)
+        bias += 0.5
+        assert np.array_equal(twin(X)[0], fresh(twin, X))
 
 
 def test_weights_are_not_compared_while_nobody_has_them(layer):
