@@ -6,12 +6,12 @@
 //! meeting being a few cache lines that travel between cores, and let other threads run if it takes long.
 
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{Result, ensure};
 use crate::parallel;
+use crate::rest;
 use crate::simd::{Element, Level, Simd, Task};
 
 /// A number in a cache line (and the one fetched with it) of its own.
@@ -41,11 +41,6 @@ pub(crate) struct Crew {
 
 /// Steps take some 10 us, and members' parts are equal; who lost its core is away for a millisecond or more.
 const LATE: Duration = Duration::from_micros(200);
-
-/// For how long passes are one thread's after one whose leader mostly waited: beside other threads that want the same
-/// cores, that is every pass of a crew, and takes longer than one thread alone would. Twice as long each time in a
-/// row, up to the second. (Being late once is no sign: who has just come has nothing in its cache.)
-const REST: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
 /// More than the members of any crew.
 const MOST: usize = 1 << 12;
@@ -186,42 +181,6 @@ impl Crew {
     }
 }
 
-/// When crews rest.
-struct Rest {
-    until: Option<Instant>,
-    /// How long they do next time.
-    next: Duration,
-}
-
-impl Rest {
-    const fn new() -> Self {
-        Self { until: None, next: REST[0] }
-    }
-
-    fn is_over(&self, now: Instant) -> bool {
-        self.until.is_none_or(|until| now >= until)
-    }
-
-    /// After a pass of a crew.
-    fn after(&mut self, mostly_waited: bool, now: Instant) {
-        if mostly_waited {
-            self.until = Some(now + self.next);
-            self.next = REST[1].min(2 * self.next);
-        } else {
-            *self = Self::new();
-        }
-    }
-}
-
-/// Of all crews of this process. Whoever finds it in use goes without it: in a child forked meanwhile, nobody would
-/// ever unlock it.
-static REST_OF_ALL: Mutex<Rest> = Mutex::new(Rest::new());
-
-/// Whether passes had better be without a crew now.
-pub(crate) fn rests() -> bool {
-    REST_OF_ALL.try_lock().is_ok_and(|rest| !rest.is_over(Instant::now()))
-}
-
 /// Lets the others go, whatever ends this one's work.
 struct Guard<'a> {
     crew: &'a Crew,
@@ -353,11 +312,9 @@ pub(crate) fn share<E: Element, W: Rounds<E>>(
         false => crew.help(|n, member| level.run(Chunk(&mut work, n, member))),
     })?;
     level.run(Around::End(&mut work));
-    if crew.joined.0.into_inner() > 0
-        && let Ok(mut rest) = REST_OF_ALL.try_lock()
-    {
+    if crew.joined.0.into_inner() > 0 {
         let waited = Duration::from_nanos(crew.waited.into_inner());
-        rest.after(2 * waited > start.elapsed(), Instant::now());
+        rest::after(2 * waited > start.elapsed());
     }
     Ok(())
 }
@@ -398,26 +355,6 @@ mod tests {
                 helper.join().unwrap().unwrap();
             }
         });
-    }
-
-    #[test]
-    fn crews_rest_longer_each_time_until_they_work() {
-        let (mut rest, mut now) = (Rest::new(), Instant::now());
-        assert!(rest.is_over(now));
-        for length in [REST[0], 2 * REST[0], 4 * REST[0]] {
-            rest.after(true, now);
-            assert!(!rest.is_over(now + length - Duration::from_micros(1)));
-            now += length;
-            assert!(rest.is_over(now));
-        }
-        for _ in 0..20 {
-            rest.after(true, now);
-        }
-        assert!(rest.is_over(now + REST[1]));
-        rest.after(false, now);
-        assert!(rest.is_over(now));
-        rest.after(true, now);
-        assert!(rest.is_over(now + REST[0]));
     }
 
     #[test]

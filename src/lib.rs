@@ -31,6 +31,7 @@ mod product;
 #[cfg(feature = "python")]
 mod python;
 pub mod reference;
+mod rest;
 mod sequence;
 pub mod simd;
 mod train;

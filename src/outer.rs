@@ -92,9 +92,12 @@ impl<E: Element> OuterProducts<'_, E> {
         b: [&dyn Fn(usize, usize) -> &'r [E]; N],
         targets: &mut [Target<'_, E, N>],
     ) -> Result<()> {
-        let Self { steps, counts, blocks, width, stride, pairs, ref mut memory } = *self;
-        memory.b.resize_with(N, Panels::default);
-        memory.a.resize(K_BLOCK * A_BLOCK)?;
+        let Self { steps, counts, blocks, pairs, .. } = *self;
+        for Target { columns, c, .. } in &*targets {
+            assert!(c.iter().flatten().all(|c| c.count() == columns.len()));
+        }
+        self.memory.b.resize_with(N, Panels::default);
+        self.memory.a.resize(K_BLOCK * A_BLOCK)?;
         let mut end = steps;
         for &first in blocks.iter().rev() {
             let mut left: usize = (first..end).map(counts).sum();
@@ -103,7 +106,7 @@ impl<E: Element> OuterProducts<'_, E> {
             while left > 0 {
                 let k = left.div_ceil(left.div_ceil(K_BLOCK));
                 left -= k;
-                for (n, (panels, b)) in memory.b.iter_mut().zip(b).enumerate() {
+                for (n, (panels, b)) in self.memory.b.iter_mut().zip(b).enumerate() {
                     let Some(c) = targets.iter().find_map(|target| target.c[n].as_ref()) else {
                         continue;
                     };
@@ -121,35 +124,43 @@ impl<E: Element> OuterProducts<'_, E> {
                     *row = a(t, b);
                 }
                 for target in &mut *targets {
-                    let wanted = target.columns.clone();
-                    let mut m = wanted.start;
-                    while m < wanted.end {
-                        let (gate, unit) = (m / width, m % width);
-                        // Whole vectors, in blocks of about equal size: a last one of a row or two would be mostly latency.
-                        let rest = (width - unit).min(wanted.end - m);
-                        let equal = rest.div_ceil(rest.div_ceil(A_BLOCK));
-                        let count = equal.next_multiple_of(S::LANES).min(rest);
-                        let first = gate * stride + unit;
-                        let row = m - wanted.start;
-                        let mut sums = target
-                            .sums
-                            .each_mut()
-                            .map(|sums| sums.as_mut().map(|sums| &mut sums[row..]));
-                        let columns = first..first + count;
-                        pack_columns(s, &rows[..k], columns, pairs, &mut memory.a, &mut sums);
-                        for (panels, c) in memory.b.iter().zip(&mut target.c) {
-                            if let Some(c) = c {
-                                let mut to = AddTo { c, row, add: true };
-                                product_by_columns(s, count, &memory.a, A_BLOCK, panels, &mut to);
-                            }
-                        }
-                        m += count;
-                    }
+                    self.add_block(s, &rows[..k], target);
                 }
                 places.nth(k - 1);
             }
         }
         Ok(())
+    }
+
+    /// Adds what the rows of a block contribute, whose b are packed.
+    #[inline(always)]
+    fn add_block<S: Simd<E>, const N: usize>(
+        &mut self,
+        s: S,
+        rows: &[&[E]],
+        target: &mut Target<'_, E, N>,
+    ) {
+        let Self { width, stride, pairs, ref mut memory, .. } = *self;
+        let wanted = target.columns.clone();
+        let mut m = wanted.start;
+        while m < wanted.end {
+            let (gate, unit) = (m / width, m % width);
+            // Whole vectors, in blocks of about equal size: one of a row or two would be mostly latency.
+            let rest = (width - unit).min(wanted.end - m);
+            let equal = rest.div_ceil(rest.div_ceil(A_BLOCK));
+            let count = equal.next_multiple_of(S::LANES).min(rest);
+            let (first, row) = (gate * stride + unit, m - wanted.start);
+            let sums = target.sums.each_mut();
+            let mut sums = sums.map(|sums| sums.as_mut().map(|sums| &mut sums[row..]));
+            pack_columns(s, rows, first..first + count, pairs, &mut memory.a, &mut sums);
+            for (panels, c) in memory.b.iter().zip(&mut target.c) {
+                if let Some(c) = c {
+                    let mut to = AddTo { c, row, add: true };
+                    product_by_columns(s, count, &memory.a, A_BLOCK, panels, &mut to);
+                }
+            }
+            m += count;
+        }
     }
 }
 

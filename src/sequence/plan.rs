@@ -3,7 +3,7 @@
 //! - Work that takes less than a thread needs to wake is done by one thread.
 //! - Few rows: threads share every step, each with some of the units, and so the weights, which such a step
 //!   mostly streams. They meet in every step, which must be worth it, and not while others want the cores
-//!   (`crew::rests`).
+//!   (rest.rs).
 //! - Else threads share the rows: no thread waits for another before the end.
 //!
 //! From one thread to two, an LSTM in float32 on Zen 5, sharing units: (100, 1, 128, 128) 1.4 times as fast
@@ -13,9 +13,9 @@ use std::fmt;
 
 use super::{Compute, Direction, Recurrent};
 use crate::cell::Cell;
-use crate::crew;
 use crate::error::Result;
 use crate::parallel;
+use crate::rest;
 use crate::simd::{Element, Level};
 use crate::view::Seq;
 
@@ -76,7 +76,7 @@ pub(super) fn members<C: Cell, E: Copy>(
         && flops >= parallel::MIN_FLOPS
         && members > 1
         && UNITS.iter().any(|&(rows, flops)| x.shape().rows < rows * members && step >= flops)
-        && !crew::rests();
+        && !rest::is_now();
     Ok(shares.then_some(members))
 }
 
