@@ -101,6 +101,9 @@ fn the_same_bits_for_1_to_8_threads_and_every_repetition() {
     // Threads share the rows.
     check(Lstm::default(), (7, 53, 100));
     check(TANH, (7, 53, 100));
+    // Of so many steps and rows, weight gradients are summed in two groups.
+    check(Lstm::default(), (11, 53, 40));
+    check(Gru, (11, 53, 40));
     // Threads share the units, an odd number of vectors, of one row and of a few; some have none.
     for (rows, hidden) in [(1, 232), (3, 144), (7, 129)] {
         check(Lstm::default(), (12, rows, hidden));
@@ -270,4 +273,71 @@ fn a_tape_serves_one_backward_pass_of_its_own_sizes() {
     back(x, y, dy, &mut tape, 2).unwrap();
     let again = back(x, y, dy, &mut tape, 2).unwrap_err();
     assert!(again.contains("no recording"), "{again}");
+}
+
+/// The gradients of a layer's parameters, of a pass on this tape.
+fn gradients<C: Cell>(
+    layer: &Recurrent<C>,
+    (steps, rows): (usize, usize),
+    tape: &mut Tape<f64>,
+) -> Vec<f64> {
+    let number = |n: usize| ((n * 7919) % 1009) as f64 / 1009.0 - 0.5;
+    let numbers = |len: usize| (0..len).map(number).collect::<Vec<_>>();
+    let (input, output) = (layer.input_size(), layer.output_size());
+    let (params, x) = (numbers(layer.parameter_len()), numbers(steps * rows * input));
+    let (dy, mut y) = (numbers(steps * rows * output), vec![0.0; steps * rows * output]);
+    let shape = |features| Shape::time_major(steps, rows, features);
+    let x = Seq::new(&x, shape(input)).unwrap();
+    let mut state = State::zeros(layer, rows).unwrap();
+    let out = SeqMut::new(&mut y, shape(output)).unwrap();
+    layer.forward(&params, x, &mut state, out, tape).unwrap();
+    let (y, dy) = (Seq::new(&y, shape(output)).unwrap(), Seq::new(&dy, shape(output)).unwrap());
+    let mut grads = vec![0.0; params.len()];
+    let mut dstate = State::zeros(layer, rows).unwrap();
+    let gradients = bptt::Gradients { params: Some(&mut grads), x: None };
+    layer.backward(&params, x, y, tape, dy, &mut dstate, gradients).unwrap();
+    grads
+}
+
+#[test]
+fn sums_in_two_groups_know_nothing_of_a_tapes_last_pass_nor_of_checkpoints() {
+    let size = (40, 20);
+    let large = Recurrent::with_cell(Lstm::default(), 12, 40, true).unwrap();
+    let plain = Recurrent::with_cell(Lstm::default(), 3, 20, true).unwrap();
+    let layers = [
+        plain,
+        plain.with_peepholes(),
+        plain.with_layer_norm().unwrap(),
+        plain.with_projection(5).unwrap(),
+        plain.bidirectional(),
+    ];
+    for layer in layers {
+        let fresh = gradients(&layer, size, &mut Tape::new());
+        let mut used = Tape::new();
+        gradients(&large, size, &mut used);
+        assert_eq!(gradients(&layer, size, &mut used), fresh);
+        let mut checkpoints = Tape::new();
+        checkpoints.set_checkpoints(true);
+        assert_eq!(gradients(&layer, size, &mut checkpoints), fresh);
+    }
+}
+
+#[test]
+fn sums_in_two_groups_are_the_oracles() {
+    fn check<C: Cell + Oracle>(cell: C) {
+        let sizes = Sizes { steps: 25, rows: 37, input: 5, hidden: 19, bias: true };
+        let layer = Recurrent::with_cell(cell, 5, 19, true).unwrap();
+        let (inputs, d) = problem::<C>(sizes, C::HAS_C, 7);
+        let (_, want) = oracle(&cell, sizes, &inputs, &d);
+        for level in Level::available() {
+            let (_, got) = level.scope(|| kernels::<f64, C>(&layer, sizes, &inputs, &d));
+            let scale = want.params.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
+            for (got, want) in got.params.iter().zip(&want.params) {
+                assert!((got - want).abs() <= 1e-12 * scale, "{got} {want} {level:?}");
+            }
+        }
+    }
+    check(Lstm::default());
+    check(Gru);
+    check(TANH);
 }

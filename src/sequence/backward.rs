@@ -139,7 +139,10 @@ pub(super) fn run<C: Cell, E: Element>(
         let Record { groups, group_sums, blocks, shares, initial, mask, anew, .. } = record;
         weights::blocks(layer, x, groups.len(), blocks);
         group_sums.resize((groups.len() - 1).saturating_mul(grads.len()))?;
-        let own = group_sums.chunks_exact_mut(grads.len().max(1));
+        let mut own: Vec<_> = group_sums.chunks_exact_mut(grads.len().max(1)).collect();
+        if *anew {
+            own.iter_mut().for_each(|grads| weights::clear_units(layer, grads));
+        }
         let h0 = Rows::new(&initial[0], x.shape().rows, layer.output_size());
         let dh = x.like(&record.dh, layer.proj_size)?;
         let parts = parts.div_ceil(groups.len());

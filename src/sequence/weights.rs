@@ -181,6 +181,14 @@ fn clear<E: Element, S: Simd<E>, const N: usize>(s: S, target: &mut Target<'_, E
     target.sums.iter_mut().flatten().for_each(|sums| s.clear(sums));
 }
 
+/// Makes zero what no product adds to, in the flat gradients of a group: parameters that are a unit's own.
+pub(super) fn clear_units<C: Cell, E: Element>(layer: &Direction<C>, grads: &mut [E]) {
+    let [w_ih, w_hh, b_ih, b_hh, w_hr, ..] = layer.lengths();
+    let biases = w_ih + w_hh;
+    grads[biases..biases + b_ih + b_hh].fill(E::ZERO);
+    grads[biases + b_ih + b_hh + w_hr..].fill(E::ZERO);
+}
+
 /// Adds the sums of the groups behind the first, which were made in memory of their own, to a layer's flat
 /// gradients.
 pub(super) fn add_groups<E: Element>(groups: &[E], grads: &mut [E]) {
