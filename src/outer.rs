@@ -96,7 +96,9 @@ impl<E: Element> OuterProducts<'_, E> {
         for Target { columns, c, .. } in &*targets {
             assert!(c.iter().flatten().all(|c| c.count() == columns.len()));
         }
-        self.memory.b.resize_with(N, Panels::default);
+        // Never shorter: a layer with a projection has both three right-hand sides and one.
+        let sides = N.max(self.memory.b.len());
+        self.memory.b.resize_with(sides, Panels::default);
         self.memory.a.resize(K_BLOCK * A_BLOCK)?;
         let mut end = steps;
         for &first in blocks.iter().rev() {
