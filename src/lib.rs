@@ -17,23 +17,17 @@
 
 mod buffer;
 pub mod cell;
-mod consume;
-mod crew;
 mod error;
 pub mod lab;
 mod math;
+mod matmul;
 mod nn;
-mod outer;
-mod pairs;
-mod panel;
-mod parallel;
-mod product;
 #[cfg(feature = "python")]
 mod python;
+mod recurrent;
 pub mod reference;
-mod rest;
-mod sequence;
 pub mod simd;
+mod threads;
 mod train;
 mod view;
 
@@ -43,8 +37,8 @@ pub use nn::{
     Embedding, IGNORED, Input, Layer, LayerNorm, Linear, LinearMemory, Loss, Sequential,
     SequentialStepper, Targets,
 };
-pub use parallel::{num_threads, set_num_threads};
-pub use sequence::{Compute, GRU, Gradients, LSTM, Params, RNN, Recurrent, State, Stepper, Tape};
+pub use recurrent::{Compute, GRU, Gradients, LSTM, Params, RNN, Recurrent, State, Stepper, Tape};
+pub use threads::{num_threads, set_num_threads};
 pub use train::{
     Dataset, Inputs, Metric, Optimizer, Progress, Rate, Rule, Trainer, clip_by_global_norm,
 };

@@ -9,7 +9,7 @@
 //! ```
 
 use super::{Block, Cell};
-use crate::math::{sigmoid, tanh};
+use crate::math::elementary::{sigmoid, tanh};
 use crate::simd::{Element, Simd};
 
 /// The GRU cell; the tape holds r, z, n, a_h.

@@ -10,7 +10,7 @@
 //! added to the arguments of i, f and o.
 
 use super::{Block, Cell};
-use crate::math::{sigmoid, tanh};
+use crate::math::elementary::{sigmoid, tanh};
 use crate::simd::{Element, Simd};
 
 /// The LSTM cell; the tape holds i, f, g, o, c.

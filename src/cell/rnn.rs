@@ -1,7 +1,7 @@
 //! The vanilla recurrent network (Elman 1990): `h_t = tanh(argument)`, or `max(0, argument)`.
 
 use super::{Block, Cell};
-use crate::math::tanh;
+use crate::math::elementary::tanh;
 use crate::simd::{Element, Simd};
 
 /// What an RNN applies to its argument.

@@ -12,20 +12,20 @@
 //! The notebook adds 1e-12 to every argument of sigmoid and tanh. Here it is a second bias, and left
 //! out of `tanh C_t`, where it changes less than 1e-12.
 
+mod board;
 mod layout;
 mod output;
 mod part;
 pub mod published;
 mod step;
-mod team;
 mod train;
 
 pub use train::{Progress, Training};
 
 use crate::error::{Result, ensure};
 use crate::nn::Linear;
-use crate::sequence::LSTM;
-use crate::simd::{Level, Simd, Task};
+use crate::recurrent::LSTM;
+use crate::simd::{Kernel, Level, Simd};
 use output::{Output, PackOutput, UnpackOutput};
 use part::{PackPart, Part, UnpackPart};
 
@@ -246,7 +246,7 @@ struct Forward<'a> {
     steps: usize,
 }
 
-impl Task<f64> for Forward<'_> {
+impl Kernel<f64> for Forward<'_> {
     type Output = Result<()>;
 
     #[inline(always)]
@@ -266,7 +266,7 @@ struct Backward<'a> {
     gradient: Gradient,
 }
 
-impl Task<f64> for Backward<'_> {
+impl Kernel<f64> for Backward<'_> {
     type Output = Result<()>;
 
     #[inline(always)]

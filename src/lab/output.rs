@@ -4,9 +4,9 @@ use super::part::Part;
 use super::{EPSILON, Gradient, Kind};
 use crate::buffer::Buffer;
 use crate::error::Result;
-use crate::panel::{Columns, Panels};
-use crate::product::{product, product_by_columns};
-use crate::simd::{Simd, Task};
+use crate::matmul::panel::{Columns, Panels};
+use crate::matmul::product::{product, product_by_columns};
+use crate::simd::{Kernel, Simd};
 use crate::view::{Rows, RowsMut};
 
 /// The layer, with memory for a pass over T steps.
@@ -110,7 +110,7 @@ impl Output {
 /// Packs the layer's flat parameters, weight (V, H) and bias (V,).
 pub(super) struct PackOutput<'a>(pub &'a mut Output, pub &'a [f64]);
 
-impl Task<f64> for PackOutput<'_> {
+impl Kernel<f64> for PackOutput<'_> {
     type Output = Result<()>;
 
     #[inline(always)]
@@ -128,7 +128,7 @@ impl Task<f64> for PackOutput<'_> {
 /// Writes the layer's flat parameters, or their gradients.
 pub(super) struct UnpackOutput<'a>(pub &'a Output, pub &'a Panels<f64>, pub &'a mut [f64]);
 
-impl Task<f64> for UnpackOutput<'_> {
+impl Kernel<f64> for UnpackOutput<'_> {
     type Output = ();
 
     #[inline(always)]

@@ -8,10 +8,12 @@ use super::{Gradient, Kind, published};
 use crate::buffer::Buffer;
 use crate::cell::{Cell, Lstm, Nonlinearity, Rnn};
 use crate::error::Result;
-use crate::panel::{Columns, Panels};
-use crate::product::{product, product_by_columns};
-use crate::sequence::{Backward, Direction, cells};
-use crate::simd::{Simd, Task};
+use crate::matmul::panel::{Columns, Panels};
+use crate::matmul::product::{product, product_by_columns};
+use crate::recurrent::backward::step::Backward;
+use crate::recurrent::direction::Direction;
+use crate::recurrent::forward::cells::cells;
+use crate::simd::{Kernel, Simd};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
 pub(super) const TANH: Rnn = Rnn { nonlinearity: Nonlinearity::Tanh };
@@ -221,7 +223,7 @@ impl Part {
 /// Packs these units' share of a layer's flat parameters.
 pub(super) struct PackPart<'a>(pub &'a mut Part, pub &'a [f64]);
 
-impl Task<f64> for PackPart<'_> {
+impl Kernel<f64> for PackPart<'_> {
     type Output = Result<()>;
 
     #[inline(always)]
@@ -244,7 +246,7 @@ impl Task<f64> for PackPart<'_> {
 /// not the notebook's.
 pub(super) struct UnpackPart<'a>(pub &'a Part, pub &'a Panels<f64>, pub &'a mut [f64]);
 
-impl Task<f64> for UnpackPart<'_> {
+impl Kernel<f64> for UnpackPart<'_> {
     type Output = ();
 
     #[inline(always)]

@@ -22,7 +22,7 @@
 use super::EPSILON;
 use super::part::TANH;
 use crate::cell::{Block, Cell, Rnn};
-use crate::math::{sigmoid, tanh};
+use crate::math::elementary::{sigmoid, tanh};
 use crate::simd::{Element, Simd};
 use crate::view::Rows;
 

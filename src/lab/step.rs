@@ -4,12 +4,12 @@
 use std::ops::DerefMut;
 
 use super::Gradient;
+use super::board::{Team, Who};
 use super::output::Output;
 use super::part::Part;
-use super::team::{Team, Who};
 use crate::error::Result;
-use crate::panel::Panels;
-use crate::simd::{Simd, Task};
+use crate::matmul::panel::Panels;
+use crate::simd::{Kernel, Simd};
 use crate::train::sum_of_squares;
 
 /// What both threads know of a sequence.
@@ -46,7 +46,7 @@ pub(super) struct Run<'a, P> {
     pub output: Option<(&'a mut Output, &'a [f64])>,
 }
 
-impl<P: DerefMut<Target = Part>> Task<f64> for Run<'_, P> {
+impl<P: DerefMut<Target = Part>> Kernel<f64> for Run<'_, P> {
     type Output = Result<f64>;
 
     #[inline(always)]

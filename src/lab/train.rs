@@ -3,15 +3,15 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::board::{Team, Who};
 use super::output::{Output, UnpackOutput};
 use super::part::{Part, UnpackPart};
 use super::step::{Descent, Run, Sequence};
-use super::team::{Team, Who};
 use super::{EPSILON, Gradient, Kind, LabNetwork};
 use crate::buffer::zeros;
 use crate::error::{Error, Result, ensure};
-use crate::parallel;
 use crate::simd::Level;
+use crate::threads;
 use crate::train::Dataset;
 
 /// A network in training.
@@ -198,7 +198,7 @@ impl Training {
         // Whichever thread takes the second task helps.
         let mut tasks = vec![Some((leader, &mut progress))];
         tasks.extend((parts.len() == 2).then_some(None));
-        parallel::run(tasks, |task| match task {
+        threads::run(tasks, |task| match task {
             Some((leader, progress)) => team.lead(|| lead(leader, progress)),
             None => team.help(help),
         })?;

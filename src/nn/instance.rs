@@ -1,11 +1,12 @@
 //! One layer at work: its passes over a batch, whichever layer it is, and the memory it works in.
 
+use super::input::Input;
 use super::last_step;
 use super::layer::{Layer, recurrent};
 use super::linear::LinearMemory;
-use super::sequential::Input;
 use crate::error::{Result, ensure};
-use crate::sequence::{Dropout, Gradients, State, Tape, mix};
+use crate::math::dropout::{Dropout, mix};
+use crate::recurrent::{Gradients, State, Tape};
 use crate::simd::{Element, Level};
 use crate::view::{BatchSizes, Rows, RowsMut, Seq, SeqMut};
 

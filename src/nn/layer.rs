@@ -1,12 +1,12 @@
 //! The layers that a model can be made of, and what can be asked of each.
 
 use super::embedding::Embedding;
+use super::input::Input;
 use super::layer_norm::LayerNorm;
 use super::linear::Linear;
-use super::sequential::Input;
 use crate::cell::GruResetFirst;
 use crate::error::{Result, ensure};
-use crate::sequence::{GRU, LSTM, RNN, Recurrent};
+use crate::recurrent::{GRU, LSTM, RNN, Recurrent};
 
 /// One layer of a model.
 #[derive(Debug, Clone, Copy)]

@@ -9,8 +9,8 @@
 
 use crate::buffer::zeros;
 use crate::error::{Result, ensure};
-use crate::sequence::{normalise, total};
-use crate::simd::{Element, Level, Simd, Task};
+use crate::math::normalise::{normalise, total};
+use crate::simd::{Element, Kernel, Level, Simd};
 
 /// A layer that normalises. Its parameters are `weight` (F,), then `bias` (F,), each if there is one.
 ///
@@ -95,7 +95,7 @@ struct Forward<'a, E> {
     y: &'a mut [E],
 }
 
-impl<E: Element> Task<E> for Forward<'_, E> {
+impl<E: Element> Kernel<E> for Forward<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -130,7 +130,7 @@ struct Backward<'a, E> {
     scratch: Vec<E>,
 }
 
-impl<E: Element> Task<E> for Backward<'_, E> {
+impl<E: Element> Kernel<E> for Backward<'_, E> {
     type Output = ();
 
     #[inline(always)]

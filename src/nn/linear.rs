@@ -1,11 +1,11 @@
 //! The linear layer: `y = x W' + b`, W (out, in), as torch's.
 
 use crate::error::{Result, ensure};
-use crate::outer::{OuterMemory, OuterProducts, Target};
-use crate::panel::{Columns, Panels};
-use crate::parallel;
-use crate::product::product;
-use crate::simd::{Element, Level, Simd, Task};
+use crate::matmul::outer::{OuterMemory, OuterProducts, Target};
+use crate::matmul::panel::{Columns, Panels};
+use crate::matmul::product::product;
+use crate::simd::{Element, Kernel, Level, Simd};
+use crate::threads;
 use crate::view::{Rows, RowsMut};
 
 /// A linear layer. Its parameters are a flat slice: `weight` (out, in), then `bias` (out,).
@@ -125,8 +125,8 @@ impl Linear {
             let pack = Pack { weight, bias: &[], transposed: false, panels: &mut memory.back };
             multiply(pack, dy, dx, flops)?;
         }
-        let parts = parallel::split_rows(x.count(), flops)?.len().min(parallel::num_threads()?);
-        let sizes = parallel::split(self.out_features, parts);
+        let parts = threads::split_rows(x.count(), flops)?.len().min(threads::num_threads()?);
+        let sizes = threads::split(self.out_features, parts);
         let (dweight, mut dbias) = dparams.split_at_mut(self.out_features * self.in_features);
         let dweight = RowsMut::new(dweight, self.out_features, self.in_features);
         memory.outer.resize_with(sizes.len(), OuterMemory::default);
@@ -140,7 +140,7 @@ impl Linear {
             tasks.push(Gradients { width: self.out_features, range, x, dy, dweight, db, memory });
         }
         let level = Level::current()?;
-        parallel::run(tasks, |task| level.run(task))
+        threads::run(tasks, |task| level.run(task))
     }
 }
 
@@ -177,7 +177,7 @@ fn multiply<E: Element>(
 ) -> Result<()> {
     let level = Level::current()?;
     let weights = level.run(pack)?;
-    let sizes = parallel::split_rows(x.count(), flops)?;
+    let sizes = threads::split_rows(x.count(), flops)?;
     let mut first = 0;
     let mut tasks = Vec::with_capacity(sizes.len());
     for y in y.split_rows(&sizes) {
@@ -185,7 +185,7 @@ fn multiply<E: Element>(
         tasks.push(Product { x: x.slice(first, count), weights, y });
         first += count;
     }
-    parallel::run(tasks, |task| {
+    threads::run(tasks, |task| {
         level.run(task);
         Ok(())
     })
@@ -199,7 +199,7 @@ struct Pack<'a, E: Element> {
     panels: &'a mut Panels<E>,
 }
 
-impl<'a, E: Element> Task<E> for Pack<'a, E> {
+impl<'a, E: Element> Kernel<E> for Pack<'a, E> {
     type Output = Result<&'a Panels<E>>;
 
     #[inline(always)]
@@ -223,7 +223,7 @@ struct Product<'a, E: Element> {
     y: RowsMut<'a, E>,
 }
 
-impl<E: Element> Task<E> for Product<'_, E> {
+impl<E: Element> Kernel<E> for Product<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -243,7 +243,7 @@ struct Gradients<'a, E: Element> {
     memory: &'a mut OuterMemory<E>,
 }
 
-impl<E: Element> Task<E> for Gradients<'_, E> {
+impl<E: Element> Kernel<E> for Gradients<'_, E> {
     type Output = Result<()>;
 
     #[inline(always)]

@@ -1,22 +1,14 @@
 //! A model: layers one after the other, with all parameters in one flat vector and memory for the
 //! activations and gradients of a batch.
 
+use super::input::Input;
 use super::instance::Instance;
 use super::layer::{Layer, directions_before, features, recurrent};
 use crate::buffer::{Buffer, zeros};
 use crate::error::{Result, ensure};
-use crate::sequence::State;
+use crate::recurrent::State;
 use crate::simd::Element;
 use crate::view::{BatchSizes, Rows, RowsMut};
-
-/// A batch of sequences without padding, as its [`BatchSizes`] say.
-#[derive(Debug, Clone, Copy)]
-pub enum Input<'a, E> {
-    /// Numbers (sum of T, F); (T, B, F) where all sequences have one length.
-    Features(&'a [E]),
-    /// Tokens (sum of T,), for a model that starts with [`Layer::OneHot`].
-    Tokens(&'a [u32]),
-}
 
 /// Layers one after the other.
 ///

@@ -1,14 +1,15 @@
 //! A model that is given one step at a time.
 
+use super::input::Input;
 use super::instance::Instance;
 use super::layer::Layer;
 use super::linear::Linear;
-use super::sequential::{Input, Sequential};
+use super::sequential::Sequential;
 use crate::buffer::Buffer;
 use crate::cell::{Gru, GruResetFirst, Lstm, Rnn};
 use crate::error::{Result, ensure};
-use crate::panel::Panels;
-use crate::sequence::{State, Stepper};
+use crate::matmul::panel::Panels;
+use crate::recurrent::{State, Stepper};
 use crate::simd::{Element, Level};
 use crate::view::BatchSizes;
 

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use super::tape::Number;
 use super::{empty, read, slice_of, write};
 use crate::cell::Cell;
-use crate::sequence::{Recurrent, State};
+use crate::recurrent::{Recurrent, State};
 use crate::view::{BatchSizes, Seq, SeqMut, Shape};
 
 /// (h, c), each (L D, B, H); c only where the cell has it. An empty list given stands for zeros.

@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 use super::batch::{shape_of, view};
 use super::tape::Number;
 use super::{empty, read, slice_of, with_dtype, write};
-use crate::parallel::{self, FLOPS_PER_COPY};
-use crate::simd::{Level, Simd, Task};
+use crate::simd::{Kernel, Level, Simd};
+use crate::threads::{self, FLOPS_PER_COPY};
 use crate::view::{BatchSizes, Seq, SeqMut};
 
 /// The lengths of a batch's sequences.
@@ -101,7 +101,7 @@ fn unpack<'py, E: Number>(
 /// Some rows of a batch that are copied to others, whose padding is made zero.
 struct Copy<'a, E>(SeqMut<'a, E>, Seq<'a, E>);
 
-impl<E: Number> Task<E> for Copy<'_, E> {
+impl<E: Number> Kernel<E> for Copy<'_, E> {
     type Output = crate::Result<()>;
 
     #[inline(always)]
@@ -116,11 +116,11 @@ impl<E: Number> Task<E> for Copy<'_, E> {
 fn copy<E: Number>(to: SeqMut<'_, E>, from: Seq<'_, E>) -> crate::Result<()> {
     let level = Level::current()?;
     let numbers = from.total().saturating_mul(from.shape().features);
-    let split = parallel::split_rows(to.shape().rows, numbers.saturating_mul(FLOPS_PER_COPY))?;
+    let split = threads::split_rows(to.shape().rows, numbers.saturating_mul(FLOPS_PER_COPY))?;
     let mut first = 0;
     let parts = to.split_rows(&split).into_iter().zip(&split).map(|(part, &rows)| {
         first += rows;
         Copy(part, from.rows(first - rows, rows))
     });
-    parallel::run(parts.collect(), |part| level.run(part))
+    threads::run(parts.collect(), |part| level.run(part))
 }

@@ -2,11 +2,11 @@
 //! and maps errors. The package `bptt` around it (python/bptt) converts what users give to
 //! contiguous arrays of one dtype; what does not fit after that is refused here or in the core.
 
-mod apply;
 mod batch;
 mod lab;
-mod layer;
 mod lengths;
+mod recurrent;
+mod stateless;
 mod stepper;
 mod tape;
 mod trainer;
@@ -153,9 +153,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(fma_peak, module)?)?;
     module.add_function(wrap_pyfunction!(lab::lab_forward, module)?)?;
     module.add_function(wrap_pyfunction!(lab::lab_backward, module)?)?;
-    module.add_function(wrap_pyfunction!(layer::features_of, module)?)?;
+    module.add_function(wrap_pyfunction!(recurrent::features_of, module)?)?;
     module.add_class::<lab::PyLabTraining>()?;
-    module.add_class::<layer::PyLayer>()?;
+    module.add_class::<recurrent::PyLayer>()?;
     module.add_class::<tape::PyTape>()?;
     module.add_class::<lengths::PyLengths>()?;
     module.add_class::<stepper::PyStepper>()?;

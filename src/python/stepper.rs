@@ -4,12 +4,12 @@ use numpy::{PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::layer::PyLayer;
+use super::recurrent::PyLayer;
 use super::tape::Number;
 use super::trainer::model_of;
 use super::{read, slice_of, write};
 use crate::nn::{Input, SequentialStepper};
-use crate::sequence::State;
+use crate::recurrent::State;
 
 enum Any {
     F32(SequentialStepper<f32>),

@@ -11,7 +11,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::error::Result;
-use crate::sequence::Tape;
+use crate::recurrent::Tape;
 use crate::simd::Element;
 
 /// Of more numbers than that, memory is given back.

@@ -7,7 +7,7 @@ use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::layer::PyLayer;
+use super::recurrent::PyLayer;
 use super::tape::Number;
 use super::{empty, read, slice_of, write};
 use crate::nn::{Loss, Sequential, Targets};

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Element, Simd, Task, bf16};
+use super::{Element, Kernel, Simd, bf16};
 
 /// Proof that the machine has AVX2 and FMA; made only in [`frame`].
 #[derive(Clone, Copy)]
@@ -13,7 +13,7 @@ pub struct Avx2(());
 /// # Safety
 /// The machine has the features named here.
 #[target_feature(enable = "avx2,fma")]
-pub unsafe fn frame<E: Element, T: Task<E>>(task: T) -> T::Output
+pub unsafe fn frame<E: Element, T: Kernel<E>>(task: T) -> T::Output
 where
     Avx2: Simd<E>,
 {
@@ -26,7 +26,7 @@ where
 /// As for [`frame`].
 #[target_feature(enable = "avx2,fma")]
 #[inline(never)]
-unsafe fn outlined<E: Element, T: Task<E>>(task: T) -> T::Output
+unsafe fn outlined<E: Element, T: Kernel<E>>(task: T) -> T::Output
 where
     Avx2: Simd<E>,
 {
@@ -229,7 +229,7 @@ macro_rules! avx2 {
             const ROWS: usize = 6;
 
             #[inline(always)]
-            fn outline<T: Task<$type>>(self, task: T) -> T::Output {
+            fn outline<T: Kernel<$type>>(self, task: T) -> T::Output {
                 // SAFETY: the token proves that the machine has the instructions.
                 unsafe { outlined(task) }
             }

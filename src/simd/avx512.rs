@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 use core::mem::transmute;
 
-use super::{Element, Simd, Task, bf16};
+use super::{Element, Kernel, Simd, bf16};
 
 /// Proof that the machine has AVX-512, made only in [`frame`], and if it says so AVX512_BF16, made only in
 /// [`outlined_pairs`].
@@ -15,7 +15,7 @@ pub struct Avx512<const BF16: bool>(());
 /// # Safety
 /// The machine has the features named here.
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
-pub unsafe fn frame<E: Element, T: Task<E>>(task: T) -> T::Output
+pub unsafe fn frame<E: Element, T: Kernel<E>>(task: T) -> T::Output
 where
     Avx512<false>: Simd<E>,
 {
@@ -28,7 +28,7 @@ where
 /// As for [`frame`].
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
 #[inline(never)]
-unsafe fn outlined<E: Element, T: Task<E>>(task: T) -> T::Output
+unsafe fn outlined<E: Element, T: Kernel<E>>(task: T) -> T::Output
 where
     Avx512<false>: Simd<E>,
 {
@@ -41,7 +41,7 @@ where
 /// As for [`frame`], and the machine has AVX512_BF16.
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
 #[inline(never)]
-unsafe fn outlined_pairs<E: Element, T: Task<E>>(task: T) -> T::Output
+unsafe fn outlined_pairs<E: Element, T: Kernel<E>>(task: T) -> T::Output
 where
     Avx512<true>: Simd<E>,
 {
@@ -231,7 +231,7 @@ macro_rules! avx512 {
             const ROWS: usize = 12;
 
             #[inline(always)]
-            fn outline<T: Task<$type>>(self, task: T) -> T::Output {
+            fn outline<T: Kernel<$type>>(self, task: T) -> T::Output {
                 // SAFETY: the token proves that the machine has the instructions.
                 unsafe { outlined(task) }
             }
@@ -328,7 +328,7 @@ avx512!(
     _mm512_maskz_mov_ps;
 
     #[inline(always)]
-    fn outline_pairs<T: Task<f32>>(self, task: T) -> T::Output {
+    fn outline_pairs<T: Kernel<f32>>(self, task: T) -> T::Output {
         match is_x86_feature_detected!("avx512bf16") {
             // SAFETY: the token, and the detection.
             true => unsafe { outlined_pairs(task) },

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 
-use super::{Element, Simd, Task};
+use super::{Element, Kernel, Simd};
 use crate::error::{Error, Result};
 
 /// The instructions that kernels are compiled for.
@@ -75,7 +75,7 @@ impl Level {
     /// Numbers of a vector register.
     pub(crate) fn lanes<E: Element>(self) -> usize {
         struct Lanes;
-        impl<E: Element> Task<E> for Lanes {
+        impl<E: Element> Kernel<E> for Lanes {
             type Output = usize;
             #[inline(always)]
             fn run<S: Simd<E>>(self, _s: S) -> usize {
@@ -86,7 +86,7 @@ impl Level {
     }
 
     /// Runs a task, compiled for this level.
-    pub fn run<E: Element, T: Task<E>>(self, task: T) -> T::Output {
+    pub fn run<E: Element, T: Kernel<E>>(self, task: T) -> T::Output {
         E::run(self, task)
     }
 

@@ -1,7 +1,7 @@
 //! The only architecture-specific code: one trait of vector operations, three implementations of
 //! it, and the choice between them at run time.
 //!
-//! A kernel is an `#[inline(always)]` function generic over [`Simd`], wrapped in a [`Task`].
+//! A kernel is an `#[inline(always)]` function generic over [`Simd`], wrapped in a [`Kernel`].
 //! [`Level::run`] enters the one `#[target_feature]` frame of the level, and the whole kernel is
 //! compiled inside that frame for those instructions. Parallelism stays outside: each piece of work
 //! enters its frame once and walks all its time steps there.
@@ -29,6 +29,7 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 mod bf16;
+mod coefficients;
 mod level;
 pub mod peak;
 pub(crate) mod portable;
@@ -36,7 +37,7 @@ pub(crate) mod portable;
 use std::fmt;
 use std::ops::{Add, Div, Mul, Sub};
 
-use crate::math::Coefficients;
+use coefficients::Coefficients;
 use level::Tier;
 
 pub use level::Level;
@@ -78,7 +79,7 @@ pub trait Element:
     fn same_bits(a: &[Self], b: &[Self]) -> bool;
     /// Runs a task in the frame of a level; called by [`Level::run`].
     #[doc(hidden)]
-    fn run<T: Task<Self>>(level: Level, task: T) -> T::Output;
+    fn run<T: Kernel<Self>>(level: Level, task: T) -> T::Output;
 }
 
 /// Vector operations on `LANES` numbers at once.
@@ -97,11 +98,11 @@ pub trait Simd<E: Element>: Copy {
 
     /// Runs a part of a task in a frame of its own, compiled once for all who call it: what is large and
     /// called in many places would else be there as often.
-    fn outline<T: Task<E>>(self, task: T) -> T::Output;
+    fn outline<T: Kernel<E>>(self, task: T) -> T::Output;
     /// The same for a part that works on pairs of bf16, in a frame with the instructions that the machine has for
     /// these, if it has any.
     #[inline(always)]
-    fn outline_pairs<T: Task<E>>(self, task: T) -> T::Output {
+    fn outline_pairs<T: Kernel<E>>(self, task: T) -> T::Output {
         self.outline(task)
     }
     /// Asks for the line of memory around `at`, which need not be anybody's, before it is read or written.
@@ -250,13 +251,16 @@ fn lanes<E: Element, S: Simd<E>>(s: S, v: S::V) -> [E; 16] {
     lanes
 }
 
-/// A piece of work that is compiled once for every level.
-pub trait Task<E: Element> {
+/// Work that is compiled once for every level and runs in the level's frame.
+pub trait Kernel<E: Element> {
     /// What the work gives.
     type Output;
     /// The work; `#[inline(always)]`, as everything that it calls.
     fn run<S: Simd<E>>(self, s: S) -> Self::Output;
 }
+
+/// The former name of [`Kernel`].
+pub use Kernel as Task;
 
 macro_rules! element {
     ($type:ident, $name:literal, $pairs:literal, $pair:expr, $dot:expr) => {
@@ -297,7 +301,7 @@ macro_rules! element {
             }
 
             #[cfg(target_arch = "x86_64")]
-            fn run<T: Task<Self>>(level: Level, task: T) -> T::Output {
+            fn run<T: Kernel<Self>>(level: Level, task: T) -> T::Output {
                 match level.0 {
                     Tier::Portable => task.run(portable::Portable),
                     // SAFETY: a level above portable only comes from detection of its features.
@@ -308,7 +312,7 @@ macro_rules! element {
             }
 
             #[cfg(not(target_arch = "x86_64"))]
-            fn run<T: Task<Self>>(_level: Level, task: T) -> T::Output {
+            fn run<T: Kernel<Self>>(_level: Level, task: T) -> T::Output {
                 task.run(portable::Portable)
             }
         }

@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use super::{Element, Level, Simd, Task};
+use super::{Element, Kernel, Level, Simd};
 
 /// Runs `iterations` of the loop on the calling thread and returns how many floating-point operations
 /// they were, two for a multiply-add of one lane.
@@ -55,7 +55,7 @@ pub fn fma_peak<E: Element>(level: Level, threads: usize, seconds: f64) -> f64 {
 
 struct Fma(u64);
 
-impl<E: Element> Task<E> for Fma {
+impl<E: Element> Kernel<E> for Fma {
     type Output = u64;
 
     #[inline(always)]

@@ -4,7 +4,7 @@
 use wide::bytemuck::cast;
 use wide::{f32x4, f64x2, i32x4, i64x2};
 
-use super::{Simd, Task};
+use super::{Kernel, Simd};
 
 /// The level that needs no proof.
 #[derive(Clone, Copy)]
@@ -19,7 +19,7 @@ macro_rules! portable {
             const ROWS: usize = 6;
 
             #[inline(never)]
-            fn outline<T: Task<$type>>(self, task: T) -> T::Output {
+            fn outline<T: Kernel<$type>>(self, task: T) -> T::Output {
                 task.run(self)
             }
 

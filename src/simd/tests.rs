@@ -4,7 +4,7 @@ use super::*;
 
 struct Ops;
 
-impl<E: Element> Task<E> for Ops {
+impl<E: Element> Kernel<E> for Ops {
     type Output = ();
 
     #[inline(always)]
@@ -123,7 +123,7 @@ struct PairOps<'a> {
     numbers: [&'a [f32]; 5],
 }
 
-impl Task<f32> for PairOps<'_> {
+impl Kernel<f32> for PairOps<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -157,7 +157,7 @@ impl Task<f32> for PairOps<'_> {
 /// The same in the frame for pairs.
 struct Outlined<'a>(PairOps<'a>);
 
-impl Task<f32> for Outlined<'_> {
+impl Kernel<f32> for Outlined<'_> {
     type Output = ();
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Gradient clipping by the norm of all gradients together.
 
 use super::optim::current_level;
-use crate::simd::{Element, Simd, Task};
+use crate::simd::{Element, Kernel, Simd};
 
 /// Scales gradients so that the norm of all of them together is at most `max_norm`, as
 /// `torch.nn.utils.clip_grad_norm_` does: by `max_norm / (norm + 1e-6)` where that is below 1.
@@ -15,7 +15,7 @@ struct Clip<'a, E> {
     max_norm: f64,
 }
 
-impl<E: Element> Task<E> for Clip<'_, E> {
+impl<E: Element> Kernel<E> for Clip<'_, E> {
     type Output = f64;
 
     #[inline(always)]

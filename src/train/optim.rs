@@ -3,7 +3,7 @@
 
 use crate::buffer::zeros;
 use crate::error::{Result, ensure};
-use crate::simd::{Element, Level, Simd, Task};
+use crate::simd::{Element, Kernel, Level, Simd};
 
 /// How gradients g change parameters p: a rule, its learning rate, and weight decay.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -235,7 +235,7 @@ struct Update<'a, E> {
     grads: &'a [E],
 }
 
-impl<E: Element> Task<E> for Update<'_, E> {
+impl<E: Element> Kernel<E> for Update<'_, E> {
     type Output = ();
 
     #[inline(always)]

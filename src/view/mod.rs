@@ -1,15 +1,15 @@
 //! Strided views of the kernels' memory and of callers' arrays: matrices here, batches of sequences in
 //! [`seq`], how they lie in memory in [`shape`], their lengths in [`sizes`]; units of a record in [`values`].
 
+mod record;
 mod seq;
 mod shape;
 mod sizes;
-mod values;
 
+pub(crate) use record::UnitLanes;
 pub use seq::{Seq, SeqMut};
 pub use shape::Shape;
 pub use sizes::BatchSizes;
-pub(crate) use values::Values;
 
 use std::marker::PhantomData;
 

@@ -1,0 +1,300 @@
+//! Losses and their gradients with respect to the outputs, as torch defines them with
+//! `reduction="mean"`: losses between an output and its number here, the softmax's in cross_entropy.rs.
+
+mod cross_entropy;
+mod factors;
+
+pub use factors::IGNORED;
+
+use crate::buffer::zeros;
+use crate::error::{Result, ensure};
+use crate::simd::{Element, Level};
+use crate::view::{Rows, RowsMut};
+use cross_entropy::CrossEntropy;
+use factors::Factors;
+
+/// What a model is trained to lower. A token is an output (F,) and its target.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Loss {
+    /// Softmax cross-entropy of logits and class numbers: `log(sum over j of exp(z_j)) - z_target`.
+    CrossEntropy {
+        /// A share of the target that goes to all F classes alike, in [0, 1].
+        label_smoothing: f64,
+        /// What a token of each class counts, (F,); 1 without.
+        weight: Option<Vec<f64>>,
+    },
+    /// Binary cross-entropy of logits z and targets t in [0, 1], the mean over a token's F:
+    /// `-p t log s(z) - (1 - t) log(1 - s(z))`, s the sigmoid function.
+    BinaryCrossEntropy {
+        /// p, what a positive counts in each of the outputs, (F,); 1 without.
+        pos_weight: Option<Vec<f64>>,
+    },
+    /// The mean over a token's F numbers of `(y - target)^2`.
+    MeanSquaredError,
+    /// The mean over a token's F numbers of `|y - target|`.
+    MeanAbsoluteError,
+    /// The mean over a token's F numbers of `e^2 / 2` where `|e| <= delta`, else
+    /// `delta (|e| - delta / 2)`; `e = y - target`.
+    Huber {
+        /// Where the parabola becomes a line, above 0.
+        delta: f64,
+    },
+}
+
+/// What the outputs should have been.
+#[derive(Debug, Clone, Copy)]
+pub enum Targets<'a, E> {
+    /// A class for every token, (N,), or [`IGNORED`].
+    Classes(&'a [u32]),
+    /// A number for every output, (N, F).
+    Values(&'a [E]),
+}
+
+impl Loss {
+    /// Cross-entropy with all classes alike and no smoothing.
+    pub const fn cross_entropy() -> Self {
+        Self::CrossEntropy { label_smoothing: 0.0, weight: None }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::CrossEntropy { .. } => "cross_entropy",
+            Self::BinaryCrossEntropy { .. } => "bce_with_logits",
+            Self::MeanSquaredError => "mse",
+            Self::MeanAbsoluteError => "mae",
+            Self::Huber { .. } => "huber",
+        }
+    }
+
+    /// Sees whether the options are in range and fit outputs of so many features.
+    pub(crate) fn check(&self, features: usize) -> Result<()> {
+        let positive = |name: &str, weight: &Option<Vec<f64>>| {
+            let Some(weight) = weight else { return Ok(()) };
+            let len = weight.len();
+            ensure!(len == features, "{name} has {len} numbers, the model gives {features}");
+            check_weights(name, weight)
+        };
+        match self {
+            Self::CrossEntropy { label_smoothing, weight } => {
+                ensure!(
+                    (0.0..=1.0).contains(label_smoothing),
+                    "label_smoothing must be in [0, 1], got {label_smoothing}"
+                );
+                positive("weight", weight)
+            }
+            Self::BinaryCrossEntropy { pos_weight } => positive("pos_weight", pos_weight),
+            Self::Huber { delta } => {
+                let fits = *delta > 0.0 && delta.is_finite();
+                ensure!(fits, "delta must be above 0 and finite, got {delta}");
+                Ok(())
+            }
+            Self::MeanSquaredError | Self::MeanAbsoluteError => Ok(()),
+        }
+    }
+
+    /// What the tokens count in the mean: 1, or their class's weight, or 0 if they are ignored.
+    pub fn counts<'a, E>(&'a self, targets: Targets<'a, E>) -> impl Fn(usize) -> f64 + 'a
+    where
+        E: Copy + 'a,
+    {
+        move |token| match (self, targets) {
+            (Self::CrossEntropy { weight, .. }, Targets::Classes(classes)) => {
+                match (classes[token], weight) {
+                    (IGNORED, _) => 0.0,
+                    (class, Some(weight)) => weight[class as usize],
+                    (_, None) => 1.0,
+                }
+            }
+            _ => 1.0,
+        }
+    }
+
+    /// The loss of outputs (N, F): the mean over the tokens, where each counts as its class's weight
+    /// ([`Loss::counts`]; 0 if nothing counts). With `factors` (N,), each at least 0, it is instead the sum
+    /// of the tokens' losses, class weights in them, each times its factor. Where a gradient (N, F) is
+    /// wanted, it is written.
+    ///
+    /// ```
+    /// use bptt::{Loss, Rows, RowsMut, Targets};
+    ///
+    /// let (outputs, targets) = ([1.0, 4.0], Targets::Values(&[0.0, 2.0]));
+    /// let outputs = Rows::new(&outputs, 2, 1);
+    /// assert_eq!(Loss::MeanSquaredError.of(outputs, targets, None, None)?, (1.0 + 4.0) / 2.0);
+    /// let mut gradient = [0.0; 2];
+    /// let to = RowsMut::new(&mut gradient, 2, 1);
+    /// let loss = Loss::MeanSquaredError.of(outputs, targets, Some(&[0.75, 0.25]), Some(to))?;
+    /// assert_eq!((loss, gradient), ((3.0 * 1.0 + 4.0) / 4.0, [1.5, 1.0]));
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the targets are of the wrong kind or number, a class is not below F, the loss's options are out
+    /// of range or do not fit, there is not one factor for every token, or factors are negative or not
+    /// finite; nothing is written then.
+    pub fn of<E: Element>(
+        &self,
+        outputs: Rows<'_, E>,
+        targets: Targets<'_, E>,
+        factors: Option<&[f64]>,
+        gradient: Option<RowsMut<'_, E>>,
+    ) -> Result<f64> {
+        let (rows, features) = (outputs.count(), outputs.features());
+        if let Some(gradient) = &gradient {
+            assert_eq!((gradient.count(), gradient.as_ref().features()), (rows, features));
+        }
+        ensure!(rows > 0 && features > 0, "a loss needs outputs, got {rows} rows of {features}");
+        self.check(features)?;
+        self.check_targets(targets, rows, features)?;
+        if let Some(factors) = factors {
+            let len = factors.len();
+            ensure!(len == rows, "there are {len} factors for {rows} outputs");
+            check_weights("factors", factors)?;
+        }
+        let total: f64 = match (factors, self, targets) {
+            (None, Self::CrossEntropy { .. }, _) => (0..rows).map(self.counts(targets)).sum(),
+            _ => rows as f64,
+        };
+        let factors = Factors { given: factors, total };
+        match (self, targets) {
+            (Self::CrossEntropy { label_smoothing, weight }, Targets::Classes(classes)) => {
+                let scratch = zeros(if gradient.is_some() { 0 } else { features })?;
+                Ok(Level::current()?.run(CrossEntropy {
+                    logits: outputs,
+                    classes,
+                    factors,
+                    label_smoothing: *label_smoothing,
+                    weight: weight.as_deref(),
+                    gradient,
+                    scratch,
+                }))
+            }
+            (_, Targets::Values(values)) => {
+                Ok(self.of_numbers(outputs, values, &factors, gradient))
+            }
+            (_, Targets::Classes(_)) => unreachable!("checked"),
+        }
+    }
+
+    fn check_targets<E: Element>(
+        &self,
+        targets: Targets<'_, E>,
+        rows: usize,
+        features: usize,
+    ) -> Result<()> {
+        let name = self.name();
+        match (self, targets) {
+            (Self::CrossEntropy { .. }, Targets::Classes(classes)) => {
+                let len = classes.len();
+                ensure!(len == rows, "there are {len} target classes for {rows} outputs");
+                let mut wrong = classes.iter().filter(|&&class| class != IGNORED);
+                if let Some(class) = wrong.find(|&&class| class as usize >= features) {
+                    ensure!(
+                        false,
+                        "target class {class} is not below {features}, the outputs' size"
+                    );
+                }
+            }
+            (Self::CrossEntropy { .. }, Targets::Values(_)) => {
+                ensure!(false, "{name} takes integer classes as targets, got real numbers");
+            }
+            (_, Targets::Values(values)) => {
+                let (given, len) = (values.len(), rows * features);
+                ensure!(given == len, "there are {given} targets for {len} outputs");
+            }
+            (_, Targets::Classes(_)) => {
+                ensure!(false, "{name} takes real numbers as targets, got integer classes");
+            }
+        }
+        Ok(())
+    }
+
+    /// A loss of every output y and its number t by itself, in `(loss, slope)`.
+    fn of_numbers<E: Element>(
+        &self,
+        outputs: Rows<'_, E>,
+        values: &[E],
+        factors: &Factors<'_>,
+        gradient: Option<RowsMut<'_, E>>,
+    ) -> f64 {
+        match self {
+            Self::MeanSquaredError => each_number(outputs, values, factors, gradient, |y, t, _| {
+                let error = y - t;
+                let e = error.to_f64();
+                (e * e, error + error)
+            }),
+            Self::MeanAbsoluteError => {
+                each_number(outputs, values, factors, gradient, |y, t, _| {
+                    let e = (y - t).to_f64();
+                    // The slope at 0 is 0, as torch has it.
+                    (e.abs(), E::from_f64(if e == 0.0 { 0.0 } else { e.signum() }))
+                })
+            }
+            &Self::Huber { delta } => each_number(outputs, values, factors, gradient, |y, t, _| {
+                let e = (y - t).to_f64();
+                let inside = e.abs() <= delta;
+                let loss = if inside { e * e / 2.0 } else { delta * (e.abs() - delta / 2.0) };
+                (loss, E::from_f64(e.clamp(-delta, delta)))
+            }),
+            Self::BinaryCrossEntropy { pos_weight } => {
+                each_number(outputs, values, factors, gradient, |z, t, feature| {
+                    let (z, t) = (z.to_f64(), t.to_f64());
+                    let positive = pos_weight.as_ref().map_or(1.0, |weight| weight[feature]);
+                    let share = 1.0 + (positive - 1.0) * t;
+                    // softplus(-z) and 1 - s(z), where nothing overflows.
+                    let small = (-z.abs()).exp();
+                    let softplus = small.ln_1p() + if z < 0.0 { -z } else { 0.0 };
+                    let rest = if z < 0.0 { 1.0 } else { small } / (1.0 + small);
+                    let rest = if z.is_nan() { z } else { rest };
+                    ((1.0 - t) * z + share * softplus, E::from_f64(1.0 - t - share * rest))
+                })
+            }
+            Self::CrossEntropy { .. } => unreachable!("it has a function of its own"),
+        }
+    }
+}
+
+fn check_weights(name: &str, weights: &[f64]) -> Result<()> {
+    let wrong = weights.iter().find(|&&weight| !(0.0..f64::INFINITY).contains(&weight));
+    if let Some(weight) = wrong {
+        ensure!(false, "{name} must be at least 0 and finite, got {weight}");
+    }
+    Ok(())
+}
+
+/// Sums a loss `of(output, target, feature) -> (loss, slope)` over all numbers, each row's mean.
+#[inline(always)]
+fn each_number<E: Element>(
+    outputs: Rows<'_, E>,
+    values: &[E],
+    factors: &Factors<'_>,
+    mut gradient: Option<RowsMut<'_, E>>,
+    of: impl Fn(E, E, usize) -> (f64, E),
+) -> f64 {
+    let features = outputs.features();
+    let mut total = 0.0;
+    for (row, targets) in values.chunks_exact(features).enumerate() {
+        let outputs = outputs.row(row);
+        let mut sum = 0.0;
+        match &mut gradient {
+            Some(gradient) => {
+                let scale = E::from_f64(factors.of(row) / features as f64);
+                let numbers = outputs.iter().zip(targets).zip(gradient.row_mut(row));
+                for (feature, ((&y, &target), d)) in numbers.enumerate() {
+                    let (loss, slope) = of(y, target, feature);
+                    sum += loss;
+                    *d = scale * slope;
+                }
+            }
+            None => {
+                for (feature, (&y, &target)) in outputs.iter().zip(targets).enumerate() {
+                    sum += of(y, target, feature).0;
+                }
+            }
+        }
+        total += factors.relative(row) * sum;
+    }
+    factors.of_sum(total) / features as f64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,375 @@
+//! Layers and tapes for Python: one call for a forward pass, one for a backward pass.
+
+use numpy::{PyArray1, PyArrayDyn, PyReadonlyArrayDyn};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::batch::{Batch, Layout, States, seq_mut, state_of, states};
+use super::lengths::PyLengths;
+use super::stateless;
+use super::tape::{Kept, Number, PyTape, Spare};
+use super::{empty, read, slice_of, with_dtype, write, zeros};
+use crate::cell::{Cell, GruResetFirst, Nonlinearity};
+use crate::nn::{Embedding, Layer, LayerNorm, Linear, features, recurrent};
+use crate::recurrent::{Compute, GRU, Gradients, LSTM, Params, RNN, Recurrent, Tape};
+
+/// The sizes and kind of a layer; parameters stay with the caller.
+#[pyclass(name = "Layer", module = "bptt._core", frozen)]
+pub struct PyLayer {
+    pub layer: Layer,
+    /// The last inference's, with the weights that it packed.
+    inference: Spare,
+    /// The last backward pass's.
+    training: Spare,
+}
+
+impl From<Layer> for PyLayer {
+    fn from(layer: Layer) -> Self {
+        Self { layer, inference: Spare::default(), training: Spare::default() }
+    }
+}
+
+/// What recurrent layers of every cell have.
+struct Options {
+    num_layers: usize,
+    dropout: (f64, f64, f64),
+    bidirectional: bool,
+    proj_size: usize,
+    layer_norm: bool,
+    bf16: bool,
+}
+
+impl Options {
+    fn of<C: Cell>(&self, layer: Recurrent<C>) -> crate::Result<Recurrent<C>> {
+        let (between, recurrent, zoneout) = self.dropout;
+        let layer = if self.bidirectional { layer.bidirectional() } else { layer };
+        let layer = if self.layer_norm { layer.with_layer_norm()? } else { layer };
+        let layer = layer.with_layers(self.num_layers)?.with_dropout(between)?;
+        let compute = if self.bf16 { Compute::Bf16 } else { Compute::Own };
+        let layer = layer.with_compute(compute);
+        let layer = layer.with_recurrent_dropout(recurrent)?.with_zoneout(zoneout)?;
+        layer.with_projection(self.proj_size)
+    }
+}
+
+/// What a forward pass records: what a backward pass needs, with a seed for dropout, and whether only
+/// checkpoints of it; without a seed, what is computed without dropout, to look at.
+type Record = (Option<u64>, bool);
+
+/// dx, the gradient of the initial state, the flat gradients of the parameters.
+type PyGradients<'py> = (Option<Bound<'py, PyAny>>, States<'py>, Option<Bound<'py, PyAny>>);
+
+#[pymethods]
+impl PyLayer {
+    #[staticmethod]
+    fn one_hot(classes: usize) -> Self {
+        Layer::OneHot(classes).into()
+    }
+
+    /// A recurrent layer of the cell "tanh", "relu", "lstm", "lstm_peepholes", "gru" or "gru_reset_first",
+    /// with `dropout` between layers, recurrent dropout and zoneout, and products in bf16 or not.
+    #[staticmethod]
+    #[allow(clippy::too_many_arguments)]
+    fn recurrent(
+        cell: &str,
+        input_size: usize,
+        hidden_size: usize,
+        num_layers: usize,
+        bias: bool,
+        dropout: (f64, f64, f64),
+        bidirectional: bool,
+        proj_size: usize,
+        layer_norm: bool,
+        bf16: bool,
+    ) -> PyResult<Self> {
+        let options = Options { num_layers, dropout, bidirectional, proj_size, layer_norm, bf16 };
+        let (i, h) = (input_size, hidden_size);
+        let layer = match cell {
+            "lstm" => Layer::LSTM(options.of(LSTM::new(i, h, bias)?)?),
+            "lstm_peepholes" => Layer::LSTM(options.of(LSTM::new(i, h, bias)?.with_peepholes())?),
+            "gru" => Layer::GRU(options.of(GRU::new(i, h, bias)?)?),
+            "gru_reset_first" => {
+                let gru = Recurrent::with_cell(GruResetFirst, i, h, bias)?;
+                Layer::GRUResetFirst(options.of(gru)?)
+            }
+            _ => {
+                let relu = cell == "relu";
+                let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
+                Layer::RNN(options.of(RNN::new(i, h, nonlinearity, bias)?)?)
+            }
+        };
+        Ok(layer.into())
+    }
+
+    #[staticmethod]
+    fn embedding(num_embeddings: usize, embedding_dim: usize) -> PyResult<Self> {
+        Ok(Layer::Embedding(Embedding::new(num_embeddings, embedding_dim)?).into())
+    }
+
+    #[staticmethod]
+    fn layer_norm(features: usize, eps: f64, weight: bool, bias: bool) -> PyResult<Self> {
+        Ok(Layer::LayerNorm(LayerNorm::new(features, eps, weight, bias)?).into())
+    }
+
+    #[staticmethod]
+    fn dropout(p: f64) -> Self {
+        Layer::Dropout(p).into()
+    }
+
+    #[staticmethod]
+    fn last_step() -> Self {
+        Layer::LastStep.into()
+    }
+
+    #[staticmethod]
+    fn linear(in_features: usize, out_features: usize, bias: bool) -> PyResult<Self> {
+        Ok(Layer::Linear(Linear::new(in_features, out_features, bias)?).into())
+    }
+
+    /// How many different tokens it takes; none for a layer that takes features.
+    #[getter]
+    fn tokens(&self) -> Option<usize> {
+        self.layer.tokens()
+    }
+
+    /// Features that the layer takes; none for tokens, and where any number will do.
+    #[getter]
+    fn in_features(&self) -> Option<usize> {
+        self.layer.in_features()
+    }
+
+    /// Features that the layer gives; none where it gives as many as it takes.
+    #[getter]
+    fn out_features(&self) -> Option<usize> {
+        self.layer.out_features()
+    }
+
+    /// Names and shapes of the parameters, as they follow each other in the flat array.
+    fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        self.layer.parameters()
+    }
+
+    /// A layer without a state on x (N, F), tokens (N,), or with `lengths` (sum of T, F): y (N, F). The
+    /// parameters are flat; with a seed, there is dropout. LastStep is told the `directions` of what it takes.
+    #[pyo3(signature = (params, x, lengths, seed, directions=1))]
+    #[allow(clippy::too_many_arguments)]
+    fn apply<'py>(
+        &self,
+        py: Python<'py>,
+        params: &Bound<'py, PyAny>,
+        x: &Bound<'py, PyAny>,
+        lengths: Option<PyRef<'_, PyLengths>>,
+        seed: Option<u64>,
+        directions: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (layer, lengths) = (self.layer, lengths.as_deref());
+        with_dtype!(params, E => {
+            stateless::forward::<E>(py, layer, params, x, lengths, seed, directions)
+        })
+    }
+
+    /// Back through such a pass: (dx, not of tokens, flat gradients of the parameters).
+    #[pyo3(signature = (params, x, dy, lengths, seed, directions=1))]
+    #[allow(clippy::too_many_arguments)]
+    fn apply_back<'py>(
+        &self,
+        py: Python<'py>,
+        params: &Bound<'py, PyAny>,
+        x: &Bound<'py, PyAny>,
+        dy: &Bound<'py, PyAny>,
+        lengths: Option<PyRef<'_, PyLengths>>,
+        seed: u64,
+        directions: usize,
+    ) -> PyResult<(Option<Bound<'py, PyAny>>, Bound<'py, PyAny>)> {
+        let (layer, lengths) = (self.layer, lengths.as_deref());
+        with_dtype!(params, E => {
+            stateless::backward::<E>(py, layer, params, x, dy, lengths, seed, directions)
+        })
+    }
+
+    /// A recurrent layer on x, (T, B, I) or with `batch_first` (B, T, I) or with `lengths` also (sum of T, I),
+    /// from an initial state: (y, final state, tape), the tape only if the pass is to be recorded. The
+    /// parameters are a list of arrays, one for each or one for all; padding is not looked at, and zero in y. As
+    /// long as the version is the same, so are the parameters.
+    #[pyo3(signature = (params, x, state, batch_first, lengths, record, version=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn forward<'py>(
+        &self,
+        py: Python<'py>,
+        params: Vec<Bound<'py, PyAny>>,
+        x: &Bound<'py, PyAny>,
+        state: States<'py>,
+        batch_first: bool,
+        lengths: Option<PyRef<'_, PyLengths>>,
+        record: Option<Record>,
+        version: Option<u64>,
+    ) -> PyResult<(Bound<'py, PyAny>, States<'py>, Option<PyTape>)> {
+        let layout = Layout { batch_first, sizes: lengths.as_ref().map(|lengths| &lengths.sizes) };
+        with_dtype!(x, E => recurrent!(&self.layer,
+            layer => forward::<_, E>(py, (self, layer), (params, version), x, state, layout, record),
+            other => Err(not_for(other))))
+    }
+
+    /// What a recurrent layer's pass over x does, and why.
+    fn explain(
+        &self,
+        x: &Bound<'_, PyAny>,
+        batch_first: bool,
+        lengths: Option<PyRef<'_, PyLengths>>,
+    ) -> PyResult<String> {
+        let layout = Layout { batch_first, sizes: lengths.as_ref().map(|lengths| &lengths.sizes) };
+        with_dtype!(x, E => recurrent!(&self.layer,
+            layer => Ok(layer.explain(Batch::<E>::read(x, layout)?.seq(layout)?)?),
+            other => Err(not_for(other))))
+    }
+
+    /// Backpropagation through the pass from x to y that the tape holds: (dx, gradient of the initial
+    /// state, flat gradients of the parameters), the first and last if they are wanted.
+    #[allow(clippy::too_many_arguments)]
+    fn backward<'py>(
+        &self,
+        py: Python<'py>,
+        params: Vec<Bound<'py, PyAny>>,
+        x: &Bound<'py, PyAny>,
+        y: &Bound<'py, PyAny>,
+        tape: &mut PyTape,
+        dy: &Bound<'py, PyAny>,
+        dstate: States<'py>,
+        batch_first: bool,
+        lengths: Option<PyRef<'_, PyLengths>>,
+        want_dx: bool,
+        want_grads: bool,
+    ) -> PyResult<PyGradients<'py>> {
+        let layout = Layout { batch_first, sizes: lengths.as_ref().map(|lengths| &lengths.sizes) };
+        let (pass, want) = ((x, y), (want_dx, want_grads));
+        with_dtype!(dy, E => recurrent!(&self.layer,
+            layer => backward::<_, E>(py, (self, layer), params, pass, tape, dy, dstate, layout, want),
+            other => Err(not_for(other))))
+    }
+}
+
+/// Of every layer of a model, the features that it takes (none for tokens) and gives; an error if they do not
+/// fit together.
+#[pyfunction]
+pub fn features_of(layers: Vec<PyRef<'_, PyLayer>>) -> PyResult<Vec<(Option<usize>, usize)>> {
+    let layers: Vec<_> = layers.iter().map(|layer| layer.layer).collect();
+    Ok(features(&layers)?)
+}
+
+fn not_for(layer: &Layer) -> PyErr {
+    PyValueError::new_err(format!("{layer:?} has no such pass"))
+}
+
+/// The numbers of the parameters' arrays.
+fn parameters<'a, E: Number>(arrays: &'a [PyReadonlyArrayDyn<'_, E>]) -> PyResult<Vec<&'a [E]>> {
+    arrays.iter().map(|array| slice_of(array)).collect()
+}
+
+/// The parameters of a recurrent layer, which has several arrays, or all in one.
+fn all_of<'a, E: Number>(params: &'a [&'a [E]]) -> Params<'a, E> {
+    match params {
+        [flat] => Params::Flat(flat),
+        all => Params::Arrays(all),
+    }
+}
+
+fn read_all<'py, E: Number>(
+    arrays: &[Bound<'py, PyAny>],
+) -> PyResult<Vec<PyReadonlyArrayDyn<'py, E>>> {
+    arrays.iter().map(|array| read(array.cast::<PyArrayDyn<E>>()?)).collect()
+}
+
+fn forward<'py, C: Cell, E: Number>(
+    py: Python<'py>,
+    (owner, layer): (&PyLayer, &Recurrent<C>),
+    (params, version): (Vec<Bound<'py, PyAny>>, Option<u64>),
+    x: &Bound<'py, PyAny>,
+    state: States<'py>,
+    layout: Layout<'_>,
+    record: Option<Record>,
+) -> PyResult<(Bound<'py, PyAny>, States<'py>, Option<PyTape>)> {
+    let params = read_all::<E>(&params)?;
+    let x = Batch::<E>::read(x, layout)?;
+    let mut dims = x.dims().to_vec();
+    *dims.last_mut().expect("two or three") = layer.output_size();
+    let x = x.seq(layout)?;
+    let rows = x.shape().rows;
+    let mut state = state_of::<C, E>(layer, &state, rows, layout.sizes)?;
+    let y: Bound<'_, PyArrayDyn<E>> = empty(py, &dims)?;
+    let mut kept = match record {
+        None => owner.inference.take::<E>(),
+        Some((None, _)) => Kept::tape(Tape::for_looking()),
+        Some((Some(seed), checkpoints)) => {
+            let mut kept = owner.training.take::<E>();
+            kept.tape.set_recording(true);
+            kept.tape.set_seed(seed);
+            kept.tape.set_checkpoints(checkpoints);
+            kept
+        }
+    };
+    {
+        let mut y = write(&y)?;
+        let (y, params) = (y.as_slice_mut()?, parameters(&params)?);
+        py.detach(|| {
+            if record.is_none() {
+                kept.expect_weights(&params, version)?;
+            }
+            let y = seq_mut(y, &dims, layout)?;
+            layer.forward(all_of(&params), x, &mut state, y, &mut kept.tape)
+        })?;
+    }
+    let states = states(py, layer, &state, rows, layout.sizes)?;
+    let tape = match record {
+        None => {
+            owner.inference.put(kept);
+            None
+        }
+        Some(_) => Some(PyTape::new(kept)),
+    };
+    Ok((y.into_any(), states, tape))
+}
+
+#[allow(clippy::too_many_arguments)]
+fn backward<'py, C: Cell, E: Number>(
+    py: Python<'py>,
+    (owner, layer): (&PyLayer, &Recurrent<C>),
+    params: Vec<Bound<'py, PyAny>>,
+    (x, y): (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
+    tape: &mut PyTape,
+    dy: &Bound<'py, PyAny>,
+    dstate: States<'py>,
+    layout: Layout<'_>,
+    (want_dx, want_grads): (bool, bool),
+) -> PyResult<PyGradients<'py>> {
+    let recorded = tape.recorded::<E>()?;
+    let params = read_all::<E>(&params)?;
+    let (x, y) = (Batch::<E>::read(x, layout)?, Batch::<E>::read(y, layout)?);
+    let dy = Batch::<E>::read(dy, layout)?;
+    if dy.dims() != y.dims() {
+        let message = format!("dy must have the shape of y, {:?}, got {:?}", y.dims(), dy.dims());
+        return Err(PyValueError::new_err(message));
+    }
+    let dims = x.dims();
+    let dx: Option<Bound<'_, PyArrayDyn<E>>> = want_dx.then(|| empty(py, dims)).transpose()?;
+    let grads: Option<Bound<'_, PyArray1<E>>> =
+        want_grads.then(|| zeros(py, &[layer.parameter_len()])).transpose()?;
+    let (x, y, dy) = (x.seq(layout)?, y.seq(layout)?, dy.seq(layout)?);
+    let rows = x.shape().rows;
+    let mut dstate = state_of::<C, E>(layer, &dstate, rows, layout.sizes)?;
+    {
+        let params = parameters(&params)?;
+        let mut dx = dx.as_ref().map(write).transpose()?;
+        let mut grads = grads.as_ref().map(write).transpose()?;
+        let dx = dx.as_mut().map(|dx| dx.as_slice_mut()).transpose()?;
+        let grads = grads.as_mut().map(|grads| grads.as_slice_mut()).transpose()?;
+        py.detach(|| {
+            let dx = dx.map(|dx| seq_mut(dx, dims, layout)).transpose()?;
+            let gradients = Gradients { params: grads, x: dx };
+            let tape = &mut recorded.tape;
+            layer.backward(all_of(&params), x, y, tape, dy, &mut dstate, gradients)
+        })?;
+    }
+    tape.put_back::<E>(&owner.training);
+    let dstates = states(py, layer, &dstate, rows, layout.sizes)?;
+    Ok((dx.map(Bound::into_any), dstates, grads.map(Bound::into_any)))
+}

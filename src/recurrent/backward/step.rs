@@ -1,0 +1,375 @@
+//! One step back of some rows of one direction.
+//!
+//! ```text
+//! dh_t += dy_t                                            (zoneout keeps its share; W_hr takes it back)
+//! da_t, dc_{t-1}, dh_{t-1} = cell'(record, h_{t-1}, c_{t-1}, dh_t, dc_t)     da over the record
+//! dh_{t-1} += da_t W_hh                                   (and dx_t = da_t W_ih)
+//! ```
+
+use std::ops::Range;
+
+use crate::cell::{Block, Cell, MAX_SLOTS, MAX_UNIT_WEIGHTS};
+use crate::error::Result;
+use crate::matmul::bf16::{operand, operands};
+use crate::matmul::panel::Panels;
+use crate::matmul::product::{PanelRange, product};
+use crate::matmul::sink::Store;
+use crate::recurrent::direction::Compute;
+use crate::recurrent::direction::Direction;
+use crate::recurrent::direction::record::{load, own, store};
+use crate::recurrent::options::norm;
+use crate::recurrent::options::zoneout::zone_out_back;
+use crate::recurrent::plan::FEW_ROWS;
+use crate::simd::{Element, Simd};
+use crate::threads::team::Member;
+use crate::view::{Rows, RowsMut, Seq, SeqMut};
+
+/// Some rows back through all steps.
+pub(crate) struct Backward<'a, C, E: Element> {
+    pub layer: &'a Direction<C>,
+    /// The units' own weights.
+    pub units: &'a [E],
+    pub hidden_weights: &'a Panels<E>,
+    pub input_weights: &'a Panels<E>,
+    pub projection: &'a Panels<E>,
+    pub h0: Rows<'a, E>,
+    pub c0: Rows<'a, E>,
+    /// What recurrent dropout multiplied h with (B, P), where there was any.
+    pub mask: Option<Rows<'a, E>>,
+    pub y: Seq<'a, E>,
+    /// (T, B, record)
+    pub tape: SeqMut<'a, E>,
+    pub dy: Seq<'a, E>,
+    /// The gradient of the final state, and in the end that of the initial one.
+    pub dh: RowsMut<'a, E>,
+    pub dc: RowsMut<'a, E>,
+    pub dx: Option<SeqMut<'a, E>>,
+    /// With a projection, (T, B, P): receives the gradient of every step's outputs.
+    pub dh_steps: SeqMut<'a, E>,
+    /// (B, H): what comes back to the cell, where that is not simply dh + dy, or out of a reset.
+    pub dm: RowsMut<'a, E>,
+    /// (B, P): with recurrent dropout, the gradient of h as the products were given it.
+    pub dgiven: RowsMut<'a, E>,
+    /// (B, units' own weights): their gradients are added here.
+    pub dunits: RowsMut<'a, E>,
+    /// Where gradients are rounded for the products; none in f32 and f64 (matmul/bf16.rs).
+    pub rounded: RowsMut<'a, E>,
+}
+
+impl<C: Cell, E: Element> Backward<'_, C, E> {
+    /// All steps.
+    ///
+    /// # Errors
+    /// None; a part of a team's would have some.
+    #[inline(always)]
+    pub fn steps<S: Simd<E>>(&mut self, s: S) -> Result<()> {
+        (0..=self.dy.shape().steps).try_for_each(|n| self.round(s, n, &mut Member::alone()))
+    }
+
+    /// A member's part of round `n`: the step that was computed as the `n`th before the last one; after all of
+    /// them dx, where it is computed for all steps at once.
+    #[inline(always)]
+    pub fn round<S: Simd<E>>(&mut self, s: S, n: usize, member: &mut Member<'_>) -> Result<()> {
+        let steps = self.dy.shape().steps;
+        // Where a step has few rows, and they lie as one matrix.
+        let plain = self.layer.compute == Compute::Own;
+        let few =
+            plain && self.dh.count() <= FEW_ROWS && self.tape.as_ref().together(0..steps).is_some();
+        let at_once =
+            few && self.dx.as_ref().is_some_and(|dx| dx.as_ref().together(0..steps).is_some());
+        if n < steps {
+            let k = steps - 1 - n;
+            let t = self.layer.nth_step(k, steps);
+            let before = k.checked_sub(1).map(|k| self.layer.nth_step(k, steps));
+            return match self.dy.count(t) {
+                0 => Ok(()),
+                _ => self.step(s, (t, before), !at_once, member),
+            };
+        }
+        if let Some(dx) = self.dx.as_mut().filter(|_| at_once)
+            && let (Some(records), Some(mut to)) =
+                (self.tape.as_ref().together(0..steps), dx.together_mut(0..steps))
+        {
+            let (weights, rounded) = (self.input_weights, (&mut self.rounded, &mut false));
+            input_gradient(s, self.layer, weights, records, &mut to, member, rounded);
+        }
+        Ok(())
+    }
+
+    /// A member's part of step `t`, `before` being the one computed before it: that of its units.
+    ///
+    /// # Errors
+    /// If another member failed.
+    #[inline(always)]
+    pub(crate) fn step<S: Simd<E>>(
+        &mut self,
+        s: S,
+        (t, before): (usize, Option<usize>),
+        wants_dx: bool,
+        member: &mut Member<'_>,
+    ) -> Result<()> {
+        let layer = self.layer;
+        if layer.separates() {
+            self.incoming(s, t);
+        }
+        self.cells(s, t, before, layer.units_of(member, S::LANES));
+        if C::RESETS {
+            self.reset_back(s, t, before);
+        }
+        member.meet()?;
+        let values = self.tape.as_ref().step(t);
+        // Padding is left out of the products: there, infinities of the inputs have become NaN.
+        let mut parts = [values.columns(0, 0); MAX_SLOTS];
+        let blocks = layer.blocks();
+        let by_product = &blocks[..if C::RESETS { blocks.len() - 1 } else { blocks.len() }];
+        let mut is_rounded = false;
+        let rounded = (&mut self.rounded, &mut is_rounded);
+        let da = gates(s, values, layer, by_product, |block| block.h, &mut parts, rounded);
+        let mut dh = self.dh.rows_mut(0, values.count());
+        let adds = C::USES_H || layer.regular.zoneout > 0.0;
+        let mut dgiven =
+            self.dgiven.rows_mut(0, if self.mask.is_some() { values.count() } else { 0 });
+        let mut to = match self.mask {
+            None => Store { c: &mut dh, row: 0, add: adds },
+            Some(_) => Store { c: &mut dgiven, row: 0, add: C::RESETS },
+        };
+        // The columns are the units.
+        let panels = member.part(self.hidden_weights.panels());
+        product(
+            s,
+            da,
+            PanelRange::from(self.hidden_weights).panels(panels).backwards(t % 2 == 1),
+            &mut to,
+        );
+        if let Some(mask) = self.mask {
+            for b in 0..values.count() {
+                let (d, mask, to) = (dgiven.row_mut(b), mask.row(b), dh.row_mut(b));
+                for p in (0..to.len()).step_by(S::LANES) {
+                    let sum = if adds { s.load(&to[p..]) } else { s.splat(E::ZERO) };
+                    s.store(&mut to[p..], s.mul_add(s.load(&mask[p..]), s.load(&d[p..]), sum));
+                }
+            }
+        }
+        if let Some(dx) = self.dx.as_mut().filter(|_| wants_dx) {
+            let mut dx = dx.step_mut(t);
+            // What comes to x is what comes to h, in cells that want only the sums of both.
+            is_rounded =
+                !C::RESETS && blocks.iter().all(|block| block.x.is_some() == block.h.is_some());
+            let rounded = (&mut self.rounded, &mut is_rounded);
+            input_gradient(s, layer, self.input_weights, values, &mut dx, member, rounded);
+        }
+        Ok(())
+    }
+
+    /// What comes to the cell of dh + dy: zoneout keeps its share in dh, and the projection takes it back.
+    #[inline(always)]
+    fn incoming<S: Simd<E>>(&mut self, s: S, t: usize) {
+        let layer = self.layer;
+        let kept = layer.slots().kept * layer.padded(S::LANES);
+        let projects = C::HAS_C && layer.proj_size > 0;
+        let (dy, records) = (self.dy.step(t), self.tape.as_ref().step(t));
+        let mut dh_now = self.dh_steps.step_mut(t);
+        for b in 0..dy.count() {
+            let (dh, dy) = (self.dh.row_mut(b), dy.row(b));
+            let to = if projects { dh_now.row_mut(b) } else { self.dm.row_mut(b) };
+            for p in (0..dy.len()).step_by(S::LANES) {
+                let sum = s.add(s.load(&dh[p..]), s.load(&dy[p..]));
+                s.store(&mut dh[p..dy.len()], sum);
+                s.store(&mut to[p..], sum);
+            }
+            if layer.regular.zoneout > 0.0 {
+                let kept = &records.row(b)[kept..kept + dy.len()];
+                zone_out_back(s, kept, &mut dh[..dy.len()], to);
+            }
+        }
+        if projects {
+            let mut dm = self.dm.rows_mut(0, dy.count());
+            let dh = operand(s, dh_now.as_ref(), &mut self.rounded, &mut false);
+            product(s, &[dh], self.projection, &mut Store { c: &mut dm, row: 0, add: false });
+        }
+    }
+
+    /// The cells of some units at step `t`: the record's values become da, dc and dh those of the step before.
+    #[inline(always)]
+    fn cells<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>, units: Range<usize>) {
+        let Direction { cell, regular, .. } = *self.layer;
+        let own_weights = Rows::new(self.units, 1, self.units.len());
+        let (padded, separates) = (self.layer.padded(S::LANES), self.layer.separates());
+        let dy = self.dy.step(t);
+        let h_before = before.map(|before| self.y.step(before));
+        let (tape_before, mut now) = self.tape.step_beside(t, before);
+        let (start, count) = (units.start, units.len());
+        let (of_h, of_c) = (if C::USES_H { count } else { 0 }, if C::HAS_C { count } else { 0 });
+        for b in 0..dy.count() {
+            // c is the last of the cell's values.
+            let c_before = match &tape_before {
+                _ if !C::HAS_C => &[],
+                Some(before) if b < before.count() => {
+                    before.part_of_row(b, (C::TAPE - 1) * padded + start, count)
+                }
+                _ => self.c0.part_of_row(b, start, count),
+            };
+            let h_before = match &h_before {
+                Some(before) if b < before.count() => before.part_of_row(b, start, of_h),
+                _ => self.h0.part_of_row(b, start, of_h),
+            };
+            if C::HAS_C && regular.layer_norm {
+                let to = (self.dc.row_mut(b), self.dunits.row_mut(b));
+                let dm = self.dm.as_ref().row(b);
+                norm::output_back(s, self.layer, self.units, now.row_mut(b), dm, to);
+            }
+            let filled = start..units.end.next_multiple_of(S::LANES);
+            let mut record = now.values(b, (C::TAPE, padded), filled);
+            // With a projection dh is of its outputs, and the cell has what came back through it.
+            let of_dh = if separates && !C::USES_H { 0..0 } else { start..units.end };
+            let dh_row = self.dh.part_of_row(b, of_dh.start, of_dh.len());
+            let dc_row = self.dc.part_of_row(b, if C::HAS_C { start } else { 0 }, of_c);
+            let coming = match separates {
+                true => self.dm.as_ref().part_of_row(b, start, count),
+                false => dy.part_of_row(b, start, count),
+            };
+            for at in (0..count).step_by(S::LANES) {
+                let mut values = load::<C, E, S>(s, &record, at);
+                let values = &mut values[..C::TAPE];
+                let mut dh = s.load(&coming[at..]);
+                if !separates {
+                    dh = s.add(s.load(&dh_row[at..]), dh);
+                }
+                let zero = s.splat(E::ZERO);
+                let (mut h, mut c, mut dc) = (zero, zero, zero);
+                if C::USES_H {
+                    h = s.load(&h_before[at..]);
+                }
+                if C::HAS_C {
+                    c = s.load(&c_before[at..]);
+                    dc = s.load(&dc_row[at..]);
+                    if !regular.layer_norm {
+                        dc = s.add(dc, cell.output_back(s, values, values[C::TAPE - 1], dh));
+                    }
+                }
+                let (mut weights, mut dweights) =
+                    ([zero; MAX_UNIT_WEIGHTS], [zero; MAX_UNIT_WEIGHTS]);
+                if cell.unit_weights() > 0 {
+                    weights = own(s, cell, own_weights, 0, start + at, padded);
+                    dweights = own(s, cell, self.dunits.as_ref(), b, start + at, padded);
+                }
+                let through =
+                    cell.backward(s, values, &weights, (h, c), dh, &mut dc, &mut dweights);
+                if cell.unit_weights() > 0 {
+                    let dweights = &dweights[..cell.unit_weights()];
+                    let to = (cell.unit_weights(), padded);
+                    store(s, dweights, &mut self.dunits.values(b, to, 0..padded), start + at);
+                }
+                if C::USES_H {
+                    let mut through = through;
+                    if regular.zoneout > 0.0 {
+                        through = s.add(through, s.load(&dh_row[at..]));
+                    }
+                    s.store(&mut dh_row[at..], through);
+                }
+                if C::HAS_C {
+                    s.store(&mut dc_row[at..], dc);
+                }
+                store(s, &values[..slots_of::<C>()], &mut record, at);
+            }
+            if regular.layer_norm {
+                let dunits = self.dunits.row_mut(b);
+                norm::arguments_back(s, self.layer, self.units, now.row_mut(b), dunits);
+            }
+        }
+    }
+
+    /// Back through the last block and the reset before it.
+    #[inline(always)]
+    fn reset_back<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>) {
+        let Direction { cell, hidden_size, .. } = *self.layer;
+        let (padded, slot) = (self.layer.padded(S::LANES), C::BLOCKS[C::BLOCKS.len() - 1].slot);
+        let given = self.layer.slots().given;
+        let h_before = before.map(|before| self.y.step(before));
+        let mut now = self.tape.step_mut(t);
+        let rows = now.count();
+        let da = now.as_ref().columns(slot * padded, hidden_size);
+        let da = operand(s, da, &mut self.rounded, &mut false);
+        let mut dm = self.dm.rows_mut(0, rows);
+        product(s, &[da], self.projection, &mut Store { c: &mut dm, row: 0, add: false });
+        for b in 0..rows {
+            let dm = self.dm.as_ref().row(b);
+            for unit in (0..hidden_size).step_by(S::LANES) {
+                let h = match (&h_before, self.mask) {
+                    (_, Some(_)) => &now.as_ref().row(b)[given * padded..],
+                    (Some(before), _) if b < before.count() => before.row(b),
+                    _ => self.h0.row(b),
+                };
+                let h = s.load(&h[unit..]);
+                let mut record = now.values(b, (C::TAPE, padded), 0..padded);
+                let mut values = load::<C, E, S>(s, &record, unit);
+                let values = &mut values[..C::TAPE];
+                let through = cell.reset_back(s, values, h, s.load(&dm[unit..]));
+                // The h that was reset is the one that the products were given.
+                match self.mask {
+                    Some(_) => s.store(&mut self.dgiven.row_mut(b)[unit..], through),
+                    None => {
+                        let dh = &mut self.dh.row_mut(b)[unit..];
+                        s.store(dh, s.add(s.load(dh), through));
+                    }
+                }
+                store(s, &values[..slots_of::<C>()], &mut record, unit);
+            }
+        }
+    }
+}
+
+/// dx of some rows, of one step or of several.
+#[inline(always)]
+pub(crate) fn input_gradient<C: Cell, E: Element, S: Simd<E>>(
+    s: S,
+    layer: &Direction<C>,
+    weights: &Panels<E>,
+    values: Rows<'_, E>,
+    dx: &mut RowsMut<'_, E>,
+    member: &Member<'_>,
+    rounded: (&mut RowsMut<'_, E>, &mut bool),
+) {
+    let mut parts = [values.columns(0, 0); MAX_SLOTS];
+    let da = gates(s, values, layer, layer.blocks(), |block| block.x, &mut parts, rounded);
+    let panels = member.part(weights.panels());
+    product(
+        s,
+        da,
+        PanelRange::from(weights).panels(panels),
+        &mut Store { c: dx, row: 0, add: false },
+    );
+}
+
+/// The gradients of the arguments in which x, or h, has a part, in the order of the weights, as a product takes
+/// them (`operands`).
+#[inline(always)]
+fn gates<'s, 'v, C: Cell, E: Element, S: Simd<E>>(
+    s: S,
+    values: Rows<'v, E>,
+    layer: &Direction<C>,
+    blocks: &[Block],
+    part: impl Fn(&Block) -> Option<usize>,
+    parts: &'s mut [Rows<'v, E>; MAX_SLOTS],
+    (rounded, is_rounded): (&'v mut RowsMut<'_, E>, &mut bool),
+) -> &'s [Rows<'v, E>] {
+    let (padded, hidden) = (layer.padded(S::LANES), layer.hidden_size);
+    let mut count = 0;
+    for block in blocks.iter().filter(|block| part(block).is_some()) {
+        // Without padding in between, gates are one part.
+        let at_once = if padded == hidden { block.gates } else { 1 };
+        for slot in (block.slot..block.slot + block.gates).step_by(at_once) {
+            parts[count] = values.columns(slot * padded, at_once * hidden);
+            count += 1;
+        }
+    }
+    let parts = &mut parts[..count];
+    operands(s, parts, rounded, is_rounded);
+    parts
+}
+
+/// How many of a cell's values are arguments.
+const fn slots_of<C: Cell>() -> usize {
+    let last = C::BLOCKS[C::BLOCKS.len() - 1];
+    last.slot + last.gates
+}

@@ -1,0 +1,208 @@
+//! One step forward of some rows of one direction.
+//!
+//! ```text
+//! arguments = bias + x_t W_ih' + h_{t-1} W_hh'     into the record
+//! h_t, c_t = cell(arguments, h_{t-1}, c_{t-1})     the cell's values over the arguments
+//! y_t = h_t, or W_hr h_t in a layer with a projection, whose next step reads that
+//! ```
+//!
+//! and around these what regularises (options/zoneout.rs, norm.rs).
+
+use std::ops::Range;
+
+use super::cells::cells;
+use crate::cell::{Block, Cell};
+use crate::error::Result;
+use crate::matmul::bf16::operand;
+use crate::matmul::panel::Panels;
+use crate::matmul::product::{PanelRange, product};
+use crate::matmul::sink::Store;
+use crate::recurrent::direction::Direction;
+use crate::recurrent::direction::packed::Packed;
+use crate::recurrent::direction::record::{load, store};
+use crate::recurrent::options::zoneout::{Draw, give, zone_out};
+use crate::simd::{Element, Simd};
+use crate::threads::team::Member;
+use crate::view::{Rows, RowsMut};
+
+/// What a step reads and writes.
+pub(crate) struct Step<'a, C, E: Element> {
+    pub layer: &'a Direction<C>,
+    pub packed: &'a Packed<E>,
+    /// None if what x contributes to the arguments is there already ([`from_x`]).
+    pub x: Option<Rows<'a, E>>,
+    /// h before the step.
+    pub h: Rows<'a, E>,
+    /// c before and after it.
+    pub c: RowsMut<'a, E>,
+    /// Receives h after it.
+    pub y: RowsMut<'a, E>,
+    /// (B, record)
+    pub values: RowsMut<'a, E>,
+    /// Where x, and h or what is projected, are rounded for the products; none in f32 and f64.
+    pub rounded: [RowsMut<'a, E>; 2],
+    /// Whether the weights are swept from the last to the first: at every other step.
+    pub back: bool,
+    /// What recurrent dropout multiplies h with (B, P), where there is any.
+    pub mask: Option<Rows<'a, E>>,
+    /// What zoneout draws from; none for its average.
+    pub draw: Option<Draw>,
+}
+
+impl<C: Cell, E: Element> Step<'_, C, E> {
+    /// A member's part, that of its units.
+    ///
+    /// # Errors
+    /// If another member failed.
+    #[inline(always)]
+    pub fn run<S: Simd<E>>(mut self, s: S, member: &mut Member<'_>) -> Result<()> {
+        let Self { layer, packed, h, .. } = self;
+        let (padded, slots) = (layer.padded(S::LANES), layer.slots());
+        if let Some(mask) = self.mask {
+            give(s, h, mask, slots.given * padded, &mut self.values);
+        }
+        self.arguments(s, member);
+        // Panels that reach over a gate's end hold arguments of others' units.
+        if !padded.is_multiple_of(2 * S::LANES) {
+            member.meet()?;
+        }
+        let own = layer.units_of(member, S::LANES);
+        let projects = C::HAS_C && layer.proj_size > 0;
+        let to = if projects { None } else { Some(&mut self.y) };
+        cells(s, layer, (&packed.units, own), h, &mut self.c, to, &mut self.values);
+        if projects {
+            let m = self.values.as_ref().columns(slots.projected * padded, layer.hidden_size);
+            let m = operand(s, m, &mut self.rounded[1], &mut false);
+            let mut to = Store { c: &mut self.y, row: 0, add: false };
+            product(s, &[m], &packed.projection, &mut to);
+        }
+        if layer.regular.zoneout > 0.0 {
+            let kept = (slots.kept * padded, &mut self.values);
+            zone_out(s, layer.regular.zoneout, self.draw, h, &mut self.y, kept);
+        }
+        Ok(())
+    }
+
+    /// The arguments of the gates, from x and h: one product for every block.
+    #[inline(always)]
+    fn arguments<S: Simd<E>>(&mut self, s: S, member: &Member<'_>) {
+        let (layer, rows) = (self.layer, self.h.count());
+        let (padded, slots) = (layer.padded(S::LANES), layer.slots());
+        let (blocks, outputs) = (layer.blocks(), layer.output_size());
+        // In bf16, blocks share what is rounded.
+        let mut is_rounded = [false; 2];
+        for (n, (block, weights)) in blocks.iter().zip(&self.packed.weights).enumerate() {
+            let resets = C::RESETS && n + 1 == blocks.len();
+            if resets {
+                self.reset(s);
+                is_rounded[1] = false;
+            }
+            // What is read of a record lies behind what is written to it.
+            let read = match self.mask {
+                _ if resets => Some((C::TAPE - 1, layer.hidden_size)),
+                Some(_) => Some((slots.given, outputs)),
+                None => None,
+            };
+            let end = read.map_or(self.values.as_ref().features(), |(slot, _)| slot * padded);
+            let (mut arguments, last) = self.values.split_columns(end);
+            let mut h = read.map_or(self.h, |(_, width)| last.columns(0, width));
+            let mut x = self.x;
+            let [for_x, for_h] = &mut self.rounded;
+            if let (Some(_), Some(as_it_is)) = (block.x, x) {
+                x = Some(operand(s, as_it_is, for_x, &mut is_rounded[0]));
+            }
+            if block.h.is_some() {
+                h = operand(s, h, for_h, &mut is_rounded[1]);
+            }
+            let (first, columns) = (block.slot * padded, block.gates * padded);
+            let mut to = arguments.part(0, rows, first, columns).expect("a record has all slots");
+            let (mut parts, mut from) = ([h; 2], 0);
+            let parts = match (block.x, x, block.h) {
+                (Some(_), Some(x), _) => {
+                    parts[0] = x;
+                    &parts[..if block.h.is_some() { 2 } else { 1 }]
+                }
+                (Some(_), None, Some(_)) => {
+                    from = layer.k_of(layer.input_size);
+                    &parts[..1]
+                }
+                (Some(_), None, None) => continue,
+                (None, ..) => &parts[..1],
+            };
+            let mut to = Store { c: &mut to, row: 0, add: from > 0 };
+            for panels in panels_of(layer, block, weights, member, (S::LANES, self.back)) {
+                let part = PanelRange::from(weights).rows(from).panels(panels).backwards(self.back);
+                product(s, parts, part, &mut to);
+            }
+        }
+    }
+
+    /// What the last block of a cell that resets is given for h.
+    #[inline(always)]
+    fn reset<S: Simd<E>>(&mut self, s: S) {
+        let Direction { cell, hidden_size, .. } = *self.layer;
+        let (padded, given) = (self.layer.padded(S::LANES), self.layer.slots().given);
+        for b in 0..self.h.count() {
+            for unit in (0..hidden_size).step_by(S::LANES) {
+                let records = self.values.as_ref();
+                let h = match self.mask {
+                    Some(_) => s.load(&records.row(b)[given * padded + unit..]),
+                    None => s.load(&self.h.row(b)[unit..]),
+                };
+                let mut record = self.values.values(b, (C::TAPE, padded), 0..padded);
+                let mut values = load::<C, E, S>(s, &record, unit);
+                cell.reset(s, &mut values[..C::TAPE], h);
+                store(s, &values[..C::TAPE], &mut record, unit);
+            }
+        }
+    }
+}
+
+/// What x contributes to the arguments, for the rows of any number of steps at once. The sums are those that
+/// [`Step`] computes with x, in the same order: bias, x, then h.
+#[inline(always)]
+pub(crate) fn from_x<C: Cell, E: Element, S: Simd<E>>(
+    s: S,
+    layer: &Direction<C>,
+    packed: &Packed<E>,
+    x: Rows<'_, E>,
+    values: &mut RowsMut<'_, E>,
+    member: &Member<'_>,
+) {
+    let padded = layer.padded(S::LANES);
+    for (block, weights) in layer.blocks().iter().zip(&packed.weights) {
+        if block.x.is_some() {
+            let (first, columns) = (block.slot * padded, block.gates * padded);
+            let mut to = values.part(0, x.count(), first, columns).expect("a record has all slots");
+            for panels in panels_of(layer, block, weights, member, (S::LANES, false)) {
+                let mut to = Store { c: &mut to, row: 0, add: false };
+                product(s, &[x], PanelRange::from(weights).panels(panels), &mut to);
+            }
+        }
+    }
+}
+
+/// The panels of a block's weights whose first column is a member's unit, gate by gate, or from the last gate to
+/// the first.
+#[inline(always)]
+fn panels_of<C: Cell, E: Element>(
+    layer: &Direction<C>,
+    block: &Block,
+    weights: &Panels<E>,
+    member: &Member<'_>,
+    (lanes, back): (usize, bool),
+) -> impl Iterator<Item = Range<usize>> {
+    let alone = member.count == 1;
+    let (padded, units) = (layer.padded(lanes), layer.units_of(member, lanes));
+    let (all, end) = (0..weights.panels(), layer.hidden_size);
+    let gates = if alone { 1 } else { block.gates };
+    (0..gates).map(move |gate| {
+        let gate = if back { gates - 1 - gate } else { gate };
+        let first_from = |unit: usize| {
+            // The last member has the padding.
+            let unit = if unit == end { padded } else { unit };
+            (gate * padded + unit).div_ceil(2 * lanes)
+        };
+        if alone { all.clone() } else { first_from(units.start)..first_from(units.end) }
+    })
+}

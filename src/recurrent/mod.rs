@@ -1,0 +1,315 @@
+//! Recurrent layers over time: their options and parameters, and the passes through their layers and
+//! directions. One direction of one layer is in [`direction`], its kernels in [`forward`] and
+//! [`backward`], the state and the tape in [`tape`].
+
+pub(crate) mod backward;
+mod checkpoint;
+pub(crate) mod direction;
+mod explain;
+pub(crate) mod forward;
+mod options;
+mod params;
+mod passes;
+mod plan;
+mod state;
+mod stepper;
+mod tape;
+
+pub use direction::Compute;
+pub use params::Params;
+pub use state::State;
+pub use stepper::Stepper;
+pub use tape::Tape;
+
+use crate::cell::{Cell, Gru, Lstm, Nonlinearity, Rnn};
+use crate::error::{Result, ensure};
+use crate::view::SeqMut;
+use direction::{Direction, Regularisation};
+
+/// A recurrent layer: a cell, its sizes and options; L layers (1 unless said otherwise) of D directions,
+/// each reading the outputs of the one before. Callers own the parameters ([`Params`]), for every layer and
+/// direction `weight_ih` (GATES H, I or D H), `weight_hh` (GATES H, H), unless it has no bias `bias_ih` and
+/// `bias_hh` (GATES H,), and with a projection `weight_hr` (P, H), in torch's layout and gate order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Recurrent<C> {
+    cell: C,
+    input_size: usize,
+    hidden_size: usize,
+    bias: bool,
+    proj_size: usize,
+    num_layers: usize,
+    bidirectional: bool,
+    dropout: f64,
+    regular: Regularisation,
+    compute: Compute,
+}
+
+/// Long short-term memory: `c_t = f c_{t-1} + i g`, `h_t = o tanh c_t`; see [`Lstm`].
+///
+/// ```
+/// use bptt::{LSTM, Seq, SeqMut, Shape, State, Tape};
+///
+/// let lstm = LSTM::new(3, 8, true)?; // I, H
+/// let params = vec![0.1f32; lstm.parameter_len()];
+/// let x = [0.5f32; 5 * 2 * 3]; // (T, B, I)
+/// let mut y = [0.0f32; 5 * 2 * 8]; // (T, B, H)
+/// let mut state = State::zeros(&lstm, 2)?;
+/// lstm.forward(
+///     &params,
+///     Seq::new(&x, Shape::time_major(5, 2, 3))?,
+///     &mut state,
+///     SeqMut::new(&mut y, Shape::time_major(5, 2, 8))?,
+///     &mut Tape::for_inference(),
+/// )?;
+/// assert_eq!(state.h[..], y[4 * 2 * 8..]);
+/// # Ok::<(), bptt::Error>(())
+/// ```
+pub type LSTM = Recurrent<Lstm>;
+
+/// The vanilla recurrent network: `h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)`, or relu.
+pub type RNN = Recurrent<Rnn>;
+
+/// Gated recurrent unit: `h_t = (1 - z) n + z h_{t-1}`; see [`Gru`].
+pub type GRU = Recurrent<Gru>;
+
+impl Recurrent<Gru> {
+    /// A GRU layer from `input_size` to `hidden_size` features.
+    ///
+    /// # Errors
+    /// If a size is zero.
+    pub fn new(input_size: usize, hidden_size: usize, bias: bool) -> Result<Self> {
+        Self::with_cell(Gru, input_size, hidden_size, bias)
+    }
+}
+
+impl Recurrent<Lstm> {
+    /// An LSTM layer from `input_size` to `hidden_size` features.
+    ///
+    /// # Errors
+    /// If a size is zero.
+    pub fn new(input_size: usize, hidden_size: usize, bias: bool) -> Result<Self> {
+        Self::with_cell(Lstm::default(), input_size, hidden_size, bias)
+    }
+}
+
+impl Recurrent<Lstm> {
+    /// With peepholes: the gates i and f see c_{t-1} and o sees c_t, each unit its own, times the
+    /// parameters `peephole` (3 H,) of i, f, o (Gers, Schraudolph and Schmidhuber 2002; ONNX's P, which
+    /// has them in the order i, o, f).
+    pub fn with_peepholes(mut self) -> Self {
+        self.cell.peepholes = true;
+        self
+    }
+}
+
+impl Recurrent<Rnn> {
+    /// An RNN layer from `input_size` to `hidden_size` features.
+    ///
+    /// # Errors
+    /// If a size is zero.
+    pub fn new(
+        input_size: usize,
+        hidden_size: usize,
+        nonlinearity: Nonlinearity,
+        bias: bool,
+    ) -> Result<Self> {
+        Self::with_cell(Rnn { nonlinearity }, input_size, hidden_size, bias)
+    }
+}
+
+impl<C: Cell> Recurrent<C> {
+    /// A layer of this cell.
+    ///
+    /// # Errors
+    /// If a size is zero.
+    pub fn with_cell(cell: C, input_size: usize, hidden_size: usize, bias: bool) -> Result<Self> {
+        ensure!(input_size > 0, "input_size must be at least 1, got 0");
+        ensure!(hidden_size > 0, "hidden_size must be at least 1, got 0");
+        let layer = Self {
+            cell,
+            input_size,
+            hidden_size,
+            bias,
+            proj_size: 0,
+            num_layers: 1,
+            bidirectional: false,
+            dropout: 0.0,
+            regular: Regularisation::default(),
+            compute: Compute::Own,
+        };
+        layer.check_size()
+    }
+
+    fn check_size(self) -> Result<Self> {
+        let (i, h) = (self.input_size, self.hidden_size);
+        let fits = i
+            .checked_add(h)
+            .and_then(|k| k.checked_mul(h))
+            .and_then(|n| n.checked_mul(4 * self.num_layers))
+            .is_some_and(|n| n < isize::MAX as usize / 64);
+        ensure!(fits, "{} layers of {i} x {h} do not fit in memory", self.num_layers);
+        Ok(self)
+    }
+
+    /// As many layers on top of each other.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn with_layers(self, num_layers: usize) -> Result<Self> {
+        ensure!(num_layers > 0, "num_layers must be at least 1, got 0");
+        ensure!(num_layers < 1 << 20, "num_layers must be below a million, got {num_layers}");
+        Self { num_layers, ..self }.check_size()
+    }
+
+    /// With a second direction in every layer, from the last step to the first; outputs are those of
+    /// both side by side.
+    pub fn bidirectional(self) -> Self {
+        Self { bidirectional: true, ..self }
+    }
+
+    /// With h projected to `proj_size` features, `h_t = W_hr (o tanh c_t)` (Sak, Senior and Beaufays
+    /// 2014); 0 for none.
+    ///
+    /// # Errors
+    /// If it is not below the hidden size, or the cell has no c.
+    pub fn with_projection(self, proj_size: usize) -> Result<Self> {
+        let hidden = self.hidden_size;
+        ensure!(
+            proj_size < hidden,
+            "proj_size must be below hidden_size, which is {hidden}, got {proj_size}"
+        );
+        ensure!(proj_size == 0 || C::HAS_C, "only an LSTM can have a projection");
+        Ok(Self { proj_size, ..self })
+    }
+
+    /// With dropout of this probability between layers, in passes that are recorded: numbers are zeroed
+    /// or divided by 1 - p (Zaremba, Sutskever and Vinyals 2014).
+    ///
+    /// # Errors
+    /// If it is not in [0, 1).
+    pub fn with_dropout(self, dropout: f64) -> Result<Self> {
+        ensure!((0.0..1.0).contains(&dropout), "dropout must be in [0, 1), got {dropout}");
+        Ok(Self { dropout, ..self })
+    }
+
+    /// With recurrent dropout: in passes that are recorded, the products are given h with units of this
+    /// share dropped, and the others divided by 1 - p, for every row the same at all steps (Gal and
+    /// Ghahramani 2016; Keras's `recurrent_dropout`).
+    ///
+    /// # Errors
+    /// If it is not in [0, 1).
+    pub fn with_recurrent_dropout(mut self, p: f64) -> Result<Self> {
+        ensure!((0.0..1.0).contains(&p), "recurrent_dropout must be in [0, 1), got {p}");
+        self.regular.recurrent_dropout = p;
+        Ok(self)
+    }
+
+    /// With zoneout: a unit keeps the h of the step before with this probability; in passes that are not
+    /// recorded, h is what it is on average (Krueger et al. 2017; of h alone, as in haste).
+    ///
+    /// # Errors
+    /// If it is not in [0, 1).
+    pub fn with_zoneout(mut self, p: f64) -> Result<Self> {
+        ensure!((0.0..1.0).contains(&p), "zoneout must be in [0, 1), got {p}");
+        self.regular.zoneout = p;
+        Ok(self)
+    }
+
+    /// With products in bf16, or not. Passes in `f64` are an error then.
+    ///
+    /// ```
+    /// use bptt::{Compute, LSTM, Seq, SeqMut, Shape, State, Tape};
+    ///
+    /// let lstm = LSTM::new(3, 8, true)?.with_compute(Compute::Bf16);
+    /// let params = vec![0.1f32; lstm.parameter_len()];
+    /// let x = [0.5f32; 5 * 2 * 3]; // (T, B, I)
+    /// let mut y = [0.0f32; 5 * 2 * 8]; // (T, B, H)
+    /// let x = Seq::new(&x, Shape::time_major(5, 2, 3))?;
+    /// let out = SeqMut::new(&mut y, Shape::time_major(5, 2, 8))?;
+    /// let mut state = State::zeros(&lstm, 2)?;
+    /// lstm.forward(&params, x, &mut state, out, &mut Tape::for_inference())?;
+    /// assert!(y[0] > 0.0);
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
+    pub fn with_compute(self, compute: Compute) -> Self {
+        Self { compute, ..self }
+    }
+
+    /// With layer normalisation of what x and h contribute to the gates, before the biases, and of c
+    /// where h is made of it (Ba, Kiros and Hinton 2016, as in haste): parameters `gain_ih`, `gain_hh`
+    /// (GATES H,) and for an LSTM `gain_c`, `bias_c` (H,) besides.
+    ///
+    /// # Errors
+    /// If the cell resets h before the product, as the original GRU does.
+    pub fn with_layer_norm(mut self) -> Result<Self> {
+        ensure!(
+            !C::RESETS,
+            "layer normalisation needs a GRU with the reset after the product (reset_after)"
+        );
+        self.regular.layer_norm = true;
+        self.check_size()
+    }
+
+    /// What its products are made of.
+    pub fn compute(&self) -> Compute {
+        self.compute
+    }
+
+    /// I
+    pub fn input_size(&self) -> usize {
+        self.input_size
+    }
+
+    /// H
+    pub fn hidden_size(&self) -> usize {
+        self.hidden_size
+    }
+
+    /// L
+    pub fn num_layers(&self) -> usize {
+        self.num_layers
+    }
+
+    /// D, 1 or 2.
+    pub fn directions(&self) -> usize {
+        if self.bidirectional { 2 } else { 1 }
+    }
+
+    /// Features of an output: D H, or D P with a projection.
+    pub fn output_size(&self) -> usize {
+        self.directions() * self.state_sizes().0
+    }
+
+    /// Numbers that a row has in h and in c, in one direction of one layer.
+    pub fn state_sizes(&self) -> (usize, usize) {
+        let h = if self.proj_size > 0 { self.proj_size } else { self.hidden_size };
+        (h, if C::HAS_C { self.hidden_size } else { 0 })
+    }
+
+    /// Every direction of every layer, in the order of their parameters and states.
+    fn all_directions(&self) -> impl Iterator<Item = Direction<C>> {
+        (0..self.num_layers * self.directions()).map(|n| self.direction(n))
+    }
+
+    fn direction(&self, n: usize) -> Direction<C> {
+        let first = n < self.directions();
+        Direction {
+            cell: self.cell,
+            input_size: if first { self.input_size } else { self.output_size() },
+            hidden_size: self.hidden_size,
+            bias: self.bias,
+            proj_size: self.proj_size,
+            reverse: self.bidirectional && n % 2 == 1,
+            regular: self.regular,
+            compute: self.compute,
+        }
+    }
+}
+
+/// Where the gradients of a backward pass go.
+pub struct Gradients<'a, E> {
+    /// Of the parameters, in one slice: added to what is there; not computed if nobody wants them.
+    pub params: Option<&'a mut [E]>,
+    /// Of the input (T, B, I): written; not computed if nobody wants it.
+    pub x: Option<SeqMut<'a, E>>,
+}

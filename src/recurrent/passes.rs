@@ -1,0 +1,413 @@
+//! The passes through the layers of a recurrent layer, the directions of each beside each other.
+
+use std::mem::take;
+use std::ops::Range;
+
+use super::backward::{self, weights};
+use super::direction::{Direction, Weights};
+use super::forward;
+use super::tape::Mode;
+use super::tape::{Between, DirectionTape};
+use super::{Gradients, Params, Recurrent, State, Tape};
+use crate::buffer::Buffer;
+use crate::cell::Cell;
+use crate::error::{Error, Result, ensure};
+use crate::math::dropout::{Dropout, mix};
+use crate::simd::{Element, Level};
+use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
+
+impl<C: Cell> Recurrent<C> {
+    /// Runs the layer over a batch of sequences.
+    ///
+    /// `x` is (T, B, I), `y` (T, B, D H) receives every h_t, `state` is the initial state and becomes
+    /// the final one. T and B may be zero. Without padding ([`Seq::packed`]), nothing is computed for steps
+    /// that a row does not have, and its final state is that of its own last step.
+    ///
+    /// # Errors
+    /// If a size does not fit the layer; nothing is written then.
+    pub fn forward<'p, E: Element>(
+        &self,
+        params: impl Into<Params<'p, E>>,
+        x: Seq<'_, E>,
+        state: &mut State<E>,
+        y: SeqMut<'_, E>,
+        tape: &mut Tape<E>,
+    ) -> Result<()> {
+        let weights = self.weights(params.into())?;
+        self.check_io(x, y.as_ref())?;
+        let (rows, directions) = (x.shape().rows, self.directions());
+        self.check_state("state", state, rows)?;
+        let level = Level::current()?;
+        let Tape { mode, checkpoints, recorded, sizes, directions: all, between, .. } = tape;
+        let (mode, checkpoints) = (*mode, *checkpoints && mode.records);
+        *recorded = None;
+        sizes.clone_from(&x.sizes().cloned().filter(|_| mode.records));
+        (tape.drawn, tape.seed) = (mix(tape.seed), tape.seed.wrapping_add(1));
+        all.resize_with(self.num_layers * directions, DirectionTape::default);
+        between.resize_with(self.num_layers - 1, Between::default);
+        let (h, _) = self.state_sizes();
+        let mut y = Some(y);
+        for (l, records) in all.chunks_mut(directions).enumerate() {
+            let (before, after) = between.split_at_mut(l);
+            let x = match before.last() {
+                None => x,
+                Some(before) => x.like(before.input(), directions * h)?,
+            };
+            let y = match after.first_mut() {
+                None => y.take().expect("one last layer"),
+                Some(after) => {
+                    after.output.resize(x.total().saturating_mul(directions * h))?;
+                    x.like_mut(&mut after.output, directions * h)?
+                }
+            };
+            let layers = self.layer(l);
+            let parts = parts(&layers, x, checkpoints);
+            let mut states: Vec<_> = state.parts(self, rows, l * directions, directions).collect();
+            let mut ys = y.split_columns(&vec![h; directions]);
+            for (d, record) in records.iter_mut().enumerate() {
+                let seed = mix(tape.drawn ^ mix((l * directions + d + 1) as u64));
+                record.draw(level, &layers[d], rows, mode, seed)?;
+                record.checkpoints.truncate(if checkpoints { parts[d].len() } else { 0 });
+            }
+            for n in 0..longest(&parts) {
+                let mut passes = Vec::with_capacity(directions);
+                let of_all = records.iter_mut().zip(&mut states).zip(&mut ys);
+                for (d, ((record, (h, c)), y)) in of_all.enumerate() {
+                    let Some(steps) = parts[d].get(n).cloned() else { continue };
+                    if checkpoints {
+                        record.keep(n, h.as_ref(), c.as_ref())?;
+                    }
+                    passes.push(forward::DirectionPass {
+                        layer: &layers[d],
+                        weights: weights[l * directions + d],
+                        x: x.steps(steps.clone()),
+                        h: h.rows_mut(0, rows),
+                        c: c.rows_mut(0, rows),
+                        first_step: steps.start,
+                        y: y.steps_mut(steps),
+                        record,
+                    });
+                }
+                let records = mode.records && !checkpoints;
+                // The first part has packed the weights.
+                let same_weights = mode.same_weights || n > 0;
+                forward::run(level, passes, Mode { records, same_weights, ..mode })?;
+            }
+            for (layer, record) in layers.iter().zip(records) {
+                record.recorded = mode.records.then(|| layer.pass_key::<E>(x.shape(), level));
+            }
+            if let Some(after) = after.first_mut() {
+                after.dropped.resize(0)?;
+                if mode.trains && self.dropout > 0.0 {
+                    after.dropped.resize(after.output.len())?;
+                    level.run(Dropout {
+                        seed: tape.drawn.wrapping_add(mix(l as u64)),
+                        probability: self.dropout,
+                        from: Some(&after.output),
+                        to: &mut after.dropped,
+                    });
+                }
+            }
+        }
+        tape.recorded = mode.records.then_some(mode);
+        Ok(())
+    }
+
+    /// The directions of a layer.
+    fn layer(&self, l: usize) -> Vec<Direction<C>> {
+        let directions = self.directions();
+        (0..directions).map(|d| self.direction(l * directions + d)).collect()
+    }
+
+    /// Backpropagation through time, for the pass that `tape` recorded with this `x` and `y`.
+    ///
+    /// `dy` (T, B, D H) is the gradient of the loss with respect to `y`; `dstate` that with respect to
+    /// the final state, and becomes that with respect to the initial one. The recording is used up.
+    ///
+    /// # Errors
+    /// If a size does not fit, or the tape holds no unused recording of such a pass; nothing is
+    /// written then.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward<'p, E: Element>(
+        &self,
+        params: impl Into<Params<'p, E>>,
+        x: Seq<'_, E>,
+        y: Seq<'_, E>,
+        tape: &mut Tape<E>,
+        dy: Seq<'_, E>,
+        dstate: &mut State<E>,
+        gradients: Gradients<'_, E>,
+    ) -> Result<()> {
+        let weights = self.weights(params.into())?;
+        self.check_backward(x, y, tape, dy, dstate, &gradients)?;
+        let (rows, directions) = (x.shape().rows, self.directions());
+        let (h, _) = self.state_sizes();
+        let mode = tape.recorded.take().expect("checked");
+        let Gradients { params: mut dparams, x: mut dx } = gradients;
+        let Tape { directions: all, between, second_dx, drawn, .. } = tape;
+        for (l, records) in all.chunks_mut(directions).enumerate().rev() {
+            let (before, after) = between.split_at_mut(l);
+            let (y, dy) = match after.first() {
+                None => (y, dy),
+                Some(after) => (
+                    x.like(&after.output, directions * h)?,
+                    x.like(&after.gradient, directions * h)?,
+                ),
+            };
+            let (layer_x, mut dx) = match before.last_mut() {
+                None => (x, dx.take()),
+                Some(Between { output, dropped, gradient }) => {
+                    gradient.resize(output.len())?;
+                    let input = if dropped.is_empty() { output } else { dropped };
+                    let dx = x.like_mut(gradient, directions * h)?;
+                    (x.like(input, directions * h)?, Some(dx))
+                }
+            };
+            let layers = self.layer(l);
+            let key = records[0].recorded.expect("checked");
+            let (level, padded) = (key.level, key.padded);
+            let mut second = None;
+            if let Some(dx) = dx.as_ref().filter(|_| directions == 2) {
+                let features = dx.shape().features;
+                second_dx.resize(x.total().saturating_mul(features))?;
+                second = Some(x.like_mut(second_dx, features)?);
+            }
+            let mut states: Vec<_> = dstate.parts(self, rows, l * directions, directions).collect();
+            let mut grads: Vec<_> = (0..directions)
+                .rev()
+                .map(|d| {
+                    let len: usize = layers[d].lengths().iter().sum();
+                    dparams.as_mut().map(|all| {
+                        let first = all.len() - len;
+                        all.split_off_mut(first..).expect("the layer's length")
+                    })
+                })
+                .collect();
+            grads.reverse();
+            for (layer, record) in layers.iter().zip(&mut *records) {
+                record.recorded = None;
+                record.dunits.resize(rows.saturating_mul(layer.units().count * padded))?;
+                record.dunits.fill(E::ZERO);
+                (record.groups, record.anew) = (weights::groups(layer, layer_x), true);
+            }
+            let checkpoints = !records[0].checkpoints.is_empty();
+            let parts = parts(&layers, x, checkpoints);
+            let mut dxs = [dx.as_mut().map(SeqMut::reborrow), second];
+            for n in (0..longest(&parts)).rev() {
+                let weights = &weights[l * directions..];
+                let again = match checkpoints {
+                    true => {
+                        compute_again(level, &layers, weights, layer_x, records, &parts, (n, mode))?
+                    }
+                    false => Vec::new(),
+                };
+                let mut passes = Vec::with_capacity(directions);
+                let of_all = records.iter_mut().zip(&mut states).zip(&mut grads).zip(&mut dxs);
+                for (d, (((record, (dh, dc)), grads), dx)) in of_all.enumerate() {
+                    let Some(steps) = parts[d].get(n).cloned() else { continue };
+                    let part = layer_x.steps(steps.clone());
+                    passes.push(backward::DirectionPass {
+                        layer: &layers[d],
+                        weights: weights[d],
+                        x: part,
+                        y: match again.get(d) {
+                            Some([.., y]) => part.like(y, h)?,
+                            None => y.columns(d * h, h),
+                        },
+                        record,
+                        dy: dy.columns(d * h, h).steps(steps.clone()),
+                        dh: dh.rows_mut(0, rows),
+                        dc: dc.rows_mut(0, rows),
+                        dparams: grads.as_deref_mut(),
+                        dx: dx.as_mut().map(|dx| dx.steps_mut(steps)),
+                    });
+                }
+                backward::run(level, passes)?;
+                for (record, again) in records.iter_mut().zip(again) {
+                    record.again = again;
+                }
+            }
+            for ((layer, record), grads) in layers.iter().zip(&*records).zip(grads) {
+                if let Some(grads) = grads {
+                    weights::add_groups(&record.group_sums, grads);
+                    let dunits = Rows::new(&record.dunits, rows, layer.units().count * padded);
+                    weights::add_units(layer, dunits, padded, grads);
+                }
+            }
+            if let Some(dx) = dx.as_mut().filter(|_| directions == 2) {
+                let features = dx.shape().features;
+                dx.add(x.like(second_dx, features)?);
+            }
+            if let Some(before) = before.last_mut().filter(|before| !before.dropped.is_empty()) {
+                level.run(Dropout {
+                    seed: drawn.wrapping_add(mix((l - 1) as u64)),
+                    probability: self.dropout,
+                    from: None,
+                    to: &mut before.gradient,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_backward<E: Element>(
+        &self,
+        x: Seq<'_, E>,
+        y: Seq<'_, E>,
+        tape: &Tape<E>,
+        dy: Seq<'_, E>,
+        dstate: &State<E>,
+        gradients: &Gradients<'_, E>,
+    ) -> Result<()> {
+        if let Some(grads) = &gradients.params {
+            self.check_len(grads.len())?;
+        }
+        self.check_io(x, y)?;
+        self.check_io(x, dy)?;
+        self.check_state("dstate", dstate, x.shape().rows)?;
+        if let Some(dx) = &gradients.x {
+            let (given, want) = (extent(dx.shape()), extent(x.shape()));
+            ensure!(given == want, "dx is {given:?} (steps, rows, features), x is {want:?}");
+            ensure!(x.sizes() == dx.as_ref().sizes(), "x and dx must have the same batch sizes");
+        }
+        let records: Vec<_> = tape.directions.iter().map(|record| record.recorded).collect();
+        let level = records.first().copied().flatten().filter(|_| tape.is_recorded());
+        let Some(level) = level.map(|key| key.level) else {
+            return Err(Error::new(
+                "the tape holds no key: run forward first, and once for every backward",
+            ));
+        };
+        let want: Vec<_> = self
+            .all_directions()
+            .enumerate()
+            .map(|(n, direction)| {
+                let shape = Shape { features: direction.input_size, ..x.shape() };
+                Some(direction.pass_key::<E>(shape, level)).filter(|_| n < records.len())
+            })
+            .collect();
+        ensure!(
+            records == want && x.sizes() == tape.sizes.as_ref(),
+            "the tape holds another pass: it recorded {:?}, this is {:?}",
+            records.first(),
+            want.first()
+        );
+        Ok(())
+    }
+
+    /// `x` and a `y` of the same steps and rows fit the layer.
+    fn check_io<E>(&self, x: Seq<'_, E>, y: Seq<'_, E>) -> Result<()> {
+        let (i, given) = (self.input_size, x.shape().features);
+        ensure!(given == i, "x has {given} features, the layer takes {i}");
+        let (steps, rows, _) = extent(x.shape());
+        let (given, want) = (extent(y.shape()), (steps, rows, self.output_size()));
+        ensure!(given == want, "y is {given:?} (steps, rows, features), it must be {want:?}");
+        ensure!(x.sizes() == y.sizes(), "x and y must have the same batch sizes");
+        Ok(())
+    }
+
+    pub(super) fn check_state<E: Element>(
+        &self,
+        name: &str,
+        state: &State<E>,
+        rows: usize,
+    ) -> Result<()> {
+        let (h, c) = self.state_sizes();
+        let rows_of_all = rows.saturating_mul(self.num_layers * self.directions());
+        let want = (rows_of_all.saturating_mul(h), rows_of_all.saturating_mul(c));
+        let given = (state.h.len(), state.c.len());
+        ensure!(
+            given == want,
+            "{name} has {given:?} numbers in h and c; for {rows} rows it needs {want:?}"
+        );
+        Ok(())
+    }
+}
+
+/// The steps that each direction computes at once, in order: all, or those between checkpoints.
+fn parts<C: Cell, E: Copy>(
+    layers: &[Direction<C>],
+    x: Seq<'_, E>,
+    checkpoints: bool,
+) -> Vec<Vec<Range<usize>>> {
+    let parts = layers.iter().map(|layer| match checkpoints {
+        true => layer.parts(x),
+        false => vec![Range { start: 0, end: x.shape().steps }],
+    });
+    parts.collect()
+}
+
+fn longest(parts: &[Vec<Range<usize>>]) -> usize {
+    parts.iter().map(Vec::len).max().unwrap_or(0)
+}
+
+/// Records part `n` of every direction, from its checkpoint; gives its final h and c, and its outputs.
+fn compute_again<C: Cell, E: Element>(
+    level: Level,
+    layers: &[Direction<C>],
+    weights: &[Weights<'_, E>],
+    x: Seq<'_, E>,
+    records: &mut [DirectionTape<E>],
+    parts: &[Vec<Range<usize>>],
+    (n, mode): (usize, Mode),
+) -> Result<Vec<[Buffer<E>; 3]>> {
+    let rows = x.shape().rows;
+    let mut all = Vec::with_capacity(layers.len());
+    for (d, record) in records.iter_mut().enumerate() {
+        if let Some(steps) = parts[d].get(n) {
+            let total = x.steps(steps.clone()).total();
+            record.restore(n, total.saturating_mul(layers[d].output_size()))?;
+        }
+        all.push(take(&mut record.again));
+    }
+    let mut passes = Vec::with_capacity(layers.len());
+    for (d, (record, [h, c, y])) in records.iter_mut().zip(&mut all).enumerate() {
+        let Some(steps) = parts[d].get(n).cloned() else { continue };
+        let (outputs, c_size) = (layers[d].output_size(), c.len() / rows.max(1));
+        let part = x.steps(steps.clone());
+        passes.push(forward::DirectionPass {
+            layer: &layers[d],
+            weights: weights[d],
+            x: part,
+            h: RowsMut::new(h, rows, outputs),
+            c: RowsMut::new(c, rows, c_size),
+            y: part.like_mut(y, outputs)?,
+            record,
+            first_step: steps.start,
+        });
+    }
+    forward::run(level, passes, mode)?;
+    Ok(all)
+}
+
+fn extent(shape: Shape) -> (usize, usize, usize) {
+    (shape.steps, shape.rows, shape.features)
+}
+
+impl<E: Element> Between<E> {
+    /// What the layer above reads.
+    fn input(&self) -> &[E] {
+        if self.dropped.is_empty() { &self.output } else { &self.dropped }
+    }
+}
+
+impl<E: Element> DirectionTape<E> {
+    /// Draws what a pass is to drop, and remembers what its zoneout draws from.
+    fn draw<C: Cell>(
+        &mut self,
+        level: Level,
+        layer: &Direction<C>,
+        rows: usize,
+        mode: Mode,
+        seed: u64,
+    ) -> Result<()> {
+        let probability = layer.regular.recurrent_dropout;
+        let masked = probability > 0.0 && mode.records;
+        self.seed = seed;
+        self.mask.resize(if masked { rows.saturating_mul(layer.output_size()) } else { 0 })?;
+        self.mask.fill(E::ONE);
+        if masked && mode.trains {
+            level.run(Dropout { seed: mix(seed), probability, from: None, to: &mut self.mask });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,413 @@
+//! The training step (forward, loss, backward, clip, update), and the loop over an epoch.
+//!
+//! Truncated BPTT walks a batch in chunks of steps. A chunk starts from the states that the one before
+//! ended with, no gradient goes back beyond it, and it is a step of its own:
+//!
+//! ```text
+//! for a batch:  states = 0, or with `stateful` what the batch before ended with
+//!     for its steps in chunks of tbptt, or all at once:
+//!         outputs, states = forward(inputs, states)
+//!         gradients = backward(loss, the mean over the chunk's tokens), clipped
+//!         parameters = optimiser(parameters, gradients)
+//! ```
+//!
+//! With accumulation, whole batches are put together, and only every k-th is followed by a step.
+
+use std::time::Instant;
+
+use super::accumulate::Accumulated;
+use super::batch::Batch;
+use super::clip::clip_by_global_norm;
+use super::data::Dataset;
+use super::metric::{Metric, Tally};
+use super::optim::{Moments, Optimizer, Rate};
+use crate::buffer::zeros;
+use crate::error::{Result, ensure};
+use crate::nn::{Loss, Sequential};
+use crate::recurrent::State;
+use crate::simd::Element;
+
+/// Trains a [`Sequential`] model.
+///
+/// ```
+/// use bptt::{Dataset, Inputs, LSTM, Layer, Linear, Loss, Optimizer, Sequential, Targets, Trainer};
+///
+/// let layers = vec![Layer::LSTM(LSTM::new(1, 8, true)?), Layer::Linear(Linear::new(8, 1, true)?)];
+/// let mut model = Sequential::<f32>::new(layers)?;
+/// for (i, p) in model.params.iter_mut().enumerate() {
+///     *p = 0.3 * (i as f32 * 1.7).sin();
+/// }
+/// // Two sequences of three steps.
+/// let data = Dataset::new(
+///     Inputs::Features(&[0.1, 0.2, 0.3, 0.5, 0.4, 0.3]),
+///     Targets::Values(&[0.2, 0.3, 0.4, 0.4, 0.3, 0.2]),
+///     &[0, 3, 6],
+/// )?;
+/// let mut trainer = Trainer::new(model, Loss::MeanSquaredError, Optimizer::adam(0.01)?, None)?;
+/// let before = trainer.evaluate(&data)?;
+/// for _ in 0..50 {
+///     trainer.step(&data, &[0, 1])?;
+/// }
+/// assert!(trainer.evaluate(&data)? < before / 2.0);
+/// # Ok::<(), bptt::Error>(())
+/// ```
+pub struct Trainer<E: Element> {
+    /// The model in its present state.
+    pub model: Sequential<E>,
+    pub(super) loss: Loss,
+    clip_norm: Option<f64>,
+    /// Steps of a chunk; all of a batch without.
+    tbptt: Option<usize>,
+    stateful: bool,
+    moments: Moments<E>,
+    grads: Vec<E>,
+    accumulated: Accumulated<E>,
+    /// The batch at hand, what its tokens count together, how many steps of it are done, and their part of
+    /// its loss.
+    batch: Batch<E>,
+    count: f64,
+    steps: usize,
+    batch_loss: f64,
+    /// What [`Trainer::train`] gave back last, to go on from.
+    progress: Option<Progress>,
+    /// The states of all recurrent layers after the last chunk, and how many rows carry theirs into the next
+    /// batch.
+    states: Vec<State<E>>,
+    carried: Option<usize>,
+    /// Evaluation has a batch of its own: it may come while training is inside one.
+    pub(super) evaluated: Batch<E>,
+    /// Metrics of training and of evaluation.
+    pub(super) tallies: [Tally; 2],
+}
+
+/// How far [`Trainer::train`] came through the sequences of an epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Progress {
+    /// Sequences done.
+    pub done: usize,
+    /// Steps done of the batch that comes after those, with truncated BPTT; 0 between batches.
+    pub steps: usize,
+    /// Batches done in this epoch, which begins where they and `steps` are 0. An epoch whose batches come as
+    /// data sets of their own goes on with `done` back at 0.
+    pub batches: usize,
+    /// The sum of the losses of the tokens of the sequences done, and what these count together
+    /// ([`Loss::counts`]): the mean loss is the one divided by the other.
+    pub loss_sum: f64,
+    /// See `loss_sum`.
+    pub count: f64,
+    /// A batch's loss was NaN or infinite; the step was not taken.
+    pub diverged: bool,
+}
+
+impl<E: Element> Trainer<E> {
+    /// A trainer for a model. `clip_norm` bounds the norm of all gradients together.
+    ///
+    /// # Errors
+    /// If `clip_norm` is not above zero, or the loss's options do not fit the model.
+    pub fn new(
+        model: Sequential<E>,
+        loss: Loss,
+        optimizer: Optimizer,
+        clip_norm: Option<f64>,
+    ) -> Result<Self> {
+        if let Some(norm) = clip_norm {
+            ensure!(norm > 0.0 && norm.is_finite(), "clip_norm must be above 0, got {norm}");
+        }
+        loss.check(model.out_features())?;
+        let len = model.params.len();
+        Ok(Self {
+            model,
+            loss,
+            clip_norm,
+            tbptt: None,
+            stateful: false,
+            moments: Moments::new(optimizer, len)?,
+            grads: zeros(len)?,
+            accumulated: Accumulated::default(),
+            batch: Batch::default(),
+            count: 0.0,
+            steps: 0,
+            batch_loss: 0.0,
+            progress: None,
+            states: Vec::new(),
+            carried: None,
+            evaluated: Batch::default(),
+            tallies: Default::default(),
+        })
+    }
+
+    /// With truncated BPTT: a batch is walked in chunks of `steps` steps, and every chunk is a step of the
+    /// optimiser on the mean loss of its tokens. It starts from the states the one before ended with;
+    /// gradients do not go back beyond it.
+    ///
+    /// ```
+    /// use bptt::{Dataset, GRU, Inputs, Layer, Loss, Optimizer, Sequential, Targets, Trainer};
+    ///
+    /// let mut model = Sequential::<f64>::new(vec![Layer::GRU(GRU::new(1, 1, true)?)])?;
+    /// model.params.fill(0.3);
+    /// let wave: Vec<f64> = (0..1001).map(|t| (0.3 * t as f64).sin()).collect();
+    /// let (x, y) = (Inputs::Features(&wave[..1000]), Targets::Values(&wave[1..]));
+    /// let data = Dataset::new(x, y, &[0, 1000])?;
+    /// let optimizer = Optimizer::adam(0.01)?;
+    /// let mut trainer = Trainer::new(model, Loss::MeanSquaredError, optimizer, None)?.with_tbptt(20)?;
+    /// let first = trainer.step(&data, &[0])?; // 50 chunks, 50 steps of the optimiser
+    /// assert!(trainer.step(&data, &[0])? < first);
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If `steps` is zero, or the model has a layer with two directions or a
+    /// [`Layer::LastStep`](crate::Layer::LastStep).
+    pub fn with_tbptt(self, steps: usize) -> Result<Self> {
+        ensure!(steps > 0, "tbptt must be at least 1, got 0");
+        self.accumulated.check_tbptt(Some(steps))?;
+        ensure!(
+            !self.model.gives_last_step(),
+            "a model with LastStep has its targets at the ends of sequences, so it cannot be trained in \
+             chunks (tbptt); leave tbptt out"
+        );
+        self.check_directions("trained in chunks (tbptt)")?;
+        Ok(Self { tbptt: Some(steps), ..self })
+    }
+
+    /// With states that go on from batch to batch: row b of a batch starts from those that row b of the batch
+    /// before ended with, and from zero at the start of an epoch. All sequences of a batch must be of one
+    /// length, and all batches have as many rows.
+    ///
+    /// ```
+    /// use bptt::{Dataset, GRU, Inputs, Layer, Loss, Optimizer, Sequential, Targets, Trainer};
+    ///
+    /// let mut model = Sequential::<f64>::new(vec![Layer::GRU(GRU::new(1, 1, true)?)])?;
+    /// model.params.fill(0.3);
+    /// let wave: Vec<f64> = (0..1001).map(|t| (0.3 * t as f64).sin()).collect();
+    /// let (x, y) = (Inputs::Features(&wave[..1000]), Targets::Values(&wave[1..]));
+    /// let data = Dataset::new(x, y, &[0, 500, 1000])?; // the second goes on where the first ends
+    /// let optimizer = Optimizer::sgd(0.0, 0.0)?;
+    /// let mut trainer = Trainer::new(model, Loss::MeanSquaredError, optimizer, None)?.stateful()?;
+    /// trainer.step(&data, &[0])?;
+    /// let after_the_first = trainer.step(&data, &[1])?;
+    /// trainer.reset_states();
+    /// assert_ne!(trainer.step(&data, &[1])?, after_the_first);
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If a layer has two directions.
+    pub fn stateful(self) -> Result<Self> {
+        self.check_directions("carried on from batch to batch (stateful)")?;
+        Ok(Self { stateful: true, ..self })
+    }
+
+    fn check_directions(&self, what: &str) -> Result<()> {
+        let two = self.model.layers().position(|layer| layer.directions() == Some(2));
+        if let Some(n) = two {
+            ensure!(
+                false,
+                "layer {n} has two directions, and the second starts at the end of a sequence, so it \
+                 cannot be {what}; use layers of one direction"
+            );
+        }
+        Ok(())
+    }
+
+    /// Forgets the states that the next batch would start from; without [`Trainer::stateful`] there are
+    /// none.
+    pub fn reset_states(&mut self) {
+        self.carried = None;
+    }
+
+    /// One step on some sequences of the data, with truncated BPTT one for every chunk; gives the mean loss
+    /// of their tokens, a chunk's before its step. When one is not finite, the model stays as it is then.
+    ///
+    /// # Errors
+    /// If the data do not fit the model or the loss, or with [`Trainer::stateful`] the batch before.
+    pub fn step(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<f64> {
+        self.begin(data, sequences)?;
+        while !self.batch_is_over() {
+            self.next_chunk()?;
+        }
+        Ok(self.batch_loss)
+    }
+
+    /// Trains on the sequences of `order` from `progress` on, in batches, until they are done, a loss is not
+    /// finite, or the time is up, which is looked at after every chunk. The epoch is over when `done` is
+    /// `order.len()`; with accumulation, end it with [`Trainer::finish_epoch`].
+    ///
+    /// # Errors
+    /// As [`Trainer::step`]; and if `progress` is inside a batch (`steps` is not zero), but not what the
+    /// last call gave.
+    pub fn train(
+        &mut self,
+        data: &Dataset<'_, E>,
+        order: &[usize],
+        batch_size: usize,
+        mut progress: Progress,
+        until: Instant,
+    ) -> Result<Progress> {
+        ensure!(batch_size > 0, "batch_size must be at least 1, got 0");
+        ensure!(
+            progress.steps == 0 || self.progress == Some(progress),
+            "{progress:?} is inside a batch, but not where this trainer is: give what the last call gave, or \
+             0 steps to begin the batch anew"
+        );
+        self.progress = None;
+        if (progress.batches, progress.steps) == (0, 0) {
+            self.reset_states();
+            self.accumulated.clear();
+        }
+        while progress.done < order.len() && !progress.diverged {
+            let end = progress.done.saturating_add(batch_size).min(order.len());
+            let sequences = &order[progress.done..end];
+            if progress.steps == 0 {
+                self.begin(data, sequences)?;
+            }
+            self.next_chunk()?;
+            progress.steps = self.steps;
+            if self.batch_is_over() {
+                progress.loss_sum += self.batch_loss * self.count;
+                progress.count += self.count;
+                progress.diverged = !self.batch_loss.is_finite();
+                (progress.done, progress.steps) = (end, 0);
+                progress.batches += 1;
+            }
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        self.progress = Some(progress);
+        Ok(progress)
+    }
+
+    /// Goes to the first step of a batch.
+    fn begin(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<()> {
+        data.check_targets(&self.model)?;
+        self.progress = None;
+        self.batch.gather(data, sequences)?;
+        (self.steps, self.batch_loss) = (0, 0.0);
+        let whole = self.batch.whole();
+        let counts = self.loss.counts(whole.targets);
+        self.count = (0..whole.targets_count).map(counts).sum();
+        let sizes = self.batch.sizes();
+        let (rows, steps) = (sizes.rows(), sizes.steps());
+        if let Some(carried) = self.carried {
+            ensure!(
+                carried == rows,
+                "stateful: a batch of {rows} sequences cannot go on from one of {carried}; batch_size must \
+                 divide the number of sequences"
+            );
+        }
+        if self.stateful {
+            ensure!(
+                sizes.count(steps - 1) == rows,
+                "stateful: all sequences of a batch must be of one length"
+            );
+        }
+        if self.carried.is_none() {
+            self.model.reset_states(&mut self.states, rows)?;
+        }
+        self.carried = self.stateful.then_some(rows);
+        Ok(())
+    }
+
+    /// All steps are done, or a loss was not finite.
+    fn batch_is_over(&self) -> bool {
+        self.steps == self.batch.sizes().steps() || !self.batch_loss.is_finite()
+    }
+
+    /// A step of the optimiser on the next chunk of the batch. If its loss is not finite, the model stays
+    /// as it is.
+    fn next_chunk(&mut self) -> Result<()> {
+        let sizes = self.batch.sizes();
+        let end = self.tbptt.map_or(sizes.steps(), |steps| self.steps.saturating_add(steps));
+        let end = end.min(sizes.steps());
+        let chunk = self.batch.chunk(self.steps, end);
+        let counts = self.loss.counts(chunk.targets);
+        let count: f64 = (0..chunk.targets_count).map(counts).sum();
+        let factors = self.batch.factors(self.steps, end, count);
+        self.model.forward_from(chunk.input, &chunk.sizes, &mut self.states, true)?;
+        let (outputs, gradient) = self.model.output_and_gradient()?;
+        let loss = self.loss.of(outputs, chunk.targets, factors.as_deref(), Some(gradient))?;
+        if loss.is_finite() {
+            self.tallies[0].add(outputs, chunk.targets)?;
+            self.grads.fill(E::ZERO);
+            self.model.backward(chunk.input, &chunk.sizes, &mut self.grads)?;
+            if self.accumulated.is_enough(&mut self.grads, count)? {
+                self.optimise();
+            }
+        }
+        // The mean over the tokens of the batch; a chunk that is all of it counts exactly once.
+        if self.count > 0.0 {
+            self.batch_loss += loss * (count / self.count);
+        }
+        self.steps = end;
+        Ok(())
+    }
+
+    /// A step of the optimiser with the gradients at hand.
+    fn optimise(&mut self) {
+        if let Some(norm) = self.clip_norm {
+            clip_by_global_norm(&mut self.grads, norm);
+        }
+        self.moments.update(&mut self.model.params, &self.grads);
+    }
+}
+
+/// What is set between epochs, or taken up from an earlier trainer.
+impl<E: Element> Trainer<E> {
+    /// With a step of the optimiser for every so many batches of [`Trainer::train`], the same one, up to
+    /// rounding, as if they were one batch. [`Trainer::finish_epoch`] takes a last step with fewer.
+    ///
+    /// # Errors
+    /// If `batches` is zero, or with truncated BPTT.
+    pub fn with_accumulation(mut self, batches: usize) -> Result<Self> {
+        ensure!(batches > 0, "accumulate must be at least 1, got 0");
+        self.accumulated.wanted = batches;
+        self.accumulated.check_tbptt(self.tbptt)?;
+        Ok(self)
+    }
+
+    /// Takes the step that accumulated gradients still wait for at the end of an epoch, if there are any.
+    pub fn finish_epoch(&mut self) {
+        if self.accumulated.take(&mut self.grads) {
+            self.optimise();
+        }
+    }
+
+    /// Sets the rates of the coming steps of the optimiser, one each; the last one stays after them.
+    /// Without any, the optimiser's own.
+    ///
+    /// # Errors
+    /// If a rate is negative or not finite, a momentum is not in [0, 1), or the optimiser has none.
+    pub fn set_rates(&mut self, rates: Vec<Rate>) -> Result<()> {
+        self.moments.set_rates(rates, self.model.params.len())
+    }
+
+    /// Counts these metrics in training and evaluation.
+    pub fn set_metrics(&mut self, metrics: &[Metric]) {
+        self.tallies = [Tally::of(metrics), Tally::of(metrics)];
+    }
+
+    /// The metrics of training since they were last taken; NaN if nothing was counted.
+    pub fn take_metrics(&mut self) -> Vec<f64> {
+        self.tallies[0].take()
+    }
+
+    /// The metrics of evaluation since they were last taken; NaN if nothing was counted.
+    pub fn take_evaluated_metrics(&mut self) -> Vec<f64> {
+        self.tallies[1].take()
+    }
+
+    /// How many steps the optimiser has taken, and what it remembers of them: three vectors with a number
+    /// for every parameter, empty where it needs none.
+    pub fn optimizer_state(&self) -> (usize, &[Vec<E>; 3]) {
+        self.moments.state()
+    }
+
+    /// Goes on from what [`Trainer::optimizer_state`] gave, of the same optimiser and model.
+    ///
+    /// # Errors
+    /// If the vectors are not those of this optimiser and model; nothing is changed then.
+    pub fn restore_optimizer(&mut self, steps: usize, vectors: [Vec<E>; 3]) -> Result<()> {
+        self.moments.restore(steps, vectors, self.model.params.len())
+    }
+}
