@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crews_rest_longer_each_time_until_they_work() {
+    fn teams_rest_longer_each_time_until_they_work() {
         let (mut rest, mut now) = (Rest::new(), Instant::now());
         assert!(rest.is_over(now));
         for length in [REST[0], 2 * REST[0], 4 * REST[0]] {
