@@ -114,7 +114,7 @@ class Recurrent(TrainableLayer):
     def __call__(
         self,
         x: ArrayLike,
-        state: Sequence[ArrayLike] | None = None,
+        state: ArrayLike | Sequence[ArrayLike] | None = None,
         lengths: ArrayLike | None = None,
         *,
         return_cells: bool = False,
@@ -126,10 +126,10 @@ class Recurrent(TrainableLayer):
         ----------
         x : array_like
             (T, B, I), or (B, T, I) with ``batch_first``, or (T, I) without a batch.
-        state : tuple of array_like, optional
-            The initial state, ``(h,)``, for an LSTM ``(h, c)``, each (L D, B, H), or (L D, H)
-            without a batch, for L layers and D directions; with a projection h has P for H. Zeros
-            by default.
+        state : array_like or tuple of array_like, optional
+            The initial state: h or ``(h,)``, for an LSTM ``(h, c)``, each (L D, B, H), or
+            (L D, H) without a batch, for L layers and D directions; with a projection h has P
+            for H. Zeros by default.
         lengths : array_like of int, optional
             (B,): how many steps of each sequence count, from 0 to T. The others are not computed,
             and zero in the output. All by default.
@@ -162,7 +162,7 @@ class Recurrent(TrainableLayer):
     def forward(
         self,
         x: ArrayLike,
-        state: Sequence[ArrayLike] | None = None,
+        state: ArrayLike | Sequence[ArrayLike] | None = None,
         lengths: ArrayLike | None = None,
         *,
         checkpoint: str | None = None,
@@ -189,7 +189,7 @@ class Recurrent(TrainableLayer):
     def _run(
         self,
         x: ArrayLike,
-        state: Sequence[ArrayLike] | None,
+        state: ArrayLike | Sequence[ArrayLike] | None,
         lengths: ArrayLike | None,
         record: tuple[int | None, bool] | None,
     ) -> tuple[Array, State, Tape | None]:
@@ -226,7 +226,10 @@ class Recurrent(TrainableLayer):
         return int(self._rng.integers(2**63)) if draws else 0
 
     def backward(
-        self, tape: Tape, dy: ArrayLike | None, dstate: Sequence[ArrayLike] | None = None
+        self,
+        tape: Tape,
+        dy: ArrayLike | None,
+        dstate: ArrayLike | Sequence[ArrayLike] | None = None,
     ) -> tuple[Array, State, dict[str, Array]]:
         """Backpropagation through time.
 
@@ -237,8 +240,9 @@ class Recurrent(TrainableLayer):
         dy : array_like or None
             Gradient of the loss with respect to y, in y's shape; None for zeros. Where `lengths`
             left steps out, it is not looked at.
-        dstate : tuple of array_like, optional
-            Gradient with respect to the final state, in its shapes. Zeros by default.
+        dstate : array_like or tuple of array_like, optional
+            Gradient with respect to the final state, in its shapes: of an RNN or GRU also that of
+            h alone. Zeros by default.
 
         Returns
         -------
@@ -310,19 +314,26 @@ class Recurrent(TrainableLayer):
         sizes = (self.proj_size or self.hidden_size, self.hidden_size)
         return [(layers, rows, size) for size in sizes[: self._states]]
 
+    def _state_parts(
+        self, name: str, state: ArrayLike | Sequence[ArrayLike]
+    ) -> Sequence[ArrayLike]:
+        """Give the parts of a state: ``(h, c)``, ``(h,)``, or h alone where h is all of it."""
+        if self._states == 1 and hasattr(state, "__array__"):
+            return (state,)
+        if isinstance(state, (tuple, list)) and len(state) == self._states:
+            return state
+        want = "a tuple (h, c)" if self._states == 2 else "h or a tuple (h,)"
+        got = f"{len(state)} items" if isinstance(state, (tuple, list)) else type(state).__name__
+        raise ValueError(f"{name} must be {want}, got {got}")
+
     def _states_to_core(
-        self, name: str, state: Sequence[ArrayLike] | None, batch: Batch
+        self, name: str, state: ArrayLike | Sequence[ArrayLike] | None, batch: Batch
     ) -> list[Array]:
         """States as (L D, B, H) arrays; none for zeros."""
         if state is None:
             return []  # zeros
         names = ("h", "c")[: self._states]
-        if not isinstance(state, (tuple, list)) or len(state) != self._states:
-            want = "(h, c)" if self._states == 2 else "(h,)"
-            got = (
-                f"{len(state)} items" if isinstance(state, (tuple, list)) else type(state).__name__
-            )
-            raise ValueError(f"{name} must be a tuple {want}, got {got}")
+        state = self._state_parts(name, state)
         arrays = []
         for part, value, core_shape in zip(names, state, self._state_shapes(batch.rows)):
             shape = core_shape if batch.batched else (core_shape[0], core_shape[2])

@@ -105,16 +105,15 @@ class Stepper:
         return tuple(states)
 
     @state.setter
-    def state(self, states: Sequence[Sequence[ArrayLike]]) -> None:
+    def state(self, states: Sequence[ArrayLike | Sequence[ArrayLike]]) -> None:
         if not isinstance(states, (tuple, list)) or len(states) != len(self._recurrent):
             raise ValueError(f"state must have a tuple for each of {len(self._recurrent)} layers")
         flat = []
         for layer, state in zip(self._recurrent, states):
             shapes = layer._state_shapes(self._batch)
-            if not isinstance(state, (tuple, list)) or len(state) != len(shapes):
-                raise ValueError(f"the state of {layer} must be a tuple of {len(shapes)} arrays")
+            given = layer._state_parts(f"the state of {layer}", state)
             parts = [np.empty(0, self._dtype)] * 2
-            for n, (part, shape) in enumerate(zip(state, shapes)):
+            for n, (part, shape) in enumerate(zip(given, shapes)):
                 array = _check.floats("state", part, self._dtype)
                 if array.shape != shape:
                     raise ValueError(f"a state of {layer} must have shape {shape}: {array.shape}")

@@ -4,11 +4,11 @@
 
 - saved_v0.1.0.safetensors: a model with layers of every kind,
 - checkpoint_v0.1.0_LEVEL.safetensors: a training run, interrupted after 3 of 6 epochs,
-- saved_v0.1.0_LEVEL.npz: what the model predicts, and the history and the parameters after 6 epochs,
+- saved_v0.1.0_LEVEL.npz: predictions, and the history and the parameters after 6 epochs,
 
-for the instruction level of this process (`BPTT_SIMD`): each level has bits of its own. The files in the
-repository are of commit a6ea08b and are never made again. tests/python/test_saved_before.py calls `predictions`
-and `resume`.
+for the instruction level of this process (`BPTT_SIMD`): each level has bits of its own. The files
+in the repository are of commit a6ea08b and are never made again. tests/python/test_saved_before.py
+calls `predictions` and `resume`.
 """
 
 import shutil

@@ -30,7 +30,7 @@ with np.load(saved.expected_path(level)) as expected:
 LEVELS = ["portable", "avx2", "avx512"]
 
 
-# Each level has bits of its own; files of AVX-512 do not exist, and such a machine checks the lower two.
+# Each level has bits of its own. There are no files of AVX-512: such a machine checks the others.
 @pytest.mark.parametrize("level", LEVELS[:2])
 def test_files_of_version_0_1_0_load_and_continue(level, tmp_path):
     if LEVELS.index(level) > LEVELS.index(bptt.simd_level()):
