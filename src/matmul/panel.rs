@@ -4,6 +4,8 @@
 //! `[panel][1 + K][2][lane]`, the first row being the bias: walking k reads a panel from front to
 //! back. The columns of every gate begin with a vector of their own.
 
+#![allow(unsafe_code)]
+
 use crate::buffer::Buffer;
 use crate::error::Result;
 use crate::matmul::sink::Sink;

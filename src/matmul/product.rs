@@ -17,6 +17,8 @@
 //!
 //! In bf16, "numbers" of a and w are pairs of neighbours in k (matmul/bf16.rs), and a multiply-add is [`Simd::dot_pairs`].
 
+#![allow(unsafe_code)]
+
 use std::mem::MaybeUninit;
 use std::ops::Range;
 

@@ -10,6 +10,8 @@
 //! cannot be made anywhere but in the frame of its level, which only [`Level::run`] enters, and a
 //! [`Level`] above portable only comes from detection.
 
+#![allow(unsafe_code)]
+
 /// Methods of an x86 token that are one expression of intrinsics over whole vectors.
 #[cfg(target_arch = "x86_64")]
 macro_rules! vector_ops {

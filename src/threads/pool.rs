@@ -9,6 +9,8 @@
 //!
 //! The pool is keyed by process id: a forked child, whose threads fork did not copy, builds its own.
 
+#![allow(unsafe_code)]
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

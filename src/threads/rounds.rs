@@ -1,5 +1,7 @@
 //! Work in rounds, done by one thread or shared by a team (team.rs).
 
+#![allow(unsafe_code)]
+
 use std::time::{Duration, Instant};
 
 use super::team::{MOST, Member, OVER, Team};

@@ -1,6 +1,8 @@
 //! Strided views of the kernels' memory and of callers' arrays: matrices here, batches of sequences in
 //! [`seq`], how they lie in memory in [`shape`], their lengths in [`sizes`]; units of a record in [`values`].
 
+#![allow(unsafe_code)]
+
 mod record;
 mod seq;
 mod shape;

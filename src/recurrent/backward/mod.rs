@@ -249,6 +249,7 @@ struct Carried<'a, C, E: Element> {
 
 // SAFETY: of a layer that splits its units (`alias`), a member writes its own units of the records, dh and dc, its
 // own columns of dx, and after the meeting in a step reads the step's records, which nobody writes again.
+#[allow(unsafe_code)]
 unsafe impl<C: Cell, E: Element> Rounds<E> for Carried<'_, C, E> {
     /// A step reads of the ones before its own units' dh and dc; and da, but all came to the meeting in the
     /// step after they were written.

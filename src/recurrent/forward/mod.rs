@@ -142,6 +142,7 @@ struct Forward<'a, C, E: Element> {
 
 // SAFETY: of a layer that splits its units (`alias`), a member writes its own units of h, c, y and the records,
 // and reads those of h that others wrote before the meeting between two steps.
+#[allow(unsafe_code)]
 unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
     /// A step reads all of the h that the one before left.
     const MEETS: bool = true;
