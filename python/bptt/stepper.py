@@ -107,7 +107,7 @@ class Stepper:
     @state.setter
     def state(self, states: Sequence[ArrayLike | Sequence[ArrayLike]]) -> None:
         if not isinstance(states, (tuple, list)) or len(states) != len(self._recurrent):
-            raise ValueError(f"state must have a tuple for each of {len(self._recurrent)} layers")
+            raise ValueError(f"state must have a state for each of {len(self._recurrent)} layers")
         flat = []
         for layer, state in zip(self._recurrent, states):
             shapes = layer._state_shapes(self._batch)

@@ -1,4 +1,4 @@
-//! What a pass does and why, for people to read.
+//! A description of what a pass does, and why.
 
 use std::fmt;
 
@@ -12,8 +12,8 @@ use crate::threads;
 use crate::view::Seq;
 
 impl<C: Cell> Recurrent<C> {
-    /// What a pass over `x` does, and why, for people to read: the work of every layer, what its tape takes,
-    /// and how threads share it.
+    /// Describes what a pass over `x` does, and why: the work of every layer, the size of its tape, and how threads
+    /// share the work.
     ///
     /// # Errors
     /// If `BPTT_SIMD` or `BPTT_NUM_THREADS` cannot be read.
@@ -91,21 +91,23 @@ impl Plan {
                 )
             }
             None if passes > 1 && threads > 1 => format!("one task{beside}"),
-            None if threads == 1 => "one thread: there is no other (set_num_threads)".into(),
+            None if threads == 1 => "one thread: bptt uses only one (set_num_threads)".into(),
             None if rows > 1 || !splits_units => format!(
-                "one thread: below {} a second one is not worth waking, or there is nothing to share",
+                "one thread: a second one pays off from {} on, and only if there are rows to share",
                 Flops(threads::MIN_FLOPS)
             ),
             None => format!(
-                "one thread: a step below {} takes hardly more time than a meeting of threads",
+                "one thread: a step below {} takes about as long as threads need to meet",
                 Flops(UNITS[0].1)
             ),
         }
     }
 }
 
-/// Operations, and bytes, as people read them.
+/// A number of operations, printed with a prefix: 3.2 MFLOP.
 struct Flops(usize);
+
+/// A number of bytes, printed with a prefix: 840 kB.
 struct Bytes(usize);
 
 impl fmt::Display for Flops {

@@ -1,4 +1,4 @@
-//! Work in rounds, done by one thread or shared by a team (team.rs).
+//! Work in rounds. One thread does it, or a team (team.rs) shares it.
 
 #![allow(unsafe_code)]
 
@@ -9,23 +9,25 @@ use super::{backoff, run};
 use crate::error::Result;
 use crate::simd::{Element, Kernel, Level, Simd};
 
-/// Steps take some 10 us, and members' parts are equal; who lost its core is away for a millisecond or more.
+/// A step takes about 10 us, and all members have equal parts. A thread that loses its core is away for at least a
+/// millisecond. So a thread this late was descheduled.
 const LATE: Duration = Duration::from_micros(200);
 
 /// Work in rounds that threads can share.
 ///
 /// # Safety
-/// What a member writes between two meetings, no other member reads or writes between them, whole slices
-/// included; nor until the next round, if there is no meeting between rounds.
+/// Between two meetings, no member reads or writes what another member writes there; a slice counts as a whole.
+/// Without a meeting between rounds, this also holds until the next round.
 pub(crate) unsafe trait Rounds<E: Element>: Send + Sized {
     /// Whether members must meet between two rounds.
     const MEETS: bool;
 
-    /// How many rounds.
+    /// The number of rounds.
     fn rounds(&self) -> usize;
 
-    /// Before the first round, and after the last one.
+    /// One thread calls this before the first round.
     fn begin<S: Simd<E>>(&mut self, s: S);
+    /// One thread calls this after the last round.
     fn end<S: Simd<E>>(&mut self, s: S);
 
     /// A member's part of round `n`.
@@ -34,10 +36,10 @@ pub(crate) unsafe trait Rounds<E: Element>: Send + Sized {
     /// If another member failed.
     fn round<S: Simd<E>>(&mut self, s: S, n: usize, member: &mut Member<'_>) -> Result<()>;
 
-    /// The same work, on the same memory.
+    /// A second handle to the same work and the same memory.
     ///
     /// # Safety
-    /// Both may only be used for the parts of members that meet.
+    /// Each handle is only used for the part of one member of a team.
     unsafe fn alias(&self) -> Self;
 }
 
@@ -58,7 +60,7 @@ impl<E: Element, W: Rounds<E>> Kernel<E> for Alone<W> {
     }
 }
 
-/// What comes before all rounds, or after them.
+/// What one thread does before the first round, or after the last one.
 enum Around<'a, W> {
     Begin(&'a mut W),
     End(&'a mut W),
@@ -76,8 +78,8 @@ impl<E: Element, W: Rounds<E>> Kernel<E> for Around<'_, W> {
     }
 }
 
-/// So many rounds are one of the team's: who comes later joins at the next one, and only there does the leader
-/// tell everybody how many they are.
+/// The team goes through this many rounds at a time. Between two such groups, late threads join, and the leader
+/// announces the number of members.
 const AT_ONCE: usize = 4;
 
 /// A member's part of [`AT_ONCE`] rounds.
@@ -100,7 +102,7 @@ impl<E: Element, W: Rounds<E>> Kernel<E> for Chunk<'_, '_, W> {
     }
 }
 
-/// Goes through all rounds with up to so many threads.
+/// Goes through all rounds with up to `most` threads.
 ///
 /// # Errors
 /// If a thread failed.
@@ -111,13 +113,13 @@ pub(crate) fn run_rounds<E: Element, W: Rounds<E>>(
 ) -> Result<()> {
     let rounds = work.rounds().div_ceil(AT_ONCE);
     if rounds >= OVER / MOST - 1 {
-        return level.run(Alone(work)); // on small machines they could not be counted
+        return level.run(Alone(work)); // a 32-bit counter has no room for them
     }
     level.run(Around::Begin(&mut work));
-    // SAFETY: from here on all of them are used for rounds alone, by the members of one team.
+    // SAFETY: from here on each handle is used for rounds only, by one member of one team.
     let helpers = (1..most).map(|_| unsafe { work.alias() });
     let mut tasks: Vec<_> = helpers.map(|work| (false, work)).collect();
-    // SAFETY: as above; `work` itself rests until all rounds are over.
+    // SAFETY: as above; nobody uses `work` itself until all rounds are over.
     tasks.insert(0, (true, unsafe { work.alias() }));
     let (team, start) = (Team::new(LATE), Instant::now());
     run(tasks, |(leads, mut work)| match leads {

@@ -1,17 +1,17 @@
 //! The training step (forward, loss, backward, clip, update), and the loop over an epoch.
 //!
-//! Truncated BPTT walks a batch in chunks of steps. A chunk starts from the states that the one before
-//! ended with, no gradient goes back beyond it, and it is a step of its own:
+//! Truncated BPTT walks a batch in chunks of steps. A chunk starts from the final states of the chunk before.
+//! Gradients stop at its first step. The optimiser takes a step after every chunk:
 //!
 //! ```text
-//! for a batch:  states = 0, or with `stateful` what the batch before ended with
+//! for a batch:  states = 0, or with `stateful` the final states of the batch before
 //!     for its steps in chunks of tbptt, or all at once:
 //!         outputs, states = forward(inputs, states)
 //!         gradients = backward(loss, the mean over the chunk's tokens), clipped
 //!         parameters = optimiser(parameters, gradients)
 //! ```
 //!
-//! With accumulation, whole batches are put together, and only every k-th is followed by a step.
+//! With accumulation, the optimiser takes a step after every k-th batch, with the gradients of all k.
 
 use std::time::Instant;
 
@@ -56,44 +56,42 @@ pub struct Trainer<E: Element> {
     pub model: Sequential<E>,
     pub(super) loss: Loss,
     clip_norm: Option<f64>,
-    /// Steps of a chunk; all of a batch without.
+    /// Steps of a chunk; `None` for whole batches.
     tbptt: Option<usize>,
     stateful: bool,
     moments: Moments<E>,
     grads: Vec<E>,
     accumulated: Accumulated<E>,
-    /// The batch at hand, what its tokens count together, how many steps of it are done, and their part of
-    /// its loss.
+    /// The current batch, the sum of its tokens' weights, the steps done, and the loss of these.
     batch: Batch<E>,
     count: f64,
     steps: usize,
     batch_loss: f64,
-    /// What [`Trainer::train`] gave back last, to go on from.
+    /// What [`Trainer::train`] returned last.
     progress: Option<Progress>,
-    /// The states of all recurrent layers after the last chunk, and how many rows carry theirs into the next
-    /// batch.
+    /// The states of all recurrent layers after the last chunk. With `stateful`, the number of rows whose states
+    /// the next batch starts from.
     states: Vec<State<E>>,
     carried: Option<usize>,
-    /// Evaluation has a batch of its own: it may come while training is inside one.
+    /// The batch of evaluation, which may run while training is inside a batch.
     pub(super) evaluated: Batch<E>,
     /// Metrics of training and of evaluation.
     pub(super) tallies: [Tally; 2],
 }
 
-/// How far [`Trainer::train`] came through the sequences of an epoch.
+/// How far [`Trainer::train`] got in an epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Progress {
     /// Sequences done.
     pub done: usize,
-    /// Steps done of the batch that comes after those, with truncated BPTT; 0 between batches.
+    /// With truncated BPTT, steps done of the batch after those sequences; 0 between batches.
     pub steps: usize,
-    /// Batches done in this epoch, which begins where they and `steps` are 0. An epoch whose batches come as
-    /// data sets of their own goes on with `done` back at 0.
+    /// Batches done in this epoch. An epoch begins when this and `steps` are 0. If every batch is a data set of its
+    /// own, set `done` back to 0 before the next one.
     pub batches: usize,
-    /// The sum of the losses of the tokens of the sequences done, and what these count together
-    /// ([`Loss::counts`]): the mean loss is the one divided by the other.
+    /// The sum of the tokens' losses in the sequences done. Divided by `count`, it is the mean loss.
     pub loss_sum: f64,
-    /// See `loss_sum`.
+    /// The sum of the weights of these tokens ([`Loss::counts`]).
     pub count: f64,
     /// A batch's loss was NaN or infinite; the step was not taken.
     pub diverged: bool,
@@ -136,9 +134,9 @@ impl<E: Element> Trainer<E> {
         })
     }
 
-    /// With truncated BPTT: a batch is walked in chunks of `steps` steps, and every chunk is a step of the
-    /// optimiser on the mean loss of its tokens. It starts from the states the one before ended with;
-    /// gradients do not go back beyond it.
+    /// Turns on truncated BPTT: a batch is walked in chunks of `steps` steps, and the optimiser takes a step after
+    /// every chunk, on the mean loss of its tokens. A chunk starts from the final states of the chunk before;
+    /// gradients stop at its first step.
     ///
     /// ```
     /// use bptt::{Dataset, GRU, Inputs, Layer, Loss, Optimizer, Sequential, Targets, Trainer};
@@ -170,9 +168,9 @@ impl<E: Element> Trainer<E> {
         Ok(Self { tbptt: Some(steps), ..self })
     }
 
-    /// With states that go on from batch to batch: row b of a batch starts from those that row b of the batch
-    /// before ended with, and from zero at the start of an epoch. All sequences of a batch must be of one
-    /// length, and all batches have as many rows.
+    /// Carries states from batch to batch: row b of a batch starts from the final states of row b of the batch
+    /// before, and from zero at the start of an epoch. All sequences of a batch must have the same length, and all
+    /// batches the same number of rows.
     ///
     /// ```
     /// use bptt::{Dataset, GRU, Inputs, Layer, Loss, Optimizer, Sequential, Targets, Trainer};
@@ -210,14 +208,13 @@ impl<E: Element> Trainer<E> {
         Ok(())
     }
 
-    /// Forgets the states that the next batch would start from; without [`Trainer::stateful`] there are
-    /// none.
+    /// Makes the next batch start from zero states, as it always does without [`Trainer::stateful`].
     pub fn reset_states(&mut self) {
         self.carried = None;
     }
 
-    /// One step on some sequences of the data, with truncated BPTT one for every chunk; gives the mean loss
-    /// of their tokens, a chunk's before its step. When one is not finite, the model stays as it is then.
+    /// Takes one step on some sequences of the data; with truncated BPTT, one for every chunk. Returns the mean loss
+    /// of their tokens, computed before the step. A step whose loss is not finite is not taken, nor those after it.
     ///
     /// # Errors
     /// If the data do not fit the model or the loss, or with [`Trainer::stateful`] the batch before.
@@ -229,9 +226,9 @@ impl<E: Element> Trainer<E> {
         Ok(self.batch_loss)
     }
 
-    /// Trains on the sequences of `order` from `progress` on, in batches, until they are done, a loss is not
-    /// finite, or the time is up, which is looked at after every chunk. The epoch is over when `done` is
-    /// `order.len()`; with accumulation, end it with [`Trainer::finish_epoch`].
+    /// Trains in batches on the sequences of `order`, starting at `progress`. Stops when all are done, when a loss is
+    /// not finite, or after the first chunk that ends later than `until`. The epoch is over when `done` is
+    /// `order.len()`; with accumulation, call [`Trainer::finish_epoch`] then.
     ///
     /// # Errors
     /// As [`Trainer::step`]; and if `progress` is inside a batch (`steps` is not zero), but not what the
@@ -278,7 +275,7 @@ impl<E: Element> Trainer<E> {
         Ok(progress)
     }
 
-    /// Goes to the first step of a batch.
+    /// Gathers a batch and goes to its first step.
     fn begin(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<()> {
         data.check_targets(&self.model)?;
         self.progress = None;
@@ -309,13 +306,12 @@ impl<E: Element> Trainer<E> {
         Ok(())
     }
 
-    /// All steps are done, or a loss was not finite.
+    /// Whether all steps are done, or a loss was not finite.
     fn batch_is_over(&self) -> bool {
         self.steps == self.batch.sizes().steps() || !self.batch_loss.is_finite()
     }
 
-    /// A step of the optimiser on the next chunk of the batch. If its loss is not finite, the model stays
-    /// as it is.
+    /// Takes a step of the optimiser on the next chunk of the batch, unless its loss is not finite.
     fn next_chunk(&mut self) -> Result<()> {
         let sizes = self.batch.sizes();
         let end = self.tbptt.map_or(sizes.steps(), |steps| self.steps.saturating_add(steps));
@@ -335,7 +331,7 @@ impl<E: Element> Trainer<E> {
                 self.optimise();
             }
         }
-        // The mean over the tokens of the batch; a chunk that is all of it counts exactly once.
+        // The mean over the tokens of the batch. If the chunk is the whole batch, the factor is exactly 1.
         if self.count > 0.0 {
             self.batch_loss += loss * (count / self.count);
         }
@@ -343,7 +339,7 @@ impl<E: Element> Trainer<E> {
         Ok(())
     }
 
-    /// A step of the optimiser with the gradients at hand.
+    /// Takes a step of the optimiser with the current gradients.
     fn optimise(&mut self) {
         if let Some(norm) = self.clip_norm {
             clip_by_global_norm(&mut self.grads, norm);
@@ -352,10 +348,10 @@ impl<E: Element> Trainer<E> {
     }
 }
 
-/// What is set between epochs, or taken up from an earlier trainer.
+/// What can be set between epochs, and the optimiser's state, which another trainer can take over.
 impl<E: Element> Trainer<E> {
-    /// With a step of the optimiser for every so many batches of [`Trainer::train`], the same one, up to
-    /// rounding, as if they were one batch. [`Trainer::finish_epoch`] takes a last step with fewer.
+    /// Makes [`Trainer::train`] take one step of the optimiser for every `batches` batches. Up to rounding, it is the
+    /// step for one batch made of them all. [`Trainer::finish_epoch`] takes the last step if fewer remain.
     ///
     /// # Errors
     /// If `batches` is zero, or with truncated BPTT.
@@ -366,15 +362,15 @@ impl<E: Element> Trainer<E> {
         Ok(self)
     }
 
-    /// Takes the step that accumulated gradients still wait for at the end of an epoch, if there are any.
+    /// At the end of an epoch, takes a step with the gradients that are accumulated but not used yet, if any.
     pub fn finish_epoch(&mut self) {
         if self.accumulated.take(&mut self.grads) {
             self.optimise();
         }
     }
 
-    /// Sets the rates of the coming steps of the optimiser, one each; the last one stays after them.
-    /// Without any, the optimiser's own.
+    /// Sets the rates of the next steps of the optimiser: the first rate is for the next step, and so on. All
+    /// later steps use the last rate. With an empty list, steps use the optimiser's own rate.
     ///
     /// # Errors
     /// If a rate is negative or not finite, a momentum is not in [0, 1), or the optimiser has none.
@@ -382,31 +378,31 @@ impl<E: Element> Trainer<E> {
         self.moments.set_rates(rates, self.model.params.len())
     }
 
-    /// Counts these metrics in training and evaluation.
+    /// Sets the metrics that training and evaluation compute.
     pub fn set_metrics(&mut self, metrics: &[Metric]) {
         self.tallies = [Tally::of(metrics), Tally::of(metrics)];
     }
 
-    /// The metrics of training since they were last taken; NaN if nothing was counted.
+    /// Returns the metrics of training since the last call; NaN if there were no tokens.
     pub fn take_metrics(&mut self) -> Vec<f64> {
         self.tallies[0].take()
     }
 
-    /// The metrics of evaluation since they were last taken; NaN if nothing was counted.
+    /// Returns the metrics of evaluation since the last call; NaN if there were no tokens.
     pub fn take_evaluated_metrics(&mut self) -> Vec<f64> {
         self.tallies[1].take()
     }
 
-    /// How many steps the optimiser has taken, and what it remembers of them: three vectors with a number
-    /// for every parameter, empty where it needs none.
+    /// The optimiser's state: the number of steps taken, and three vectors with a number for every parameter. A vector
+    /// that the optimiser does not use is empty.
     pub fn optimizer_state(&self) -> (usize, &[Vec<E>; 3]) {
         self.moments.state()
     }
 
-    /// Goes on from what [`Trainer::optimizer_state`] gave, of the same optimiser and model.
+    /// Continues from a state that [`Trainer::optimizer_state`] returned for the same optimiser and model.
     ///
     /// # Errors
-    /// If the vectors are not those of this optimiser and model; nothing is changed then.
+    /// If the vectors do not fit this optimiser and model. Nothing changes then.
     pub fn restore_optimizer(&mut self, steps: usize, vectors: [Vec<E>; 3]) -> Result<()> {
         self.moments.restore(steps, vectors, self.model.params.len())
     }

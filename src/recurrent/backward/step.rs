@@ -34,44 +34,44 @@ pub(crate) struct Backward<'a, C, E: Element> {
     pub projection: &'a Panels<E>,
     pub h0: Rows<'a, E>,
     pub c0: Rows<'a, E>,
-    /// What recurrent dropout multiplied h with (B, P), where there was any.
+    /// (B, P): the mask of recurrent dropout, if there is any.
     pub mask: Option<Rows<'a, E>>,
     pub y: Seq<'a, E>,
     /// (T, B, record)
     pub tape: SeqMut<'a, E>,
     pub dy: Seq<'a, E>,
-    /// The gradient of the final state, and in the end that of the initial one.
+    /// (B, P) and (B, H): the gradient of the final state. The pass turns it into that of the initial state.
     pub dh: RowsMut<'a, E>,
     pub dc: RowsMut<'a, E>,
     pub dx: Option<SeqMut<'a, E>>,
-    /// With a projection, (T, B, P): receives the gradient of every step's outputs.
+    /// (T, B, P), with a projection only: receives the gradient of every step's output.
     pub dh_steps: SeqMut<'a, E>,
-    /// (B, H): what comes back to the cell, where that is not simply dh + dy, or out of a reset.
+    /// (B, H): the gradient of the cell's output where it is not simply dh + dy; and the gradient of a reset h.
     pub dm: RowsMut<'a, E>,
-    /// (B, P): with recurrent dropout, the gradient of h as the products were given it.
+    /// (B, P), with recurrent dropout only: the gradient of the masked h, which the products read.
     pub dgiven: RowsMut<'a, E>,
     /// (B, units' own weights): their gradients are added here.
     pub dunits: RowsMut<'a, E>,
-    /// Where gradients are rounded for the products; none in f32 and f64 (matmul/bf16.rs).
+    /// In bf16, the rounded gradients that the products read (matmul/bf16.rs); no columns otherwise.
     pub rounded: RowsMut<'a, E>,
 }
 
 impl<C: Cell, E: Element> Backward<'_, C, E> {
-    /// All steps.
+    /// Goes back through all steps on this thread.
     ///
     /// # Errors
-    /// None; a part of a team's would have some.
+    /// Never: only members of a team can fail.
     #[inline(always)]
     pub fn steps<S: Simd<E>>(&mut self, s: S) -> Result<()> {
         (0..=self.dy.shape().steps).try_for_each(|n| self.round(s, n, &mut Member::alone()))
     }
 
-    /// A member's part of round `n`: the step that was computed as the `n`th before the last one; after all of
-    /// them dx, where it is computed for all steps at once.
+    /// A member's part of round `n`. Round 0 is the step that the forward pass computed last. The round after all
+    /// steps computes dx, if that is computed for all steps at once.
     #[inline(always)]
     pub fn round<S: Simd<E>>(&mut self, s: S, n: usize, member: &mut Member<'_>) -> Result<()> {
         let steps = self.dy.shape().steps;
-        // Where a step has few rows, and they lie as one matrix.
+        // dx is computed at once where a step has few rows, and those of all steps form one matrix.
         let plain = self.layer.compute == Compute::Own;
         let few =
             plain && self.dh.count() <= FEW_ROWS && self.tape.as_ref().together(0..steps).is_some();
@@ -96,7 +96,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         Ok(())
     }
 
-    /// A member's part of step `t`, `before` being the one computed before it: that of its units.
+    /// A member's part of step `t`: its units. The forward pass computed step `before` just before `t`.
     ///
     /// # Errors
     /// If another member failed.
@@ -118,7 +118,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         }
         member.meet()?;
         let values = self.tape.as_ref().step(t);
-        // Padding is left out of the products: there, infinities of the inputs have become NaN.
+        // The products leave out padding, where infinite inputs have become NaN.
         let mut parts = [values.columns(0, 0); MAX_SLOTS];
         let blocks = layer.blocks();
         let by_product = &blocks[..if C::RESETS { blocks.len() - 1 } else { blocks.len() }];
@@ -152,7 +152,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         }
         if let Some(dx) = self.dx.as_mut().filter(|_| wants_dx) {
             let mut dx = dx.step_mut(t);
-            // What comes to x is what comes to h, in cells that want only the sums of both.
+            // If every block takes x and h, both need the same gradients, and these are rounded already.
             is_rounded =
                 !C::RESETS && blocks.iter().all(|block| block.x.is_some() == block.h.is_some());
             let rounded = (&mut self.rounded, &mut is_rounded);
@@ -161,7 +161,8 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         Ok(())
     }
 
-    /// What comes to the cell of dh + dy: zoneout keeps its share in dh, and the projection takes it back.
+    /// The gradient of the cell's output, from dh + dy. Zoneout keeps its share in dh; the rest goes back through the
+    /// projection.
     #[inline(always)]
     fn incoming<S: Simd<E>>(&mut self, s: S, t: usize) {
         let layer = self.layer;
@@ -189,7 +190,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         }
     }
 
-    /// The cells of some units at step `t`: the record's values become da, dc and dh those of the step before.
+    /// The cells of some units at step `t`. The record's values become da; dc and dh become those of the step before.
     #[inline(always)]
     fn cells<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>, units: Range<usize>) {
         let Direction { cell, regular, .. } = *self.layer;
@@ -220,7 +221,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
             }
             let filled = start..units.end.next_multiple_of(S::LANES);
             let mut record = now.values(b, (C::TAPE, padded), filled);
-            // With a projection dh is of its outputs, and the cell has what came back through it.
+            // With a projection, dh is the gradient of its output, and `dm` that of the cell's.
             let of_dh = if separates && !C::USES_H { 0..0 } else { start..units.end };
             let dh_row = self.dh.part_of_row(b, of_dh.start, of_dh.len());
             let dc_row = self.dc.part_of_row(b, if C::HAS_C { start } else { 0 }, of_c);
@@ -279,7 +280,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         }
     }
 
-    /// Back through the last block and the reset before it.
+    /// Goes back through the last block and through the reset before it.
     #[inline(always)]
     fn reset_back<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>) {
         let Direction { cell, hidden_size, .. } = *self.layer;
@@ -305,7 +306,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                 let mut values = load::<C, E, S>(s, &record, unit);
                 let values = &mut values[..C::TAPE];
                 let through = cell.reset_back(s, values, h, s.load(&dm[unit..]));
-                // The h that was reset is the one that the products were given.
+                // With recurrent dropout, the reset was applied to the masked h.
                 match self.mask {
                     Some(_) => s.store(&mut self.dgiven.row_mut(b)[unit..], through),
                     None => {
@@ -319,7 +320,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
     }
 }
 
-/// dx of some rows, of one step or of several.
+/// Computes dx for some rows, of one step or of several.
 #[inline(always)]
 pub(crate) fn input_gradient<C: Cell, E: Element, S: Simd<E>>(
     s: S,
@@ -341,8 +342,8 @@ pub(crate) fn input_gradient<C: Cell, E: Element, S: Simd<E>>(
     );
 }
 
-/// The gradients of the arguments in which x, or h, has a part, in the order of the weights, as a product takes
-/// them (`operands`).
+/// The gradients of those arguments to which x (or h) contributes, in the order of the weights, as the left-hand side
+/// of a product (`operands`).
 #[inline(always)]
 fn gates<'s, 'v, C: Cell, E: Element, S: Simd<E>>(
     s: S,
@@ -356,7 +357,7 @@ fn gates<'s, 'v, C: Cell, E: Element, S: Simd<E>>(
     let (padded, hidden) = (layer.padded(S::LANES), layer.hidden_size);
     let mut count = 0;
     for block in blocks.iter().filter(|block| part(block).is_some()) {
-        // Without padding in between, gates are one part.
+        // Gates without padding between them form one matrix.
         let at_once = if padded == hidden { block.gates } else { 1 };
         for slot in (block.slot..block.slot + block.gates).step_by(at_once) {
             parts[count] = values.columns(slot * padded, at_once * hidden);
@@ -368,7 +369,7 @@ fn gates<'s, 'v, C: Cell, E: Element, S: Simd<E>>(
     parts
 }
 
-/// How many of a cell's values are arguments.
+/// The number of a cell's slots that hold arguments.
 const fn slots_of<C: Cell>() -> usize {
     let last = C::BLOCKS[C::BLOCKS.len() - 1];
     last.slot + last.gates

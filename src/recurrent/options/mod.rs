@@ -1,4 +1,4 @@
-//! What regularises a recurrent layer inside its steps. See [`Regularisation`](super::direction::Regularisation).
+//! Regularisation inside the recurrence: layer normalisation, recurrent dropout, zoneout. See [`Regularisation`](super::direction::Regularisation).
 
 pub(crate) mod norm;
 pub(crate) mod zoneout;
