@@ -274,7 +274,7 @@ impl<C: Cell> Recurrent<C> {
         let level = records.first().copied().flatten().filter(|_| tape.is_recorded());
         let Some(level) = level.map(|key| key.level) else {
             return Err(Error::new(
-                "the tape holds no key: run forward first, and once for every backward",
+                "the tape holds no recording of a forward pass: call forward first, once for every backward",
             ));
         };
         let want: Vec<_> = self
