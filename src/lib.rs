@@ -10,7 +10,6 @@
 //! - [`cell`]: the pointwise part of a layer; a new cell is one file there.
 //! - [`simd`]: the instructions that kernels run on, chosen at run time and lowered by `BPTT_SIMD`.
 //! - [`lab`]: the networks of the course notebook that the project started from, as published.
-//! - [`mod@reference`]: plain loops in `f64` to compare with.
 //!
 //! Results are bitwise equal for every number of threads ([`set_num_threads`], `BPTT_NUM_THREADS`), and
 //! a row's results do not depend on the rows beside it. ARCHITECTURE.md in the repository says how.
@@ -25,7 +24,6 @@ mod nn;
 #[cfg(feature = "python")]
 mod python;
 mod recurrent;
-pub mod reference;
 pub mod simd;
 mod threads;
 mod train;

@@ -1,9 +1,9 @@
 //! The oracle: recurrent layers in plain `f64` loops, with no SIMD and no cleverness, for tests.
 //!
-//! Arrays are contiguous, (T, B, F); parameters lie as in [`Recurrent`](crate::Recurrent). A test
+//! Arrays are contiguous, (T, B, F); parameters lie as in [`Recurrent`](bptt::Recurrent). A test
 //! may bring a cell of its own: an [`Oracle`] is only the pointwise part of one hidden unit.
 
-use crate::cell::{Gru, Lstm, Nonlinearity, Rnn};
+use bptt::cell::{Gru, Lstm, Nonlinearity, Rnn};
 
 /// The pointwise part of a cell on one hidden unit. A gate's argument is the sum of two: what x
 /// contributes, `W_ih x + b_ih`, and what h does, `W_hh h + b_hh`.
@@ -147,7 +147,7 @@ pub struct Outputs {
 }
 
 /// The forward pass of an LSTM with peepholes, layer normalisation and zoneout's average, as wanted; the
-/// parameters lie as in [`Recurrent`](crate::Recurrent), without a projection.
+/// parameters lie as in [`Recurrent`](bptt::Recurrent), without a projection.
 pub fn regularised_lstm(
     (peepholes, layer_norm, zoneout): (bool, bool, f64),
     sizes: Sizes,
@@ -287,12 +287,8 @@ fn arguments<O: Oracle>(
     )
 }
 
-/// Backpropagation through time: from the gradients of the outputs to those of the inputs.
-pub fn backward<O: Oracle>(cell: &O, sizes: Sizes, inputs: &Inputs, d: &Outputs) -> Inputs {
-    backward_in(cell, sizes, inputs, d, |x| x)
-}
-
-/// The same with both sides of every product rounded; gradients of biases are sums of what is not.
+/// Backpropagation through time: from the gradients of the outputs to those of the inputs, with both
+/// sides of every product rounded; gradients of biases are sums of what is not.
 pub fn backward_in<O: Oracle>(
     cell: &O,
     sizes: Sizes,

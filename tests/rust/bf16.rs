@@ -1,15 +1,13 @@
 //! Products in bf16: against the oracle, whose products take numbers rounded at the same places, and all that users
 //! may rely on.
 
-mod common;
-
+use crate::common::linear::Linear;
+use crate::common::problem::Problem;
+use crate::common::reference::{Inputs, Oracle, Outputs, Sizes, bf16};
+use crate::common::{assert_close, kernels, oracle_in, problem};
 use bptt::cell::{Cell, Gru, GruResetFirst, Lstm, Nonlinearity, Rnn};
-use bptt::reference::{Inputs, Oracle, Outputs, Sizes, bf16};
 use bptt::simd::Level;
 use bptt::{Compute, LSTM, Recurrent, Seq, SeqMut, Shape, State, Stepper, Tape, set_num_threads};
-use common::linear::Linear;
-use common::problem::Problem;
-use common::{assert_close, kernels, oracle_in, problem};
 
 const TANH: Rnn = Rnn { nonlinearity: Nonlinearity::Tanh };
 
@@ -201,7 +199,8 @@ fn options_and_checkpoints() {
                     }
                     let nearby = nearby.run_in::<f32>();
                     for (n, ((a, b), c)) in whole.iter().zip(&plain).zip(&nearby).enumerate() {
-                        let (distance, usual) = (common::distance(a, b), common::distance(c, b));
+                        let (distance, usual) =
+                            (crate::common::distance(a, b), crate::common::distance(c, b));
                         let limit = usual + 0.03;
                         assert!(
                             distance < limit,
@@ -227,7 +226,8 @@ fn a_stepper_and_two_halves_give_the_bits_of_the_whole() {
     let layer = LSTM::new(3, 21, true).unwrap().with_layers(2).unwrap();
     let layer = layer.with_projection(7).unwrap().with_compute(Compute::Bf16);
     let problem = Problem::new(layer, &[6, 6, 6], 4);
-    let (params, x) = (common::cast::<f32>(&problem.params), common::cast::<f32>(&problem.x));
+    let (params, x) =
+        (crate::common::cast::<f32>(&problem.params), crate::common::cast::<f32>(&problem.x));
     let run = |x: &[f32], steps, state: &mut State<f32>| {
         let mut y = vec![0.0; steps * 3 * 7];
         let out = SeqMut::new(&mut y, Shape::time_major(steps, 3, 7)).unwrap();

@@ -1,13 +1,11 @@
 //! The kernels of every level against the oracle, forward and backward, over awkward sizes.
 
-mod common;
-
+use crate::common::linear::Linear;
+use crate::common::reference::{Oracle, Sizes};
+use crate::common::{assert_close, kernels, oracle, problem};
 use bptt::Recurrent;
 use bptt::cell::{Cell, Gru, Lstm, Nonlinearity, Rnn};
-use bptt::reference::{Oracle, Sizes};
 use bptt::simd::{Element, Level};
-use common::linear::Linear;
-use common::{assert_close, kernels, oracle, problem};
 
 const HIDDEN: [usize; 10] = [1, 7, 8, 15, 16, 17, 33, 50, 64, 65];
 const ROWS: [usize; 6] = [1, 2, 5, 6, 7, 13];

@@ -1,14 +1,12 @@
 //! The networks by hand: every level trains alike, exact gradients lower the loss they are of, and
 //! sizes that do not fit are refused. (Python's tests hold the numbers against the notebook's.)
 
-mod common;
-
 use std::time::{Duration, Instant};
 
+use crate::common::Rng;
 use bptt::lab::{Gradient, Kind, LabNetwork, Progress, Training};
 use bptt::simd::Level;
 use bptt::{Dataset, Inputs, Targets, set_num_threads};
-use common::Rng;
 
 const KINDS: [(Kind, Gradient); 4] = [
     (Kind::Rnn, Gradient::Published),

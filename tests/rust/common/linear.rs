@@ -1,7 +1,7 @@
 //! A cell without a sigmoid.
 
+use crate::common::reference::{Back, Oracle, sums};
 use bptt::cell::{Block, Cell, Lstm};
-use bptt::reference::{Back, Oracle, sums};
 use bptt::simd::{Element, Simd};
 
 /// A cell whose gates are linear with different weights, so that an indexing error cannot hide

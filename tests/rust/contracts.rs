@@ -1,13 +1,11 @@
 //! What users may rely on: true gradients, the same bits for any number of threads, rows that do not
 //! know of each other, time that can be split, and IEEE's NaN and infinity.
 
-mod common;
-
+use crate::common::reference::{self, Inputs, Oracle, Outputs, Sizes};
+use crate::common::{kernels, oracle, problem};
 use bptt::cell::{Cell, Gru, Lstm, Nonlinearity, Rnn};
-use bptt::reference::{self, Inputs, Oracle, Outputs, Sizes};
 use bptt::simd::Level;
 use bptt::{Recurrent, Seq, SeqMut, Shape, State, Tape, set_num_threads};
-use common::{kernels, oracle, problem};
 
 const TANH: Rnn = Rnn { nonlinearity: Nonlinearity::Tanh };
 const RELU: Rnn = Rnn { nonlinearity: Nonlinearity::Relu };

@@ -1,11 +1,9 @@
 //! Layers, directions, projections, dropout and sequences of different lengths, for every cell.
 
-mod common;
-
+use crate::common::problem::Problem;
 use bptt::cell::{Cell, Gru, GruResetFirst, Lstm, Nonlinearity, Rnn};
 use bptt::simd::Level;
 use bptt::{BatchSizes, Recurrent, Seq, SeqMut, Tape, set_num_threads};
-use common::problem::Problem;
 
 const LENGTHS: [&[usize]; 4] = [&[5, 5, 5], &[4, 6, 0, 4, 1], &[3], &[]];
 
@@ -77,7 +75,7 @@ fn levels<C: Cell>(cell: C) {
         for level in Level::available() {
             let found = level.scope(|| problem.run());
             for (a, b) in found.iter().zip(&want) {
-                assert!(common::distance(a, b) < 1e-12, "{level:?} {what}");
+                assert!(crate::common::distance(a, b) < 1e-12, "{level:?} {what}");
             }
         }
     });

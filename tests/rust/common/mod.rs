@@ -1,14 +1,13 @@
 //! Random problems, and running them through the kernels and the oracle.
 
-#![allow(dead_code)] // each test file uses its part
-
 pub mod linear;
 pub mod problem;
+pub mod reference;
 
 use bptt::cell::Cell;
-use bptt::reference::{self, Inputs, Oracle, Outputs, Sizes};
 use bptt::simd::Element;
 use bptt::{Gradients, Recurrent, Seq, SeqMut, Shape, State, Tape};
+use reference::{Inputs, Oracle, Outputs, Sizes};
 
 /// SplitMix64: enough randomness for tests, the same everywhere.
 pub struct Rng(pub u64);

@@ -1,14 +1,12 @@
 //! Recurrent dropout, zoneout, layer normalisation and peepholes, for every cell that has them; and
 //! checkpoints, which must not show.
 
-mod common;
-
+use crate::common::problem::Problem;
+use crate::common::reference::{self, Inputs, Sizes};
+use crate::common::{Rng, cast, distance, widen};
 use bptt::cell::{Cell, Gru, GruResetFirst, Lstm, Nonlinearity, Rnn};
-use bptt::reference::{self, Inputs, Sizes};
 use bptt::simd::Level;
 use bptt::{LSTM, Recurrent, Seq, SeqMut, Shape, State, Tape, set_num_threads};
-use common::problem::Problem;
-use common::{Rng, cast, distance, widen};
 
 const LENGTHS: [&[usize]; 4] = [&[5, 5, 5], &[6, 4, 4, 1, 0], &[3], &[]];
 const TANH: Rnn = Rnn { nonlinearity: Nonlinearity::Tanh };
