@@ -21,8 +21,6 @@ pub mod lab;
 mod math;
 mod matmul;
 mod nn;
-#[cfg(feature = "python")]
-mod python;
 mod recurrent;
 pub mod simd;
 mod threads;
@@ -32,8 +30,8 @@ mod view;
 pub use buffer::Buffer;
 pub use error::{Error, Result};
 pub use nn::{
-    Embedding, IGNORED, Input, Layer, LayerNorm, Linear, LinearMemory, Loss, Sequential,
-    SequentialStepper, Targets,
+    Embedding, IGNORED, Input, Layer, LayerNorm, Linear, LinearMemory, Loss, Network, Sequential,
+    SequentialStepper, Stateless, Targets,
 };
 pub use recurrent::{Compute, GRU, Gradients, LSTM, Params, RNN, Recurrent, State, Stepper, Tape};
 pub use threads::{num_threads, set_num_threads};

@@ -156,73 +156,85 @@ impl Layer {
     }
 }
 
-/// Of every layer of a model, the features that it takes (none for tokens) and gives.
-///
-/// # Errors
-/// If the layers do not fit together, or none says how many features there are.
-pub(crate) fn features(layers: &[Layer]) -> Result<Vec<(Option<usize>, usize)>> {
-    ensure!(!layers.is_empty(), "a model needs at least one layer");
-    ensure!(layers[0].tokens() != Some(0), "OneHot needs at least 1 class, got 0");
-    // A layer that takes any number takes what the first one that does not wants.
-    let mut given = layers.iter().find_map(Layer::in_features);
-    let mut all = Vec::with_capacity(layers.len());
-    let mut last_step = false;
-    for (n, layer) in layers.iter().enumerate() {
-        let name = layer.name();
-        if let Layer::Dropout(p) = layer {
-            ensure!((0.0..1.0).contains(p), "p of Dropout must be in [0, 1), got {p}");
-        }
-        let takes = if layer.tokens().is_some() {
-            ensure!(n == 0, "{name} takes tokens: it can only be the first layer");
-            None
-        } else {
-            if let (Some(gives), Some(takes)) = (given, layer.in_features()) {
-                let before = n.saturating_sub(1);
-                ensure!(
-                    gives == takes,
-                    "layer {before} gives {gives} features, layer {n} takes {takes}"
-                );
+impl Layer {
+    /// Of every layer of a model, the features that it takes (none for tokens) and gives.
+    ///
+    /// ```
+    /// use bptt::{Layer, Linear};
+    ///
+    /// let layers = [Layer::OneHot(3), Layer::Linear(Linear::new(3, 2, true)?)];
+    /// assert_eq!(Layer::features(&layers)?, [(None, 3), (Some(3), 2)]);
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the layers do not fit together, or none says how many features there are.
+    pub fn features(layers: &[Layer]) -> Result<Vec<(Option<usize>, usize)>> {
+        ensure!(!layers.is_empty(), "a model needs at least one layer");
+        ensure!(layers[0].tokens() != Some(0), "OneHot needs at least 1 class, got 0");
+        // A layer that takes any number takes what the first one that does not wants.
+        let mut given = layers.iter().find_map(Layer::in_features);
+        let mut all = Vec::with_capacity(layers.len());
+        let mut last_step = false;
+        for (n, layer) in layers.iter().enumerate() {
+            let name = layer.name();
+            if let Layer::Dropout(p) = layer {
+                ensure!((0.0..1.0).contains(p), "p of Dropout must be in [0, 1), got {p}");
             }
+            let takes = if layer.tokens().is_some() {
+                ensure!(n == 0, "{name} takes tokens: it can only be the first layer");
+                None
+            } else {
+                if let (Some(gives), Some(takes)) = (given, layer.in_features()) {
+                    let before = n.saturating_sub(1);
+                    ensure!(
+                        gives == takes,
+                        "layer {before} gives {gives} features, layer {n} takes {takes}"
+                    );
+                }
+                ensure!(
+                    given.is_some(),
+                    "no layer says how many features there are: {name} takes any number; add one that does, as \
+                     Linear"
+                );
+                given
+            };
+            let sequences = layer.directions().is_some() || matches!(layer, Layer::LastStep);
             ensure!(
-                given.is_some(),
-                "no layer says how many features there are: {name} takes any number; add one that does, as \
-                 Linear"
+                !(last_step && sequences),
+                "layer {n}, {name}, takes sequences, but after LastStep there is one step of each"
             );
-            given
-        };
-        let sequences = layer.directions().is_some() || matches!(layer, Layer::LastStep);
-        ensure!(
-            !(last_step && sequences),
-            "layer {n}, {name}, takes sequences, but after LastStep there is one step of each"
-        );
-        if matches!(layer, Layer::LastStep) {
-            directions_before(&layers[..n])?;
-            last_step = true;
+            if matches!(layer, Layer::LastStep) {
+                Self::directions_before(&layers[..n])?;
+                last_step = true;
+            }
+            let gives = layer.out_features().or(takes).expect("known");
+            given = Some(gives);
+            all.push((takes, gives));
         }
-        let gives = layer.out_features().or(takes).expect("known");
-        given = Some(gives);
-        all.push((takes, gives));
+        Ok(all)
     }
-    Ok(all)
-}
 
-/// Directions of the layer that a LastStep takes steps of, given all layers before it; 1 without such a layer.
-///
-/// # Errors
-/// If it has two, and what stands between mixes the numbers of both.
-pub(super) fn directions_before(layers: &[Layer]) -> Result<usize> {
-    let recurrent = layers.iter().rposition(|layer| layer.directions().is_some());
-    let Some(n) = recurrent.filter(|&n| layers[n].directions() == Some(2)) else { return Ok(1) };
-    let mixing = layers[n + 1..].iter().find(|layer| !matches!(layer, Layer::Dropout(_)));
-    if let Some(mixing) = mixing {
-        ensure!(
-            false,
-            "LastStep takes each of the two directions of layer {n} where that direction ends, but {mixing} \
-             between them mixes what they give at one step; put LastStep right after layer {n}",
-            mixing = mixing.name()
-        );
+    /// Directions of the layer that a LastStep takes steps of, given all layers before it; 1 without such a layer.
+    ///
+    /// # Errors
+    /// If it has two, and what stands between mixes the numbers of both.
+    pub(super) fn directions_before(layers: &[Layer]) -> Result<usize> {
+        let recurrent = layers.iter().rposition(|layer| layer.directions().is_some());
+        let Some(n) = recurrent.filter(|&n| layers[n].directions() == Some(2)) else {
+            return Ok(1);
+        };
+        let mixing = layers[n + 1..].iter().find(|layer| !matches!(layer, Layer::Dropout(_)));
+        if let Some(mixing) = mixing {
+            ensure!(
+                false,
+                "LastStep takes each of the two directions of layer {n} where that direction ends, but {mixing} \
+                 between them mixes what they give at one step; put LastStep right after layer {n}",
+                mixing = mixing.name()
+            );
+        }
+        Ok(2)
     }
-    Ok(2)
 }
 
 #[cfg(test)]
@@ -232,8 +244,11 @@ mod tests {
     #[test]
     fn layers_that_take_any_number_take_what_the_others_say() {
         let linear = Layer::Linear(Linear::new(3, 2, true).unwrap());
-        assert_eq!(features(&[Layer::LastStep, linear]).unwrap(), [(Some(3), 3), (Some(3), 2)]);
-        let tokens = features(&[Layer::OneHot(3), Layer::LastStep, linear]).unwrap();
+        assert_eq!(
+            Layer::features(&[Layer::LastStep, linear]).unwrap(),
+            [(Some(3), 3), (Some(3), 2)]
+        );
+        let tokens = Layer::features(&[Layer::OneHot(3), Layer::LastStep, linear]).unwrap();
         assert_eq!(tokens, [(None, 3), (Some(3), 3), (Some(3), 2)]);
     }
 
@@ -249,12 +264,12 @@ mod tests {
             (&[one, Layer::Dropout(0.5), two, Layer::Dropout(0.5)], 2),
             (&[two, linear, one, linear], 1),
         ] {
-            assert_eq!(directions_before(layers).unwrap(), directions, "{layers:?}");
+            assert_eq!(Layer::directions_before(layers).unwrap(), directions, "{layers:?}");
         }
         let norm = Layer::LayerNorm(LayerNorm::new(4, 1e-5, true, true).unwrap());
         for between in [linear, norm] {
             let layers = [two, Layer::Dropout(0.5), between, Layer::LastStep];
-            let error = features(&layers).unwrap_err().to_string();
+            let error = Layer::features(&layers).unwrap_err().to_string();
             assert!(error.contains("put LastStep right after layer 0"), "{error}");
             assert!(error.contains(between.name()), "{error}");
         }
@@ -274,7 +289,7 @@ mod tests {
             (&[Layer::LastStep, rnn], "layer 1, RNN, takes sequences"),
             (&[Layer::LastStep, Layer::LastStep, linear], "layer 1, LastStep, takes sequences"),
         ] {
-            let error = features(layers).unwrap_err().to_string();
+            let error = Layer::features(layers).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
     }

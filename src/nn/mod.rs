@@ -1,5 +1,5 @@
-//! What stands around the recurrent layers: linear layers, embeddings, dropout, normalisation, last steps, losses, and the
-//! [`Sequential`] model that strings layers together.
+//! What stands around the recurrent layers: linear layers, embeddings, dropout, normalisation, last steps,
+//! losses, and the [`Sequential`] model that strings layers together.
 
 mod embedding;
 mod input;
@@ -9,7 +9,9 @@ mod layer;
 mod layer_norm;
 mod linear;
 mod loss;
+mod network;
 mod sequential;
+mod stateless;
 mod stepper;
 
 pub use embedding::Embedding;
@@ -18,10 +20,7 @@ pub use layer::Layer;
 pub use layer_norm::LayerNorm;
 pub use linear::{Linear, LinearMemory};
 pub use loss::{IGNORED, Loss, Targets};
+pub use network::Network;
 pub use sequential::Sequential;
+pub use stateless::Stateless;
 pub use stepper::SequentialStepper;
-#[cfg(feature = "python")]
-pub(crate) use {
-    instance::Instance,
-    layer::{features, recurrent},
-};

@@ -4,6 +4,7 @@ use super::input::Input;
 use super::instance::Instance;
 use super::layer::Layer;
 use super::linear::Linear;
+use super::network::Network;
 use super::sequential::Sequential;
 use crate::buffer::Buffer;
 use crate::cell::{Gru, GruResetFirst, Lstm, Rnn};
@@ -64,30 +65,39 @@ impl<E: Element> SequentialStepper<E> {
     /// # Errors
     /// If there is no row, or a layer has two directions.
     pub fn new(model: &Sequential<E>, rows: usize) -> Result<Self> {
+        Self::of_network(&model.network, &model.layer_params()?, rows)
+    }
+
+    /// The same of a [`Network`] and the parameters of its layers.
+    ///
+    /// # Errors
+    /// As [`SequentialStepper::new`], and if the parameters do not fit.
+    pub fn of_network(network: &Network<E>, params: &[&[E]], rows: usize) -> Result<Self> {
+        network.check_params(params)?;
         ensure!(rows > 0, "a stepper needs at least 1 row, got 0");
         let sizes = BatchSizes::new(rows, vec![rows])?;
-        let first = (*model.layers().next().expect("not empty"), model.in_features());
-        let stages =
-            model.layers_and_params().zip(model.features()).map(|((layer, params), features)| {
-                Ok(match layer {
-                    Layer::RNN(rnn) => Stage::Rnn(Box::new(Stepper::new(*rnn, params, rows)?)),
-                    Layer::LSTM(lstm) => Stage::Lstm(Box::new(Stepper::new(*lstm, params, rows)?)),
-                    Layer::GRU(gru) => Stage::Gru(Box::new(Stepper::new(*gru, params, rows)?)),
-                    Layer::GRUResetFirst(gru) => {
-                        Stage::GruResetFirst(Box::new(Stepper::new(*gru, params, rows)?))
-                    }
-                    Layer::Linear(linear) => {
-                        let level = Level::current()?;
-                        let outputs = Buffer::zeros(rows.saturating_mul(linear.out_features()))?;
-                        Stage::Linear(*linear, level, linear.packed(level, params)?, outputs)
-                    }
-                    _ => {
-                        let instance = Box::new(Instance::new(*layer, features, 1));
-                        let outputs = Buffer::zeros(instance.output_len(&sizes))?;
-                        Stage::Plain(instance, params.to_vec(), outputs)
-                    }
-                })
-            });
+        let first = (*network.layers().next().expect("not empty"), network.in_features());
+        let layers = network.layers().zip(network.features());
+        let stages = layers.zip(params).map(|((layer, features), &params)| {
+            Ok(match layer {
+                Layer::RNN(rnn) => Stage::Rnn(Box::new(Stepper::new(*rnn, params, rows)?)),
+                Layer::LSTM(lstm) => Stage::Lstm(Box::new(Stepper::new(*lstm, params, rows)?)),
+                Layer::GRU(gru) => Stage::Gru(Box::new(Stepper::new(*gru, params, rows)?)),
+                Layer::GRUResetFirst(gru) => {
+                    Stage::GruResetFirst(Box::new(Stepper::new(*gru, params, rows)?))
+                }
+                Layer::Linear(linear) => {
+                    let level = Level::current()?;
+                    let outputs = Buffer::zeros(rows.saturating_mul(linear.out_features()))?;
+                    Stage::Linear(*linear, level, linear.packed(level, params)?, outputs)
+                }
+                _ => {
+                    let instance = Box::new(Instance::new(*layer, features, 1));
+                    let outputs = Buffer::zeros(instance.output_len(&sizes))?;
+                    Stage::Plain(instance, params.to_vec(), outputs)
+                }
+            })
+        });
         let stages = stages.collect::<Result<_>>()?;
         Ok(Self { rows, sizes, first, stages })
     }

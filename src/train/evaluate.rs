@@ -6,7 +6,7 @@ use super::batch::Batch;
 use super::{Dataset, Progress, Trainer};
 use crate::buffer::zeros;
 use crate::error::{Result, ensure};
-use crate::nn::Sequential;
+use crate::nn::{Network, Sequential};
 use crate::simd::Element;
 use crate::view::Rows;
 
@@ -98,6 +98,24 @@ impl<E: Element> Sequential<E> {
     pub fn predict_until(
         &mut self,
         data: &Dataset<'_, E>,
+        done: usize,
+        outputs: &mut [E],
+        until: Instant,
+    ) -> Result<usize> {
+        let params = self.network.split_params(&self.params)?;
+        self.network.predict_until(&params, data, done, outputs, until)
+    }
+}
+
+impl<E: Element> Network<E> {
+    /// [`Sequential::predict_until`], with the parameters of the caller.
+    ///
+    /// # Errors
+    /// If the parameters, the data or the length of `outputs` do not fit the model.
+    pub fn predict_until(
+        &mut self,
+        params: &[&[E]],
+        data: &Dataset<'_, E>,
         mut done: usize,
         outputs: &mut [E],
         until: Instant,
@@ -105,13 +123,13 @@ impl<E: Element> Sequential<E> {
         let (features, last_step) = (self.out_features(), self.gives_last_step());
         let rows = if last_step { data.len() } else { data.steps() };
         let (given, want) = (outputs.len(), rows.saturating_mul(features));
-        ensure!(given == want, "there is place for {given} output numbers, there will be {want}");
+        ensure!(given == want, "outputs has {given} elements, needs {want}");
         let mut batch = Batch::default();
         while done < data.len() {
             let sequences = batch_from(data, done);
             done += sequences.len();
             batch.gather(data, &sequences)?;
-            let y = self.forward(batch.whole().input, batch.sizes(), false)?;
+            let y = self.forward(params, batch.whole().input, batch.sizes(), false)?;
             for (b, sequence) in batch.sequences().enumerate() {
                 if last_step {
                     outputs[sequence * features..][..features]
@@ -130,34 +148,5 @@ impl<E: Element> Sequential<E> {
             }
         }
         Ok(done)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nn::Targets;
-    use crate::train::Inputs;
-
-    #[test]
-    fn batches_are_bounded_in_rows_and_in_steps() {
-        let of = |lengths: &[usize]| {
-            let mut offsets = vec![0];
-            offsets.extend(lengths.iter().scan(0, |end, n| {
-                *end += n;
-                Some(*end)
-            }));
-            let x = vec![0; offsets[lengths.len()]];
-            let data = Dataset::<f32>::new(Inputs::Tokens(&x), Targets::Classes(&x), &offsets);
-            let data = data.unwrap();
-            let mut batches = Vec::new();
-            while batches.iter().sum::<usize>() < lengths.len() {
-                batches.push(batch_from(&data, batches.iter().sum()).len());
-            }
-            batches
-        };
-        assert_eq!(of(&[3; 600]), [256, 256, 88]);
-        let long = EVALUATION_STEPS;
-        assert_eq!(of(&[2, 1, long + 1, 1, long - 1, 1]), [2, 1, 2, 1]);
     }
 }

@@ -300,7 +300,7 @@ impl<E: Element> Trainer<E> {
             );
         }
         if self.carried.is_none() {
-            self.model.reset_states(&mut self.states, rows)?;
+            self.model.network.reset_states(&mut self.states, rows)?;
         }
         self.carried = self.stateful.then_some(rows);
         Ok(())

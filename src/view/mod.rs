@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+mod copy;
 mod record;
 mod seq;
 mod shape;

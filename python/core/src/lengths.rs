@@ -1,14 +1,13 @@
 //! Sequences of different lengths: between arrays with padding and batches without.
 
+use bptt::{BatchSizes, Seq, SeqMut};
 use numpy::{PyArray2, PyArray3, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
-use super::batch::{shape_of, view};
-use super::tape::Number;
-use super::{empty, read, slice_of, with_dtype, write};
-use crate::simd::{Kernel, Level, Simd};
-use crate::threads::{self, FLOPS_PER_COPY};
-use crate::view::{BatchSizes, Seq, SeqMut};
+use crate::batch::{shape_of, view};
+use crate::error::Result;
+use crate::tape::Number;
+use crate::{empty, read, slice_of, with_dtype, write};
 
 /// The lengths of a batch's sequences.
 #[pyclass(name = "Lengths", module = "bptt._core", frozen)]
@@ -19,13 +18,13 @@ pub struct PyLengths {
 #[pymethods]
 impl PyLengths {
     #[new]
-    fn new(lengths: Vec<usize>) -> PyResult<Self> {
+    fn new(lengths: Vec<usize>) -> Result<Self> {
         Ok(Self { sizes: BatchSizes::of_lengths(&lengths)? })
     }
 
     /// Those of a batch that has no padding already: the rows of every step.
     #[staticmethod]
-    fn packed(counts: Vec<usize>) -> PyResult<Self> {
+    fn packed(counts: Vec<usize>) -> Result<Self> {
         let rows = counts.first().copied().unwrap_or(0);
         Ok(Self { sizes: BatchSizes::new(rows, counts)? })
     }
@@ -42,7 +41,7 @@ impl PyLengths {
         py: Python<'py>,
         x: &Bound<'py, PyAny>,
         batch_first: bool,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> Result<Bound<'py, PyAny>> {
         with_dtype!(x, E => pack::<E>(py, self, x, batch_first))
     }
 
@@ -53,7 +52,7 @@ impl PyLengths {
         packed: &Bound<'py, PyAny>,
         steps: usize,
         batch_first: bool,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> Result<Bound<'py, PyAny>> {
         with_dtype!(packed, E => unpack::<E>(py, self, packed, steps, batch_first))
     }
 }
@@ -63,7 +62,7 @@ fn pack<'py, E: Number>(
     lengths: &PyLengths,
     x: &Bound<'py, PyAny>,
     batch_first: bool,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     let x = read(x.cast::<PyArray3<E>>()?)?;
     let (numbers, shape) = view(&x, batch_first)?;
     let (sizes, features) = (&lengths.sizes, shape.features);
@@ -72,7 +71,7 @@ fn pack<'py, E: Number>(
     {
         let mut to = write(&packed)?;
         let to = SeqMut::packed(to.as_slice_mut()?, sizes, features)?;
-        py.detach(|| copy(to, x))?;
+        py.detach(|| to.copy_from(x))?;
     }
     Ok(packed.into_any())
 }
@@ -83,7 +82,7 @@ fn unpack<'py, E: Number>(
     packed: &Bound<'py, PyAny>,
     steps: usize,
     batch_first: bool,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     let packed = read(packed.cast::<PyArray2<E>>()?)?;
     let (sizes, features) = (&lengths.sizes, packed.shape()[1]);
     let from = Seq::packed(slice_of(&packed)?, sizes, features)?;
@@ -93,34 +92,7 @@ fn unpack<'py, E: Number>(
     {
         let mut to = write(&y)?;
         let to = SeqMut::padded(to.as_slice_mut()?, shape_of(&dims, batch_first), sizes)?;
-        py.detach(|| copy(to, from))?;
+        py.detach(|| to.copy_from(from))?;
     }
     Ok(y.into_any())
-}
-
-/// Some rows of a batch that are copied to others, whose padding is made zero.
-struct Copy<'a, E>(SeqMut<'a, E>, Seq<'a, E>);
-
-impl<E: Number> Kernel<E> for Copy<'_, E> {
-    type Output = crate::Result<()>;
-
-    #[inline(always)]
-    fn run<S: Simd<E>>(mut self, s: S) -> crate::Result<()> {
-        self.0.copy(s, self.1);
-        self.0.clear_padding(s);
-        Ok(())
-    }
-}
-
-/// Does so for all rows, some on each thread.
-fn copy<E: Number>(to: SeqMut<'_, E>, from: Seq<'_, E>) -> crate::Result<()> {
-    let level = Level::current()?;
-    let numbers = from.total().saturating_mul(from.shape().features);
-    let split = threads::split_rows(to.shape().rows, numbers.saturating_mul(FLOPS_PER_COPY))?;
-    let mut first = 0;
-    let parts = to.split_rows(&split).into_iter().zip(&split).map(|(part, &rows)| {
-        first += rows;
-        Copy(part, from.rows(first - rows, rows))
-    });
-    threads::run(parts.collect(), |part| level.run(part))
 }

@@ -1,15 +1,14 @@
 //! Steppers for Python.
 
+use bptt::{Input, Network, SequentialStepper, State};
 use numpy::{PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::recurrent::PyLayer;
-use super::tape::Number;
-use super::trainer::model_of;
-use super::{read, slice_of, write};
-use crate::nn::{Input, SequentialStepper};
-use crate::recurrent::State;
+use crate::error::Result;
+use crate::model::{self, PyModel, read_flat, slices};
+use crate::tape::Number;
+use crate::{read, slice_of, write};
 
 enum Any {
     F32(SequentialStepper<f32>),
@@ -34,23 +33,17 @@ type States<'py> = Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>;
 
 #[pymethods]
 impl PyStepper {
-    /// A stepper of layers with their flat parameters.
+    /// A stepper of a model with its layers' flat parameters as they are now.
     #[new]
-    fn new(
-        layers: Vec<PyRef<'_, PyLayer>>,
-        params: Vec<Bound<'_, PyAny>>,
-        double: bool,
-        rows: usize,
-    ) -> PyResult<Self> {
-        let layers = layers.iter().map(|layer| layer.layer).collect();
-        Ok(Self(match double {
-            true => Any::F64(SequentialStepper::new(&model_of(layers, &params)?, rows)?),
-            false => Any::F32(SequentialStepper::new(&model_of(layers, &params)?, rows)?),
+    fn new(model: &PyModel, params: Vec<Bound<'_, PyAny>>, rows: usize) -> Result<Self> {
+        Ok(Self(match &model.0 {
+            model::Any::F32(network) => Any::F32(stepper(network, &params, rows)?),
+            model::Any::F64(network) => Any::F64(stepper(network, &params, rows)?),
         }))
     }
 
     /// One step from x (B, F), or tokens (B,), written to y (B, F).
-    fn step(&mut self, x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn step(&mut self, x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> Result<()> {
         each!(&mut self.0, stepper => step(stepper, x, y))
     }
 
@@ -58,20 +51,29 @@ impl PyStepper {
         each!(&mut self.0, stepper => stepper.reset());
     }
 
-    fn states<'py>(&self, py: Python<'py>) -> PyResult<States<'py>> {
+    fn states<'py>(&self, py: Python<'py>) -> Result<States<'py>> {
         each!(&self.0, stepper => states(py, stepper))
     }
 
-    fn set_states(&mut self, given: States<'_>) -> PyResult<()> {
+    fn set_states(&mut self, given: States<'_>) -> Result<()> {
         each!(&mut self.0, stepper => set_states(stepper, &given))
     }
+}
+
+fn stepper<E: Number>(
+    network: &Network<E>,
+    params: &[Bound<'_, PyAny>],
+    rows: usize,
+) -> Result<SequentialStepper<E>> {
+    let arrays = read_flat::<E>(params)?;
+    Ok(SequentialStepper::of_network(network, &slices(&arrays)?, rows)?)
 }
 
 fn step<E: Number>(
     stepper: &mut SequentialStepper<E>,
     x: &Bound<'_, PyAny>,
     y: &Bound<'_, PyAny>,
-) -> PyResult<()> {
+) -> Result<()> {
     let mut y = write(y.cast::<PyArray2<E>>()?)?;
     let y = y.as_slice_mut()?;
     let (features, tokens);
@@ -84,28 +86,25 @@ fn step<E: Number>(
     };
     let outputs = stepper.step(input)?;
     if outputs.len() != y.len() {
-        return Err(PyValueError::new_err("y does not have the size of the outputs"));
+        return Err(PyValueError::new_err("y does not have the size of the outputs").into());
     }
     y.copy_from_slice(outputs);
     Ok(())
 }
 
-fn states<'py, E: Number>(
-    py: Python<'py>,
-    stepper: &SequentialStepper<E>,
-) -> PyResult<States<'py>> {
+fn states<'py, E: Number>(py: Python<'py>, stepper: &SequentialStepper<E>) -> Result<States<'py>> {
     let flat = |numbers: &[E]| PyArray1::from_slice(py, numbers).into_any();
     Ok(stepper.states()?.iter().map(|state| (flat(&state.h), flat(&state.c))).collect())
 }
 
-fn set_states<E: Number>(stepper: &mut SequentialStepper<E>, given: &States<'_>) -> PyResult<()> {
+fn set_states<E: Number>(stepper: &mut SequentialStepper<E>, given: &States<'_>) -> Result<()> {
     let mut states = Vec::with_capacity(given.len());
     for (h, c) in given {
         let mut state = State::default();
         for (to, from) in [(&mut state.h, h), (&mut state.c, c)] {
             let from = read(from.cast::<PyArray1<E>>()?)?;
             let from = slice_of(&from)?;
-            to.resize(from.len()).map_err(PyErr::from)?;
+            to.resize(from.len())?;
             to.copy_from_slice(from);
         }
         states.push(state);

@@ -1,15 +1,13 @@
-//! Passes of layers without a state for Python, each with an [`Instance`] of its own.
+//! Passes of layers without a state for Python, each with a [`Stateless`] of its own.
 
+use bptt::{BatchSizes, Input, Layer, Stateless};
 use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::lengths::PyLengths;
-use super::tape::Number;
-use super::{empty, read, slice_of, write, zeros};
-use crate::error::ensure;
-use crate::nn::{Input, Instance, Layer};
-use crate::view::BatchSizes;
+use crate::error::Result;
+use crate::lengths::PyLengths;
+use crate::tape::Number;
+use crate::{empty, read, slice_of, write, zeros};
 
 /// What a layer is given: features (N, F), or tokens (N,), and which of the N steps are whose.
 struct Given<'py, E: Number> {
@@ -23,7 +21,7 @@ enum X<'py, E: Number> {
 }
 
 impl<'py, E: Number> Given<'py, E> {
-    fn new(x: &Bound<'py, PyAny>, lengths: Option<&PyLengths>) -> PyResult<Self> {
+    fn new(x: &Bound<'py, PyAny>, lengths: Option<&PyLengths>) -> Result<Self> {
         let x = match x.cast::<PyArray1<u32>>() {
             Ok(tokens) => X::Tokens(read(tokens)?),
             Err(_) => X::Features(read(x.cast::<PyArray2<E>>()?)?),
@@ -39,7 +37,7 @@ impl<'py, E: Number> Given<'py, E> {
         Ok(Self { x, sizes })
     }
 
-    fn input(&self) -> PyResult<Input<'_, E>> {
+    fn input(&self) -> Result<Input<'_, E>> {
         Ok(match &self.x {
             X::Features(x) => Input::Features(slice_of(x)?),
             X::Tokens(x) => Input::Tokens(slice_of(x)?),
@@ -53,38 +51,11 @@ impl<'py, E: Number> Given<'py, E> {
         }
     }
 
-    /// The layer at work, if it fits what is given.
-    fn instance(
-        &self,
-        layer: Layer,
-        params: &[E],
-        seed: u64,
-        directions: usize,
-    ) -> PyResult<Instance<E>> {
-        if layer.directions().is_some() {
-            return Err(PyValueError::new_err(format!("{} has other passes", layer.name())));
-        }
-        let takes = self.dims().map(|dims| dims[1]);
-        let gives = layer.out_features().or(takes).unwrap_or(0);
-        let mut instance = Instance::new(layer, (takes, gives), directions);
-        let fits = || {
-            let len = layer.parameter_len();
-            ensure!(params.len() == len, "the layer has {len} parameters, got {}", params.len());
-            if let Some(want) = layer.in_features() {
-                ensure!(takes == Some(want), "x must have {want} features, got {takes:?}");
-            }
-            ensure!(gives > 0, "x must have at least 1 feature");
-            ensure!(
-                matches!(directions, 1 | 2) && gives.is_multiple_of(directions),
-                "x of two directions must have an even number of features, got {gives}"
-            );
-            Ok(())
-        };
-        fits()?;
-        instance.check(self.input()?, &self.sizes)?;
-        instance.check_lengths(&self.sizes)?;
-        instance.set_seed(seed);
-        Ok(instance)
+    /// The layer at work on it.
+    fn layer(&self, layer: Layer, seed: u64, directions: usize) -> Result<Stateless<E>> {
+        let mut layer = Stateless::new(layer, self.dims().map(|dims| dims[1]), directions)?;
+        layer.set_seed(seed);
+        Ok(layer)
     }
 }
 
@@ -97,18 +68,17 @@ pub fn forward<'py, E: Number>(
     lengths: Option<&PyLengths>,
     seed: Option<u64>,
     directions: usize,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     let given = Given::<E>::new(x, lengths)?;
     let params = read(params.cast::<PyArray1<E>>()?)?;
     let params = slice_of(&params)?;
-    let mut instance = given.instance(layer, params, seed.unwrap_or(0), directions)?;
-    let gives = instance.features.1;
-    let rows = instance.output_len(&given.sizes) / gives;
-    let y: Bound<'_, PyArray2<E>> = empty(py, &[rows, gives])?;
+    let mut layer = given.layer(layer, seed.unwrap_or(0), directions)?;
+    let dims = [layer.output_rows(&given.sizes), layer.out_features()];
+    let y: Bound<'_, PyArray2<E>> = empty(py, &dims)?;
     {
         let mut y = write(&y)?;
         let (y, input) = (y.as_slice_mut()?, given.input()?);
-        py.detach(|| instance.forward(params, input, &given.sizes, None, y, seed.is_some()))?;
+        py.detach(|| layer.forward(params, input, &given.sizes, y, seed.is_some()))?;
     }
     Ok(y.into_any())
 }
@@ -124,17 +94,13 @@ pub fn backward<'py, E: Number>(
     lengths: Option<&PyLengths>,
     seed: u64,
     directions: usize,
-) -> PyResult<(Option<Bound<'py, PyAny>>, Bound<'py, PyAny>)> {
+) -> Result<(Option<Bound<'py, PyAny>>, Bound<'py, PyAny>)> {
     let given = Given::<E>::new(x, lengths)?;
     let params = read(params.cast::<PyArray1<E>>()?)?;
     let params = slice_of(&params)?;
-    let mut instance = given.instance(layer, params, seed, directions)?;
+    let mut layer = given.layer(layer, seed, directions)?;
     let dy = read(dy.cast::<PyArray2<E>>()?)?;
-    let (dy, len) = (slice_of(&dy)?, instance.output_len(&given.sizes));
-    if dy.len() != len {
-        let message = format!("dy must have the {len} numbers of the output, got {}", dy.len());
-        return Err(PyValueError::new_err(message));
-    }
+    let dy = slice_of(&dy)?;
     let dx: Option<Bound<'_, PyArray2<E>>> =
         given.dims().map(|dims| empty(py, &dims)).transpose()?;
     let grads: Bound<'_, PyArray1<E>> = zeros(py, &[params.len()])?;
@@ -143,7 +109,7 @@ pub fn backward<'py, E: Number>(
         let dx = dx.as_mut().map(|dx| dx.as_slice_mut()).transpose()?;
         let mut grads = write(&grads)?;
         let (grads, input) = (grads.as_slice_mut()?, given.input()?);
-        py.detach(|| instance.backward(params, input, &given.sizes, (&[], dy), dx, grads))?;
+        py.detach(|| layer.backward(params, input, &given.sizes, dy, dx, grads))?;
     }
     Ok((dx.map(Bound::into_any), grads.into_any()))
 }

@@ -1,11 +1,16 @@
-//! The Python extension module `bptt._core`, the only pyo3 code: it takes arrays, releases the GIL
-//! and maps errors. The package `bptt` around it (python/bptt) converts what users give to
-//! contiguous arrays of one dtype; what does not fit after that is refused here or in the core.
+//! The Python extension module `bptt._core`: it takes arrays, releases the GIL and maps errors. The
+//! package `bptt` around it (python/bptt) converts what users give to contiguous arrays of one dtype;
+//! what does not fit after that is refused here or in the crate `bptt`.
 
 mod batch;
+mod dataset;
+mod error;
 mod lab;
 mod lengths;
+mod model;
+mod progress;
 mod recurrent;
+mod rules;
 mod stateless;
 mod stepper;
 mod tape;
@@ -19,23 +24,15 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
-use crate::error::Error;
-use crate::simd::{Element, Level, peak};
+use bptt::simd::{Element, Level, peak};
 
-impl From<Error> for PyErr {
-    fn from(error: Error) -> PyErr {
-        match error.is_out_of_memory() {
-            true => PyMemoryError::new_err(error.to_string()),
-            false => PyValueError::new_err(error.to_string()),
-        }
-    }
-}
+use crate::error::Result;
 
 /// A new array of zeros; a MemoryError if there is no memory for it.
 fn zeros<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     py: Python<'py>,
     shape: &[usize],
-) -> PyResult<Bound<'py, PyArray<E, D>>> {
+) -> Result<Bound<'py, PyArray<E, D>>> {
     static ZEROS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     new_array(py, ZEROS.import(py, "numpy", "zeros")?, shape)
 }
@@ -45,7 +42,7 @@ fn zeros<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
 fn empty<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     py: Python<'py>,
     shape: &[usize],
-) -> PyResult<Bound<'py, PyArray<E, D>>> {
+) -> Result<Bound<'py, PyArray<E, D>>> {
     static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     new_array(py, EMPTY.import(py, "numpy", "empty")?, shape)
 }
@@ -54,22 +51,23 @@ fn new_array<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     py: Python<'py>,
     function: &Bound<'py, PyAny>,
     shape: &[usize],
-) -> PyResult<Bound<'py, PyArray<E, D>>> {
+) -> Result<Bound<'py, PyArray<E, D>>> {
     let len = shape.iter().fold(1, |len: usize, &n| len.saturating_mul(n));
     if len.saturating_mul(size_of::<E>()) > isize::MAX as usize {
         // NumPy would say that the shape is wrong.
-        return Err(Error::out_of_memory(len, E::NAME).into());
+        let message = format!("there is not enough memory for {len} numbers of {}", E::NAME);
+        return Err(PyMemoryError::new_err(message).into());
     }
     let array = function.call1((PyTuple::new(py, shape)?, dtype::<E>(py)))?;
-    Ok(array.cast_into()?)
+    Ok(array.cast_into().map_err(PyErr::from)?)
 }
 
 /// The numbers of an array in C order.
 fn slice_of<'a, E: numpy::Element, D: numpy::ndarray::Dimension>(
     array: &'a PyReadonlyArray<'_, E, D>,
-) -> PyResult<&'a [E]> {
+) -> Result<&'a [E]> {
     if !array.is_c_contiguous() {
-        return Err(PyValueError::new_err("arrays must be contiguous, in C order"));
+        return Err(PyValueError::new_err("arrays must be contiguous, in C order").into());
     }
     Ok(array.as_slice()?)
 }
@@ -77,15 +75,15 @@ fn slice_of<'a, E: numpy::Element, D: numpy::ndarray::Dimension>(
 /// Read access to an array; an error if somebody is writing to it.
 fn read<'py, E: numpy::Element, D: numpy::ndarray::Dimension>(
     array: &Bound<'py, PyArray<E, D>>,
-) -> PyResult<PyReadonlyArray<'py, E, D>> {
-    array.try_readonly().map_err(in_use)
+) -> Result<PyReadonlyArray<'py, E, D>> {
+    Ok(array.try_readonly().map_err(in_use)?)
 }
 
 /// Write access to an array; an error if somebody else is using it.
 fn write<'py, E: numpy::Element, D: numpy::ndarray::Dimension>(
     array: &Bound<'py, PyArray<E, D>>,
-) -> PyResult<PyReadwriteArray<'py, E, D>> {
-    array.try_readwrite().map_err(in_use)
+) -> Result<PyReadwriteArray<'py, E, D>> {
+    Ok(array.try_readwrite().map_err(in_use)?)
 }
 
 fn in_use(error: numpy::BorrowError) -> PyErr {
@@ -102,7 +100,7 @@ macro_rules! with_dtype {
             type $e = f64;
             $body
         } else {
-            Err($crate::python::wrong_dtype($array))
+            Err($crate::wrong_dtype($array).into())
         }
     };
 }
@@ -115,29 +113,29 @@ fn wrong_dtype(array: &Bound<'_, PyAny>) -> PyErr {
 
 /// The instructions the kernels run on: "avx512", "avx2" or "portable".
 #[pyfunction]
-fn simd_level() -> PyResult<&'static str> {
+fn simd_level() -> Result<&'static str> {
     Ok(Level::current()?.name())
 }
 
 /// The number of threads that kernels use.
 #[pyfunction]
-fn get_num_threads() -> PyResult<usize> {
-    Ok(crate::num_threads()?)
+fn get_num_threads() -> Result<usize> {
+    Ok(bptt::num_threads()?)
 }
 
 /// Sets the number of threads that kernels use.
 #[pyfunction]
-fn set_num_threads(threads: i64) -> PyResult<()> {
+fn set_num_threads(threads: i64) -> Result<()> {
     // Negative numbers are refused like zero.
-    Ok(crate::set_num_threads(usize::try_from(threads).unwrap_or(0))?)
+    Ok(bptt::set_num_threads(usize::try_from(threads).unwrap_or(0))?)
 }
 
 /// The machine's FMA peak on the kernels' number of threads, in operations a second, measured in about
 /// so many seconds with the best instructions it has, whatever `BPTT_SIMD` says.
 #[pyfunction]
-fn fma_peak(py: Python<'_>, double: bool, seconds: f64) -> PyResult<f64> {
+fn fma_peak(py: Python<'_>, double: bool, seconds: f64) -> Result<f64> {
     let level = *Level::available().last().expect("portable is always there");
-    let threads = crate::num_threads()?;
+    let threads = bptt::num_threads()?;
     Ok(py.detach(|| match double {
         true => peak::fma_peak::<f64>(level, threads, seconds),
         false => peak::fma_peak::<f32>(level, threads, seconds),
@@ -147,19 +145,24 @@ fn fma_peak(py: Python<'_>, double: bool, seconds: f64) -> PyResult<f64> {
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("IGNORED", bptt::IGNORED)?;
     module.add_function(wrap_pyfunction!(simd_level, module)?)?;
     module.add_function(wrap_pyfunction!(get_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(fma_peak, module)?)?;
     module.add_function(wrap_pyfunction!(lab::lab_forward, module)?)?;
     module.add_function(wrap_pyfunction!(lab::lab_backward, module)?)?;
-    module.add_function(wrap_pyfunction!(recurrent::features_of, module)?)?;
+    module.add_class::<lab::PyLabProgress>()?;
     module.add_class::<lab::PyLabTraining>()?;
     module.add_class::<recurrent::PyLayer>()?;
     module.add_class::<tape::PyTape>()?;
     module.add_class::<lengths::PyLengths>()?;
+    module.add_class::<model::PyModel>()?;
     module.add_class::<stepper::PyStepper>()?;
-    module.add_class::<trainer::PyDataset>()?;
+    module.add_class::<rules::PyLoss>()?;
+    module.add_class::<rules::PyOptimizer>()?;
+    module.add_class::<dataset::PyDataset>()?;
+    module.add_class::<progress::PyProgress>()?;
     module.add_class::<trainer::PyTrainer>()?;
     Ok(())
 }

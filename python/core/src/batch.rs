@@ -1,16 +1,17 @@
 //! Batches and states between arrays and the core's views.
 
+use bptt::cell::Cell;
+use bptt::{BatchSizes, Seq, SeqMut, Shape};
+use bptt::{Recurrent, State};
 use numpy::{
     PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray2, PyReadonlyArray3, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::tape::Number;
-use super::{empty, read, slice_of, write};
-use crate::cell::Cell;
-use crate::recurrent::{Recurrent, State};
-use crate::view::{BatchSizes, Seq, SeqMut, Shape};
+use crate::error::Result;
+use crate::tape::Number;
+use crate::{empty, read, slice_of, write};
 
 /// (h, c), each (L D, B, H); c only where the cell has it. An empty list given stands for zeros.
 pub type States<'py> = Vec<Bound<'py, PyAny>>;
@@ -35,10 +36,10 @@ pub fn shape_of(dims: &[usize], batch_first: bool) -> Shape {
 pub fn view<'a, E: Number>(
     array: &'a PyReadonlyArray3<'_, E>,
     batch_first: bool,
-) -> PyResult<(&'a [E], Shape)> {
+) -> Result<(&'a [E], Shape)> {
     let dims = array.shape();
     if !(array.data() as usize).is_multiple_of(align_of::<E>()) {
-        return Err(PyValueError::new_err("arrays must be aligned in memory; give a copy"));
+        return Err(PyValueError::new_err("arrays must be aligned in memory; give a copy").into());
     }
     if !array.is_c_contiguous() {
         let swapped = array.as_array().permuted_axes([1, 0, 2]);
@@ -62,7 +63,7 @@ pub fn state_of<C: Cell, E: Number>(
     arrays: &[Bound<'_, PyAny>],
     rows: usize,
     sizes: Option<&BatchSizes>,
-) -> PyResult<State<E>> {
+) -> Result<State<E>> {
     let shapes = state_shapes(layer, rows);
     if arrays.is_empty() {
         return Ok(State::zeros(layer, rows)?);
@@ -70,7 +71,7 @@ pub fn state_of<C: Cell, E: Number>(
     if arrays.len() != shapes.len() {
         let names = if C::HAS_C { "(h, c)" } else { "(h,)" };
         let message = format!("the state is a tuple {names}, got {} arrays", arrays.len());
-        return Err(PyValueError::new_err(message));
+        return Err(PyValueError::new_err(message).into());
     }
     let mut read_arrays = Vec::with_capacity(shapes.len());
     for (array, want) in arrays.iter().zip(shapes) {
@@ -78,7 +79,7 @@ pub fn state_of<C: Cell, E: Number>(
         if array.shape() != want {
             let message =
                 format!("an array of the state must be {want:?}, got {:?}", array.shape());
-            return Err(PyValueError::new_err(message));
+            return Err(PyValueError::new_err(message).into());
         }
         read_arrays.push(array);
     }
@@ -105,7 +106,7 @@ pub fn states<'py, C: Cell, E: Number>(
     state: &State<E>,
     rows: usize,
     sizes: Option<&BatchSizes>,
-) -> PyResult<States<'py>> {
+) -> Result<States<'py>> {
     let parts = [&state.h, &state.c].into_iter().zip(state_shapes(layer, rows));
     parts
         .map(|(part, shape)| {
@@ -129,7 +130,7 @@ pub enum Batch<'py, E: Number> {
 }
 
 impl<'py, E: Number> Batch<'py, E> {
-    pub fn read(array: &Bound<'py, PyAny>, layout: Layout<'_>) -> PyResult<Self> {
+    pub fn read(array: &Bound<'py, PyAny>, layout: Layout<'_>) -> Result<Self> {
         Ok(match (layout.sizes, array.cast::<PyArray2<E>>()) {
             (Some(_), Ok(array)) => Self::Packed(read(array)?),
             _ => Self::Padded(read(array.cast::<PyArray3<E>>()?)?),
@@ -143,13 +144,13 @@ impl<'py, E: Number> Batch<'py, E> {
         }
     }
 
-    pub fn seq<'a>(&'a self, layout: Layout<'a>) -> PyResult<Seq<'a, E>> {
+    pub fn seq<'a>(&'a self, layout: Layout<'a>) -> Result<Seq<'a, E>> {
         Ok(match (self, layout.sizes) {
             (Self::Packed(array), Some(sizes)) => {
                 let [rows, features] = [array.shape()[0], array.shape()[1]];
                 if rows != sizes.total() {
                     let message = format!("there are {rows} rows for {} steps", sizes.total());
-                    return Err(PyValueError::new_err(message));
+                    return Err(PyValueError::new_err(message).into());
                 }
                 Seq::packed(slice_of(array)?, sizes, features)?
             }
@@ -170,7 +171,7 @@ pub fn seq_mut<'a, E: Number>(
     numbers: &'a mut [E],
     dims: &[usize],
     layout: Layout<'a>,
-) -> crate::Result<SeqMut<'a, E>> {
+) -> bptt::Result<SeqMut<'a, E>> {
     match layout.sizes {
         Some(sizes) if dims.len() == 2 => SeqMut::packed(numbers, sizes, dims[1]),
         Some(sizes) => SeqMut::padded(numbers, shape_of(dims, layout.batch_first), sizes),

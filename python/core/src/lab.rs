@@ -1,16 +1,17 @@
 //! The lab's networks for Python. `bptt.lab` has checked the shapes; here arrays are flat numbers.
 
+use bptt::clip_by_global_norm;
+use bptt::lab::{Gradient, Kind, LabNetwork, Pass, Progress, Training};
 use numpy::{PyArray1, PyArrayDyn, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
 
-use super::trainer::{PyDataset, until};
-use super::{read, slice_of};
-use crate::lab::{Gradient, Kind, LabNetwork, Pass, Progress, Training};
-use crate::train::clip_by_global_norm;
+use crate::dataset::{PyDataset, until};
+use crate::error::Result;
+use crate::{read, slice_of};
 
 type Array<'py> = Bound<'py, PyArrayDyn<f64>>;
 
-fn network(lstm: bool, hidden_size: usize, vocab_size: usize) -> PyResult<LabNetwork> {
+fn network(lstm: bool, hidden_size: usize, vocab_size: usize) -> Result<LabNetwork> {
     let kind = if lstm { Kind::Lstm } else { Kind::Rnn };
     Ok(LabNetwork::new(kind, hidden_size, vocab_size)?)
 }
@@ -19,15 +20,14 @@ fn gradient(exact: bool) -> Gradient {
     if exact { Gradient::Exact } else { Gradient::Published }
 }
 
-fn import(network: &LabNetwork, params: &[Array<'_>]) -> PyResult<Vec<f64>> {
+fn import(network: &LabNetwork, params: &[Array<'_>]) -> Result<Vec<f64>> {
     let arrays: Vec<PyReadonlyArrayDyn<'_, f64>> =
-        params.iter().map(|array| read(array)).collect::<PyResult<_>>()?;
-    let slices: Vec<&[f64]> =
-        arrays.iter().map(|array| slice_of(array)).collect::<PyResult<_>>()?;
+        params.iter().map(|array| read(array)).collect::<Result<_>>()?;
+    let slices: Vec<&[f64]> = arrays.iter().map(|array| slice_of(array)).collect::<Result<_>>()?;
     Ok(network.import(&slices)?)
 }
 
-fn numbers(array: &Array<'_>) -> PyResult<Vec<f64>> {
+fn numbers(array: &Array<'_>) -> Result<Vec<f64>> {
     Ok(slice_of(&read(array)?)?.to_vec())
 }
 
@@ -46,7 +46,7 @@ pub fn lab_forward<'py>(
     x: Array<'py>,
     state: Vec<Array<'py>>,
     vocab_size: usize,
-) -> PyResult<Arrays<'py>> {
+) -> Result<Arrays<'py>> {
     let h0 = numbers(&state[0])?;
     let c0 = if state.len() > 1 { numbers(&state[1])? } else { vec![] };
     let mut network = network(state.len() > 1, h0.len(), vocab_size)?;
@@ -62,22 +62,19 @@ pub fn lab_forward<'py>(
     Ok(arrays(py, results))
 }
 
-/// The notebook clips gradients to this norm.
-const MAX_NORM: f64 = 0.25;
-
-/// The loss of a pass, [x, outputs, h] and for the LSTM [C, i, f, g, o] as `lab_forward` has them, and
-/// its gradients, clipped and flat, in the order of the parameters.
+/// For `sizes` (H, V), the loss of a pass, [x, outputs, h] and for the LSTM [C, i, f, g, o] as `lab_forward` has them, and
+/// its gradients, clipped to `max_norm` and flat, in the order of the parameters.
 #[pyfunction]
 pub fn lab_backward<'py>(
     py: Python<'py>,
     params: Vec<Array<'py>>,
     arrays_of_pass: Vec<Array<'py>>,
     targets: Array<'py>,
-    vocab_size: usize,
-    hidden_size: usize,
+    sizes: (usize, usize),
     exact: bool,
-) -> PyResult<(f64, Arrays<'py>)> {
-    let lstm = arrays_of_pass.len() > 3;
+    max_norm: f64,
+) -> Result<(f64, Arrays<'py>)> {
+    let (lstm, (hidden_size, vocab_size)) = (arrays_of_pass.len() > 3, sizes);
     let mut network = network(lstm, hidden_size, vocab_size)?;
     let params = import(&network, &params)?;
     let mut given = arrays_of_pass.iter().map(numbers);
@@ -90,7 +87,7 @@ pub fn lab_backward<'py>(
     network.pass = pass;
     let mut grads = vec![0.0; params.len()];
     let loss = network.backward(&params, &numbers(&targets)?, gradient(exact), &mut grads)?;
-    clip_by_global_norm(&mut grads, MAX_NORM);
+    clip_by_global_norm(&mut grads, max_norm);
     Ok((loss, arrays(py, network.export(&grads)?)))
 }
 
@@ -98,8 +95,24 @@ pub fn lab_backward<'py>(
 #[pyclass(name = "LabTraining", module = "bptt._core")]
 pub struct PyLabTraining(Training);
 
-/// (sequences done, sum of the notebook's losses, sum of losses a token, whether one was not finite)
-type PyProgress = (usize, f64, f64, bool);
+/// How far training or evaluation got in an epoch: see [`bptt::lab::Progress`].
+#[pyclass(name = "LabProgress", module = "bptt._core", frozen, get_all)]
+#[derive(Default)]
+pub struct PyLabProgress {
+    done: usize,
+    loss_sum: f64,
+    token_loss_sum: f64,
+    diverged: bool,
+}
+
+#[pymethods]
+impl PyLabProgress {
+    /// The beginning of an epoch.
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+}
 
 #[pymethods]
 impl PyLabTraining {
@@ -111,7 +124,7 @@ impl PyLabTraining {
         lr: f64,
         max_norm: f64,
         exact: bool,
-    ) -> PyResult<Self> {
+    ) -> Result<Self> {
         let network = network(lstm, sizes.0, sizes.1)?;
         let params = import(&network, &params)?;
         Ok(Self(Training::new(network, params, lr, max_norm, gradient(exact))?))
@@ -122,22 +135,23 @@ impl PyLabTraining {
         &mut self,
         py: Python<'_>,
         data: &PyDataset,
-        progress: (usize, f64, f64),
+        progress: &PyLabProgress,
         learn: bool,
         seconds: f64,
-    ) -> PyResult<PyProgress> {
-        let (done, loss_sum, token_loss_sum) = progress;
-        let progress = Progress { done, loss_sum, token_loss_sum, diverged: false };
+    ) -> Result<PyLabProgress> {
+        let PyLabProgress { done, loss_sum, token_loss_sum, diverged } = *progress;
+        let progress = Progress { done, loss_sum, token_loss_sum, diverged };
         let until = until(seconds);
         let progress = data.with(py, |data| match learn {
             true => self.0.train(data, progress, until),
             false => self.0.evaluate(data, progress, until),
         })?;
-        Ok((progress.done, progress.loss_sum, progress.token_loss_sum, progress.diverged))
+        let Progress { done, loss_sum, token_loss_sum, diverged } = progress;
+        Ok(PyLabProgress { done, loss_sum, token_loss_sum, diverged })
     }
 
     /// The parameters, flat, in the notebook's order.
-    fn params<'py>(&self, py: Python<'py>) -> PyResult<Arrays<'py>> {
+    fn params<'py>(&self, py: Python<'py>) -> Result<Arrays<'py>> {
         Ok(arrays(py, self.0.network().export(&self.0.params())?))
     }
 }

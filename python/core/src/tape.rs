@@ -6,13 +6,13 @@
 
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
+use bptt::simd::Element;
+use bptt::{Buffer, Tape};
 use numpy::PyArray1;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::error::Result;
-use crate::recurrent::Tape;
-use crate::simd::Element;
 
 /// Of more numbers than that, memory is given back.
 const MOST_KEPT: usize = 1 << 24;
@@ -21,7 +21,7 @@ const MOST_KEPT: usize = 1 << 24;
 #[derive(Default)]
 pub struct Kept<E: Element> {
     pub tape: Tape<E>,
-    pub weights: Vec<E>,
+    pub weights: Buffer<E>,
     /// Which version of the caller's they are, if that is known.
     version: Option<u64>,
 }
@@ -34,7 +34,7 @@ impl<E: Element> Kept<E> {
 
     /// Tells the tape whether the weights are those of the last pass: if they are of its version, or else if
     /// they are the same numbers.
-    pub fn expect_weights(&mut self, params: &[&[E]], version: Option<u64>) -> Result<()> {
+    pub fn expect_weights(&mut self, params: &[&[E]], version: Option<u64>) -> bptt::Result<()> {
         if version.is_some() && self.version == version {
             self.tape.set_same_weights(true);
             return Ok(());
@@ -48,7 +48,7 @@ impl<E: Element> Kept<E> {
                 E::same_bits(param, before)
             });
         if !same {
-            self.weights = crate::buffer::zeros(len)?;
+            self.weights.resize(len)?;
             let mut rest = &mut self.weights[..];
             for param in params {
                 let to = rest.split_off_mut(..param.len()).expect("as many numbers");
@@ -141,13 +141,14 @@ impl PyTape {
     }
 
     /// The recording.
-    pub fn recorded<E: Number>(&mut self) -> PyResult<&mut Kept<E>> {
+    pub fn recorded<E: Number>(&mut self) -> Result<&mut Kept<E>> {
         let kept = self.0.as_mut().ok_or_else(|| {
-            PyValueError::new_err("the tape is used up: run forward once for every backward")
+            PyValueError::new_err("the tape is used up: call forward once for every backward")
         })?;
-        E::borrow(kept).ok_or_else(|| {
+        let kept = E::borrow(kept).ok_or_else(|| {
             PyValueError::new_err("the tape was recorded by a layer of another dtype")
-        })
+        })?;
+        Ok(kept)
     }
 
     /// Leaves a recording that is used up to the layer.
@@ -166,11 +167,11 @@ impl PyTape {
         py: Python<'py>,
         direction: usize,
         slot: usize,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> Result<Bound<'py, PyAny>> {
         fn array<'py, E: Number>(
             py: Python<'py>,
             values: Option<Vec<E>>,
-        ) -> PyResult<Bound<'py, PyAny>> {
+        ) -> Result<Bound<'py, PyAny>> {
             let values =
                 values.ok_or_else(|| PyValueError::new_err("the tape has no such values"))?;
             Ok(PyArray1::from_vec(py, values).into_any())

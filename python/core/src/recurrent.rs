@@ -1,17 +1,18 @@
 //! Layers and tapes for Python: one call for a forward pass, one for a backward pass.
 
+use bptt::cell::{Cell, GruResetFirst, Nonlinearity};
+use bptt::{Compute, GRU, Gradients, LSTM, Params, RNN, Recurrent, Tape};
+use bptt::{Embedding, Layer, LayerNorm, Linear};
 use numpy::{PyArray1, PyArrayDyn, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::batch::{Batch, Layout, States, seq_mut, state_of, states};
-use super::lengths::PyLengths;
-use super::stateless;
-use super::tape::{Kept, Number, PyTape, Spare};
-use super::{empty, read, slice_of, with_dtype, write, zeros};
-use crate::cell::{Cell, GruResetFirst, Nonlinearity};
-use crate::nn::{Embedding, Layer, LayerNorm, Linear, features, recurrent};
-use crate::recurrent::{Compute, GRU, Gradients, LSTM, Params, RNN, Recurrent, Tape};
+use crate::batch::{Batch, Layout, States, seq_mut, state_of, states};
+use crate::error::Result;
+use crate::lengths::PyLengths;
+use crate::stateless;
+use crate::tape::{Kept, Number, PyTape, Spare};
+use crate::{empty, read, slice_of, with_dtype, write, zeros};
 
 /// The sizes and kind of a layer; parameters stay with the caller.
 #[pyclass(name = "Layer", module = "bptt._core", frozen)]
@@ -29,6 +30,27 @@ impl From<Layer> for PyLayer {
     }
 }
 
+/// Runs `$body` with the recurrent layer, of whichever cell, or gives an error for another layer.
+macro_rules! recurrent {
+    ($layer:expr, $inner:ident => $body:expr) => {
+        match $layer {
+            Layer::RNN($inner) => $body,
+            Layer::LSTM($inner) => $body,
+            Layer::GRU($inner) => $body,
+            Layer::GRUResetFirst($inner) => $body,
+            other @ (Layer::OneHot(_)
+            | Layer::Embedding(_)
+            | Layer::Linear(_)
+            | Layer::LayerNorm(_)
+            | Layer::Dropout(_)
+            | Layer::LastStep) => {
+                let message = format!("{} has no state: call apply", other.name());
+                Err(PyValueError::new_err(message).into())
+            }
+        }
+    };
+}
+
 /// What recurrent layers of every cell have.
 struct Options {
     num_layers: usize,
@@ -40,7 +62,7 @@ struct Options {
 }
 
 impl Options {
-    fn of<C: Cell>(&self, layer: Recurrent<C>) -> crate::Result<Recurrent<C>> {
+    fn of<C: Cell>(&self, layer: Recurrent<C>) -> bptt::Result<Recurrent<C>> {
         let (between, recurrent, zoneout) = self.dropout;
         let layer = if self.bidirectional { layer.bidirectional() } else { layer };
         let layer = if self.layer_norm { layer.with_layer_norm()? } else { layer };
@@ -81,7 +103,7 @@ impl PyLayer {
         proj_size: usize,
         layer_norm: bool,
         bf16: bool,
-    ) -> PyResult<Self> {
+    ) -> Result<Self> {
         let options = Options { num_layers, dropout, bidirectional, proj_size, layer_norm, bf16 };
         let (i, h) = (input_size, hidden_size);
         let layer = match cell {
@@ -102,12 +124,12 @@ impl PyLayer {
     }
 
     #[staticmethod]
-    fn embedding(num_embeddings: usize, embedding_dim: usize) -> PyResult<Self> {
+    fn embedding(num_embeddings: usize, embedding_dim: usize) -> Result<Self> {
         Ok(Layer::Embedding(Embedding::new(num_embeddings, embedding_dim)?).into())
     }
 
     #[staticmethod]
-    fn layer_norm(features: usize, eps: f64, weight: bool, bias: bool) -> PyResult<Self> {
+    fn layer_norm(features: usize, eps: f64, weight: bool, bias: bool) -> Result<Self> {
         Ok(Layer::LayerNorm(LayerNorm::new(features, eps, weight, bias)?).into())
     }
 
@@ -122,7 +144,7 @@ impl PyLayer {
     }
 
     #[staticmethod]
-    fn linear(in_features: usize, out_features: usize, bias: bool) -> PyResult<Self> {
+    fn linear(in_features: usize, out_features: usize, bias: bool) -> Result<Self> {
         Ok(Layer::Linear(Linear::new(in_features, out_features, bias)?).into())
     }
 
@@ -161,7 +183,7 @@ impl PyLayer {
         lengths: Option<PyRef<'_, PyLengths>>,
         seed: Option<u64>,
         directions: usize,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> Result<Bound<'py, PyAny>> {
         let (layer, lengths) = (self.layer, lengths.as_deref());
         with_dtype!(params, E => {
             stateless::forward::<E>(py, layer, params, x, lengths, seed, directions)
@@ -180,7 +202,7 @@ impl PyLayer {
         lengths: Option<PyRef<'_, PyLengths>>,
         seed: u64,
         directions: usize,
-    ) -> PyResult<(Option<Bound<'py, PyAny>>, Bound<'py, PyAny>)> {
+    ) -> Result<(Option<Bound<'py, PyAny>>, Bound<'py, PyAny>)> {
         let (layer, lengths) = (self.layer, lengths.as_deref());
         with_dtype!(params, E => {
             stateless::backward::<E>(py, layer, params, x, dy, lengths, seed, directions)
@@ -203,11 +225,10 @@ impl PyLayer {
         lengths: Option<PyRef<'_, PyLengths>>,
         record: Option<Record>,
         version: Option<u64>,
-    ) -> PyResult<(Bound<'py, PyAny>, States<'py>, Option<PyTape>)> {
+    ) -> Result<(Bound<'py, PyAny>, States<'py>, Option<PyTape>)> {
         let layout = Layout { batch_first, sizes: lengths.as_ref().map(|lengths| &lengths.sizes) };
         with_dtype!(x, E => recurrent!(&self.layer,
-            layer => forward::<_, E>(py, (self, layer), (params, version), x, state, layout, record),
-            other => Err(not_for(other))))
+            layer => forward::<_, E>(py, (self, layer), (params, version), x, state, layout, record)))
     }
 
     /// What a recurrent layer's pass over x does, and why.
@@ -216,11 +237,10 @@ impl PyLayer {
         x: &Bound<'_, PyAny>,
         batch_first: bool,
         lengths: Option<PyRef<'_, PyLengths>>,
-    ) -> PyResult<String> {
+    ) -> Result<String> {
         let layout = Layout { batch_first, sizes: lengths.as_ref().map(|lengths| &lengths.sizes) };
         with_dtype!(x, E => recurrent!(&self.layer,
-            layer => Ok(layer.explain(Batch::<E>::read(x, layout)?.seq(layout)?)?),
-            other => Err(not_for(other))))
+            layer => Ok(layer.explain(Batch::<E>::read(x, layout)?.seq(layout)?)?)))
     }
 
     /// Backpropagation through the pass from x to y that the tape holds: (dx, gradient of the initial
@@ -239,29 +259,16 @@ impl PyLayer {
         lengths: Option<PyRef<'_, PyLengths>>,
         want_dx: bool,
         want_grads: bool,
-    ) -> PyResult<PyGradients<'py>> {
+    ) -> Result<PyGradients<'py>> {
         let layout = Layout { batch_first, sizes: lengths.as_ref().map(|lengths| &lengths.sizes) };
         let (pass, want) = ((x, y), (want_dx, want_grads));
         with_dtype!(dy, E => recurrent!(&self.layer,
-            layer => backward::<_, E>(py, (self, layer), params, pass, tape, dy, dstate, layout, want),
-            other => Err(not_for(other))))
+            layer => backward::<_, E>(py, (self, layer), params, pass, tape, dy, dstate, layout, want)))
     }
 }
 
-/// Of every layer of a model, the features that it takes (none for tokens) and gives; an error if they do not
-/// fit together.
-#[pyfunction]
-pub fn features_of(layers: Vec<PyRef<'_, PyLayer>>) -> PyResult<Vec<(Option<usize>, usize)>> {
-    let layers: Vec<_> = layers.iter().map(|layer| layer.layer).collect();
-    Ok(features(&layers)?)
-}
-
-fn not_for(layer: &Layer) -> PyErr {
-    PyValueError::new_err(format!("{layer:?} has no such pass"))
-}
-
 /// The numbers of the parameters' arrays.
-fn parameters<'a, E: Number>(arrays: &'a [PyReadonlyArrayDyn<'_, E>]) -> PyResult<Vec<&'a [E]>> {
+fn parameters<'a, E: Number>(arrays: &'a [PyReadonlyArrayDyn<'_, E>]) -> Result<Vec<&'a [E]>> {
     arrays.iter().map(|array| slice_of(array)).collect()
 }
 
@@ -275,7 +282,7 @@ fn all_of<'a, E: Number>(params: &'a [&'a [E]]) -> Params<'a, E> {
 
 fn read_all<'py, E: Number>(
     arrays: &[Bound<'py, PyAny>],
-) -> PyResult<Vec<PyReadonlyArrayDyn<'py, E>>> {
+) -> Result<Vec<PyReadonlyArrayDyn<'py, E>>> {
     arrays.iter().map(|array| read(array.cast::<PyArrayDyn<E>>()?)).collect()
 }
 
@@ -287,7 +294,7 @@ fn forward<'py, C: Cell, E: Number>(
     state: States<'py>,
     layout: Layout<'_>,
     record: Option<Record>,
-) -> PyResult<(Bound<'py, PyAny>, States<'py>, Option<PyTape>)> {
+) -> Result<(Bound<'py, PyAny>, States<'py>, Option<PyTape>)> {
     let params = read_all::<E>(&params)?;
     let x = Batch::<E>::read(x, layout)?;
     let mut dims = x.dims().to_vec();
@@ -340,14 +347,14 @@ fn backward<'py, C: Cell, E: Number>(
     dstate: States<'py>,
     layout: Layout<'_>,
     (want_dx, want_grads): (bool, bool),
-) -> PyResult<PyGradients<'py>> {
+) -> Result<PyGradients<'py>> {
     let recorded = tape.recorded::<E>()?;
     let params = read_all::<E>(&params)?;
     let (x, y) = (Batch::<E>::read(x, layout)?, Batch::<E>::read(y, layout)?);
     let dy = Batch::<E>::read(dy, layout)?;
     if dy.dims() != y.dims() {
         let message = format!("dy must have the shape of y, {:?}, got {:?}", y.dims(), dy.dims());
-        return Err(PyValueError::new_err(message));
+        return Err(PyValueError::new_err(message).into());
     }
     let dims = x.dims();
     let dx: Option<Bound<'_, PyArrayDyn<E>>> = want_dx.then(|| empty(py, dims)).transpose()?;

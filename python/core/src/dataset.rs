@@ -1,0 +1,93 @@
+//! Data sets for Python, and how long a call may take: so that Python can draw progress and hear Ctrl-C
+//! in between, a call works until its time is up.
+
+use std::time::{Duration, Instant};
+
+use bptt::{Dataset, Inputs, Targets};
+use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::prelude::*;
+
+use crate::error::Result;
+use crate::tape::Number;
+use crate::{read, slice_of};
+
+/// Sequences one after the other: inputs (sum of T, F) or tokens (sum of T,), targets likewise or one for
+/// each sequence, where each sequence starts, and what each one weighs.
+#[pyclass(name = "Dataset", module = "bptt._core", frozen)]
+pub struct PyDataset {
+    inputs: Py<PyAny>,
+    targets: Option<Py<PyAny>>,
+    offsets: Vec<usize>,
+    per_sequence: bool,
+    weights: Option<Vec<f64>>,
+}
+
+#[pymethods]
+impl PyDataset {
+    #[new]
+    #[pyo3(signature = (inputs, targets, offsets, per_sequence=false, weights=None))]
+    fn new(
+        inputs: Py<PyAny>,
+        targets: Option<Py<PyAny>>,
+        offsets: Vec<usize>,
+        per_sequence: bool,
+        weights: Option<Vec<f64>>,
+    ) -> Self {
+        Self { inputs, targets, offsets, per_sequence, weights }
+    }
+}
+
+/// Numbers (N, F) of the model's dtype, or classes (N,) of uint32.
+enum Values<'py, E: Number> {
+    Numbers(PyReadonlyArray2<'py, E>),
+    Classes(PyReadonlyArray1<'py, u32>),
+}
+
+impl<'py, E: Number> Values<'py, E> {
+    fn extract(array: &Bound<'py, PyAny>) -> Result<Self> {
+        if let Ok(classes) = array.cast::<PyArray1<u32>>() {
+            return Ok(Self::Classes(read(classes)?));
+        }
+        Ok(Self::Numbers(read(array.cast::<PyArray2<E>>()?)?))
+    }
+}
+
+impl PyDataset {
+    /// Calls `work` with the data set, detached from the interpreter.
+    pub fn with<E: Number, T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&Dataset<'_, E>) -> bptt::Result<T> + Send,
+    ) -> Result<T> {
+        let inputs = Values::<E>::extract(self.inputs.bind(py))?;
+        let targets = self.targets.as_ref();
+        let targets = targets.map(|targets| Values::<E>::extract(targets.bind(py))).transpose()?;
+        let inputs = match &inputs {
+            Values::Numbers(x) => Inputs::Features(slice_of(x)?),
+            Values::Classes(x) => Inputs::Tokens(slice_of(x)?),
+        };
+        let targets = match &targets {
+            Some(Values::Numbers(y)) => Some(Targets::Values(slice_of(y)?)),
+            Some(Values::Classes(y)) => Some(Targets::Classes(slice_of(y)?)),
+            None => None,
+        };
+        let data = match targets {
+            Some(targets) if self.per_sequence => {
+                Dataset::per_sequence(inputs, targets, &self.offsets)?
+            }
+            Some(targets) => Dataset::new(inputs, targets, &self.offsets)?,
+            None => Dataset::without_targets(inputs, &self.offsets)?,
+        };
+        let data = match &self.weights {
+            Some(weights) => data.with_weights(weights)?,
+            None => data,
+        };
+        Ok(py.detach(|| work(&data))?)
+    }
+}
+
+/// The end of a call that may take so many seconds.
+pub fn until(seconds: f64) -> Instant {
+    let seconds = if seconds > 0.0 { seconds.min(3600.0) } else { 0.0 };
+    Instant::now() + Duration::from_secs_f64(seconds)
+}
