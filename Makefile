@@ -6,7 +6,7 @@ VENV ?= .venv
 TORCH_VENV ?= .venv-torch
 BIN = $(VENV)/bin
 TORCH_BIN = $(TORCH_VENV)/bin
-CORE_SOURCES = Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
+CORE_SOURCES = Cargo.toml Cargo.lock pyproject.toml python/core/Cargo.toml $(shell find src python/core -name '*.rs')
 
 .PHONY: help lab test test-rust test-python parity notebooks kill bench lint docs clean
 
@@ -43,7 +43,7 @@ bench: $(TORCH_VENV)/.core $(TORCH_VENV)/.peers  ## beside PyTorch and others, l
 	$(TORCH_BIN)/python benches/machine.py
 	$(TORCH_BIN)/python benches/notebooks.py
 	$(TORCH_BIN)/python benches/memory.py
-	cargo bench --bench share
+	cargo bench --bench peak_share
 	cargo bench --bench kernels
 
 lint: $(VENV)/.tools  ## formatting and lints, Rust and Python

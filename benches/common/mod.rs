@@ -1,8 +1,7 @@
-//! What the benchmarks share: the FMA peak, and a recurrent layer with memory to run it in.
+//! What the benchmarks share: a recurrent layer with memory to run it in.
 
 use bptt::cell::Cell;
-use bptt::simd::peak::fma;
-use bptt::simd::{Element, Level};
+use bptt::simd::Element;
 use bptt::{Gradients, Recurrent, Seq, SeqMut, Shape, State, Tape};
 
 /// T, B, I, H
@@ -23,25 +22,7 @@ impl std::fmt::Display for Size {
     }
 }
 
-/// Of the peak's loop on each thread. Some 10 ms, because callers time the start of the threads, too.
-const ITERATIONS: u64 = 5_000_000;
-
-/// Operations of [`peak`].
-pub fn peak_flops<E: Element>(level: Level, threads: usize) -> u64 {
-    fma::<E>(level, 1) * ITERATIONS * threads as u64
-}
-
-/// Fused multiply-adds between registers on so many threads: nothing can be faster.
-pub fn peak<E: Element>(level: Level, threads: usize) {
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(|| fma::<E>(level, ITERATIONS));
-        }
-        fma::<E>(level, ITERATIONS);
-    });
-}
-
-/// A recurrent layer with inputs, outputs and gradients.
+/// A recurrent layer with inputs, outputs and gradients: one field for each argument of its passes.
 pub struct Layer<C, E: Element> {
     layer: Recurrent<C>,
     shapes: (Shape, Shape),

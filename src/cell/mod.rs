@@ -92,7 +92,7 @@ pub trait Cell: Copy + Send + Sync + 'static {
     /// with a c, of its c instead: `output_back` has taken that of h) to the gradient of the c before, to
     /// those of the arguments in the first of `values`, and to that of the h before, but for what the
     /// products add to it. The gradients of the unit's own weights are added to `dweights`.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // the quantities of the formula, in registers
     fn backward<E: Element, S: Simd<E>>(
         self,
         s: S,

@@ -10,9 +10,10 @@ use crate::cell::{Cell, Lstm, Nonlinearity, Rnn};
 use crate::error::Result;
 use crate::matmul::panel::{Columns, Panels};
 use crate::matmul::product::{product, product_by_columns};
-use crate::recurrent::backward::step::Backward;
+use crate::recurrent::backward::step::{BackWeights, Backward, Recorded, Scratch, StepGradients};
 use crate::recurrent::direction::Direction;
 use crate::recurrent::forward::cells::cells;
+use crate::recurrent::state::StateRows;
 use crate::simd::{Kernel, Simd};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
@@ -197,24 +198,18 @@ impl Part {
         let [dh, dc] = &mut self.dstate;
         let mut backward = Backward {
             layer: &layer,
-            units: &[],
-            hidden_weights: &self.back,
-            input_weights: &self.back,
-            projection: &self.back,
-            h0: Rows::new(&self.rows[1..], 1, hidden),
-            y: Seq::new(&self.rows[1 + width..], Shape { step_stride: width, ..outputs })?,
-            c0: Rows::new(&self.c0, 1, c_len),
-            mask: None,
-            tape: SeqMut::new(&mut self.tape, tape)?,
+            weights: BackWeights::hidden(&self.back),
+            recorded: Recorded {
+                h0: Rows::new(&self.rows[1..], 1, hidden),
+                c0: Rows::new(&self.c0, 1, c_len),
+                mask: None,
+                y: Seq::new(&self.rows[1 + width..], Shape { step_stride: width, ..outputs })?,
+                records: SeqMut::new(&mut self.tape, tape)?,
+            },
             dy: Seq::new(&self.dh, outputs)?,
-            dh: RowsMut::new(dh, 1, whole),
-            dc: RowsMut::new(dc, 1, c_len),
-            dx: None,
-            dh_steps: SeqMut::new(&mut [], Shape::time_major(steps, 1, 0))?,
-            dm: RowsMut::new(&mut [], 1, 0),
-            dgiven: RowsMut::new(&mut [], 1, 0),
-            dunits: RowsMut::new(&mut [], 1, 0),
-            rounded: RowsMut::new(&mut [], 1, 0),
+            dstate: StateRows { h: RowsMut::new(dh, 1, whole), c: RowsMut::new(dc, 1, c_len) },
+            gradients: StepGradients::none(1),
+            scratch: Scratch::none(1),
         };
         backward.steps(s)
     }

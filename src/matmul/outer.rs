@@ -157,7 +157,7 @@ impl<E: Element> OuterProducts<'_, E> {
             pack_columns(s, rows, first..first + count, pairs, &mut memory.a, &mut sums);
             for (panels, c) in memory.b.iter().zip(&mut target.c) {
                 if let Some(c) = c {
-                    let mut to = Store { c, row, add: true };
+                    let mut to = Store { c, row, accumulate: true };
                     product_by_columns(s, count, &memory.a, A_BLOCK, panels, &mut to);
                 }
             }

@@ -215,13 +215,13 @@ impl<E: Element> PanelRange<'_, E> {
 }
 
 /// The product of `a`, whose columns are those of its parts side by side, and a packed matrix, tile
-/// by tile. What the consumer does not add to something is added to the bias.
+/// by tile. What the sink does not add to something is added to the bias.
 #[inline(always)]
 pub fn product<'w, E: Element, S: Simd<E>>(
     s: S,
     a: &[Rows<'_, E>],
     w: impl Into<PanelRange<'w, E>>,
-    consumer: &mut impl Sink<E>,
+    sink: &mut impl Sink<E>,
 ) {
     let w = w.into();
     let rows = a[0].count();
@@ -233,7 +233,7 @@ pub fn product<'w, E: Element, S: Simd<E>>(
         *operand = Operand { data, row_stride, k_stride: 1, k: part.features() };
     }
     // Each operand is a view's, valid for `rows` rows of its features.
-    outline(s, rows, &operands[..a.len()], w, consumer);
+    outline(s, rows, &operands[..a.len()], w, sink);
 }
 
 /// The same for an `a` stored by columns: `a[r][k]` is at `a[k * stride + r]`, r below `rows`.
@@ -244,12 +244,12 @@ pub fn product_by_columns<E: Element, S: Simd<E>>(
     a: &[E],
     stride: usize,
     w: &Panels<E>,
-    consumer: &mut impl Sink<E>,
+    sink: &mut impl Sink<E>,
 ) {
     assert!(rows <= stride && a.len() >= w.k() * stride);
     let operand = Operand { data: a.as_ptr(), row_stride: 1, k_stride: stride, k: w.k() };
     // k * stride + r < w.k() * stride <= a.len() for r < rows.
-    outline(s, rows, &[operand], w.into(), consumer);
+    outline(s, rows, &[operand], w.into(), sink);
 }
 
 /// The product of operands, each valid for `rows` rows of its k, and a packed matrix, of pairs if this is.
@@ -259,24 +259,24 @@ fn outline<E: Element, S: Simd<E>, C: Sink<E>>(
     rows: usize,
     operands: &[Operand<E>],
     w: PanelRange<'_, E>,
-    consumer: &mut C,
+    sink: &mut C,
 ) {
     if E::PAIRS && C::PAIRS && w.w.holds_pairs() {
-        s.outline_pairs(Product::<E, C, true> { rows, operands, w, consumer });
+        s.outline_pairs(Product::<E, C, true> { rows, operands, w, sink });
     } else {
         assert!(!w.w.holds_pairs());
-        s.outline(Product::<E, C, false> { rows, operands, w, consumer });
+        s.outline(Product::<E, C, false> { rows, operands, w, sink });
     }
 }
 
 /// The product of operands side by side, each valid for `rows` rows of its k, and a packed matrix.
 ///
-/// It has many tiles, all of them inlined: one copy for each kind of consumer is enough.
+/// It has many tiles, all of them inlined: one copy for each kind of sink is enough.
 struct Product<'a, E: Element, C, const PAIRS: bool> {
     rows: usize,
     operands: &'a [Operand<E>],
     w: PanelRange<'a, E>,
-    consumer: &'a mut C,
+    sink: &'a mut C,
 }
 
 impl<E: Element, C: Sink<E>, const PAIRS: bool> Kernel<E> for Product<'_, E, C, PAIRS> {
@@ -284,9 +284,9 @@ impl<E: Element, C: Sink<E>, const PAIRS: bool> Kernel<E> for Product<'_, E, C, 
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) {
-        let Self { rows, operands, w, consumer } = self;
+        let Self { rows, operands, w, sink } = self;
         // SAFETY: whoever made it vouches for the operands.
-        unsafe { product_of::<E, S, PAIRS>(s, rows, operands, w, consumer) }
+        unsafe { product_of::<E, S, PAIRS>(s, rows, operands, w, sink) }
     }
 }
 
@@ -300,7 +300,7 @@ unsafe fn product_of<E: Element, S: Simd<E>, const PAIRS: bool>(
     rows: usize,
     operands: &[Operand<E>],
     PanelRange { w, from, panels, back }: PanelRange<'_, E>,
-    consumer: &mut impl Sink<E>,
+    sink: &mut impl Sink<E>,
 ) {
     const { assert!(S::ROWS <= MAX_ROWS && S::LANES <= 16) };
     assert!(w.lanes() == S::LANES && operands.len() <= MAX_PARTS);
@@ -343,7 +343,7 @@ unsafe fn product_of<E: Element, S: Simd<E>, const PAIRS: bool>(
                     add: false,
                 };
                 let (column, columns) = ((first_panel + p) * 2 * S::LANES, many * 2 * S::LANES);
-                if let Some((mut rows, add)) = consumer.place(first, height, column, columns) {
+                if let Some((mut rows, add)) = sink.place(first, height, column, columns) {
                     assert!(p == placed && rows.count() == height);
                     assert!(rows.as_ref().features() == columns);
                     (at.sums, at.stride) = rows.raw_mut();
@@ -357,7 +357,7 @@ unsafe fn product_of<E: Element, S: Simd<E>, const PAIRS: bool>(
                             sums.write_bytes(0, 2 * S::LANES);
                             std::slice::from_raw_parts_mut(sums, 2 * S::LANES)
                         };
-                        at.add = consumer.fill(s, first + r, first_panel + p, sums);
+                        at.add = sink.fill(s, first + r, first_panel + p, sums);
                     }
                 }
                 // SAFETY: rows first..first + height of every operand, whose k add up to no more than
@@ -370,7 +370,7 @@ unsafe fn product_of<E: Element, S: Simd<E>, const PAIRS: bool>(
                     let sums = sums.wrapping_add(r * stride + p * 2 * S::LANES);
                     // SAFETY: the tiles above wrote these sums.
                     let sums = unsafe { std::slice::from_raw_parts(sums, 2 * S::LANES) };
-                    consumer.take(s, first + r, first_panel + p, sums);
+                    sink.take(s, first + r, first_panel + p, sums);
                 }
             }
         }

@@ -6,7 +6,7 @@ use crate::view::RowsMut;
 /// What becomes of the sums of a product. (A closure would do, but only functions can be marked
 /// `#[inline(always)]`, and one that is not inlined is compiled without the level's instructions.)
 pub trait Sink<E: Element> {
-    /// Whether it takes products of pairs, too: for every kind of consumer that does, all tiles are compiled again.
+    /// Whether it takes products of pairs, too: for every kind of sink that does, all tiles are compiled again.
     const PAIRS: bool = false;
 
     /// Where the sums of `rows` rows from `row` on and `columns` columns from `column` on can go at
@@ -65,7 +65,7 @@ pub struct Store<'a, 'c, E: Element> {
     /// Where the product's first row goes.
     pub row: usize,
     /// Whether it is added to what is there.
-    pub add: bool,
+    pub accumulate: bool,
 }
 
 impl<E: Element> Store<'_, '_, E> {
@@ -88,7 +88,7 @@ impl<E: Element> Sink<E> for Store<'_, '_, E> {
         column: usize,
         columns: usize,
     ) -> Option<(RowsMut<'_, E>, bool)> {
-        Some((self.c.part(self.row + row, rows, column, columns)?, self.add))
+        Some((self.c.part(self.row + row, rows, column, columns)?, self.accumulate))
     }
 
     #[inline(always)]
@@ -102,13 +102,13 @@ impl<E: Element> Sink<E> for Store<'_, '_, E> {
 
     #[inline(always)]
     fn fill<S: Simd<E>>(&mut self, s: S, row: usize, panel: usize, sums: &mut [E]) -> bool {
-        if self.add {
+        if self.accumulate {
             let (first, end) = self.inside(panel * 2 * S::LANES, 2 * S::LANES);
             let from = self.c.as_ref().part_of_row(self.row + row, first, end - first);
             for (sum, from) in sums.chunks_exact_mut(S::LANES).zip(from.chunks(S::LANES)) {
                 s.store(sum, s.load(from));
             }
         }
-        self.add
+        self.accumulate
     }
 }

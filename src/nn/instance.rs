@@ -61,7 +61,8 @@ impl<E: Element> Instance<E> {
         Ok(())
     }
 
-    /// Writes the output for a batch that fits; `state` is a recurrent layer's.
+    /// Writes the output for a batch that fits; `state` is a recurrent layer's. (Its arguments are what a
+    /// forward pass of any layer takes.)
     pub fn forward(
         &mut self,
         params: &[E],
@@ -115,7 +116,7 @@ impl<E: Element> Instance<E> {
 
     /// Back from the gradient `dy` of the recorded pass's output `y`: writes `dx`, if it is wanted (there is
     /// none of tokens), and adds to the parameters' gradients.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // the quantities of the formula
     pub fn backward(
         &mut self,
         params: &[E],

@@ -99,7 +99,7 @@ impl Linear {
         multiply(pack, x, y, self.flops(x.count()))
     }
 
-    /// The gradients of a forward pass with this `x`, from `dy` (N, out): `dx` (N, in) is written if
+    /// The gradients of a forward pass with this `x` (its arguments are the quantities of the formula), from `dy` (N, out): `dx` (N, in) is written if
     /// it is wanted, those of the parameters are added to `dparams`.
     ///
     /// # Errors

@@ -93,7 +93,7 @@ impl<E: Element> Stateless<E> {
     }
 
     /// Back from the gradient `dy` of the output: writes `dx`, if it is wanted (there is none of tokens),
-    /// and adds to the parameters' gradients.
+    /// and adds to the parameters' gradients. (Its arguments are the quantities of the formula.)
     ///
     /// # Errors
     /// If the number of parameters, the input or a gradient does not fit; nothing is written then.

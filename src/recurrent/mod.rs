@@ -11,7 +11,7 @@ mod options;
 mod params;
 mod passes;
 mod plan;
-mod state;
+pub(crate) mod state;
 mod stepper;
 mod tape;
 
@@ -32,6 +32,7 @@ use direction::{Direction, Regularisation};
 /// `bias_hh` (GATES H,), and with a projection `weight_hr` (P, H), in torch's layout and gate order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Recurrent<C> {
+    // One field for each size and option.
     cell: C,
     input_size: usize,
     hidden_size: usize,

@@ -6,8 +6,8 @@ use std::ops::Range;
 use super::backward::{self, weights};
 use super::direction::{Direction, Weights};
 use super::forward;
-use super::tape::Mode;
-use super::tape::{Between, DirectionTape};
+use super::state::StateRows;
+use super::tape::{Between, DirectionTape, Drawn, Mode, Seeds};
 use super::{Gradients, Params, Recurrent, State, Tape};
 use crate::buffer::Buffer;
 use crate::cell::Cell;
@@ -42,7 +42,9 @@ impl<C: Cell> Recurrent<C> {
         let (mode, checkpoints) = (*mode, *checkpoints && mode.records);
         *recorded = None;
         sizes.clone_from(&x.sizes().cloned().filter(|_| mode.records));
-        (tape.drawn, tape.seed) = (mix(tape.seed), tape.seed.wrapping_add(1));
+        let next = tape.seeds.next;
+        tape.seeds = Seeds { drawn: mix(next), next: next.wrapping_add(1) };
+        let drawn = tape.seeds.drawn;
         all.resize_with(self.num_layers * directions, DirectionTape::default);
         between.resize_with(self.num_layers - 1, Between::default);
         let (h, _) = self.state_sizes();
@@ -61,35 +63,36 @@ impl<C: Cell> Recurrent<C> {
                 }
             };
             let layers = self.layer(l);
-            let parts = parts(&layers, x, checkpoints);
-            let mut states: Vec<_> = state.parts(self, rows, l * directions, directions).collect();
+            let chunks = chunks(&layers, x, checkpoints);
+            let mut states: Vec<_> =
+                state.directions(self, rows, l * directions, directions).collect();
             let mut ys = y.split_columns(&vec![h; directions]);
             for (d, record) in records.iter_mut().enumerate() {
-                let seed = mix(tape.drawn ^ mix((l * directions + d + 1) as u64));
+                let seed = mix(drawn ^ mix((l * directions + d + 1) as u64));
                 record.draw(level, &layers[d], rows, mode, seed)?;
-                record.checkpoints.truncate(if checkpoints { parts[d].len() } else { 0 });
+                let kept = if checkpoints { chunks[d].len() } else { 0 };
+                record.checkpoints.states.truncate(kept);
             }
-            for n in 0..longest(&parts) {
+            for n in 0..longest(&chunks) {
                 let mut passes = Vec::with_capacity(directions);
                 let of_all = records.iter_mut().zip(&mut states).zip(&mut ys);
-                for (d, ((record, (h, c)), y)) in of_all.enumerate() {
-                    let Some(steps) = parts[d].get(n).cloned() else { continue };
+                for (d, ((record, state), y)) in of_all.enumerate() {
+                    let Some(steps) = chunks[d].get(n).cloned() else { continue };
                     if checkpoints {
-                        record.keep(n, h.as_ref(), c.as_ref())?;
+                        record.checkpoints.keep(n, state.h.as_ref(), state.c.as_ref())?;
                     }
                     passes.push(forward::DirectionPass {
                         layer: &layers[d],
                         weights: weights[l * directions + d],
                         x: x.steps(steps.clone()),
-                        h: h.rows_mut(0, rows),
-                        c: c.rows_mut(0, rows),
+                        state: state.reborrow(),
                         first_step: steps.start,
                         y: y.steps_mut(steps),
                         record,
                     });
                 }
                 let records = mode.records && !checkpoints;
-                // The first part has packed the weights.
+                // The first chunk has packed the weights.
                 let same_weights = mode.same_weights || n > 0;
                 forward::run(level, passes, Mode { records, same_weights, ..mode })?;
             }
@@ -101,7 +104,7 @@ impl<C: Cell> Recurrent<C> {
                 if mode.trains && self.dropout > 0.0 {
                     after.dropped.resize(after.output.len())?;
                     level.run(Dropout {
-                        seed: tape.drawn.wrapping_add(mix(l as u64)),
+                        seed: drawn.wrapping_add(mix(l as u64)),
                         probability: self.dropout,
                         from: Some(&after.output),
                         to: &mut after.dropped,
@@ -127,7 +130,7 @@ impl<C: Cell> Recurrent<C> {
     /// # Errors
     /// If a size does not fit, or the tape holds no unused recording of such a pass; nothing is
     /// written then.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // the quantities of the formula
     pub fn backward<'p, E: Element>(
         &self,
         params: impl Into<Params<'p, E>>,
@@ -144,7 +147,7 @@ impl<C: Cell> Recurrent<C> {
         let (h, _) = self.state_sizes();
         let mode = tape.recorded.take().expect("checked");
         let Gradients { params: mut dparams, x: mut dx } = gradients;
-        let Tape { directions: all, between, second_dx, drawn, .. } = tape;
+        let Tape { directions: all, between, second_dx, seeds, .. } = tape;
         for (l, records) in all.chunks_mut(directions).enumerate().rev() {
             let (before, after) = between.split_at_mut(l);
             let (y, dy) = match after.first() {
@@ -172,7 +175,8 @@ impl<C: Cell> Recurrent<C> {
                 second_dx.resize(x.total().saturating_mul(features))?;
                 second = Some(x.like_mut(second_dx, features)?);
             }
-            let mut states: Vec<_> = dstate.parts(self, rows, l * directions, directions).collect();
+            let mut states: Vec<_> =
+                dstate.directions(self, rows, l * directions, directions).collect();
             let mut grads: Vec<_> = (0..directions)
                 .rev()
                 .map(|d| {
@@ -186,51 +190,60 @@ impl<C: Cell> Recurrent<C> {
             grads.reverse();
             for (layer, record) in layers.iter().zip(&mut *records) {
                 record.recorded = None;
-                record.dunits.resize(rows.saturating_mul(layer.units().count * padded))?;
-                record.dunits.fill(E::ZERO);
-                (record.groups, record.anew) = (weights::groups(layer, layer_x), true);
+                let dunits = &mut record.back.dunits;
+                dunits.resize(rows.saturating_mul(layer.units().count * padded))?;
+                dunits.fill(E::ZERO);
+                (record.sums.groups, record.sums.anew) = (weights::groups(layer, layer_x), true);
             }
-            let checkpoints = !records[0].checkpoints.is_empty();
-            let parts = parts(&layers, x, checkpoints);
+            let checkpoints = !records[0].checkpoints.states.is_empty();
+            let chunks = chunks(&layers, x, checkpoints);
             let mut dxs = [dx.as_mut().map(SeqMut::reborrow), second];
-            for n in (0..longest(&parts)).rev() {
+            for n in (0..longest(&chunks)).rev() {
                 let weights = &weights[l * directions..];
                 let again = match checkpoints {
-                    true => {
-                        compute_again(level, &layers, weights, layer_x, records, &parts, (n, mode))?
-                    }
+                    true => compute_again(
+                        level,
+                        &layers,
+                        weights,
+                        layer_x,
+                        records,
+                        &chunks,
+                        (n, mode),
+                    )?,
                     false => Vec::new(),
                 };
                 let mut passes = Vec::with_capacity(directions);
                 let of_all = records.iter_mut().zip(&mut states).zip(&mut grads).zip(&mut dxs);
-                for (d, (((record, (dh, dc)), grads), dx)) in of_all.enumerate() {
-                    let Some(steps) = parts[d].get(n).cloned() else { continue };
-                    let part = layer_x.steps(steps.clone());
+                for (d, (((record, dstate), grads), dx)) in of_all.enumerate() {
+                    let Some(steps) = chunks[d].get(n).cloned() else { continue };
+                    let x = layer_x.steps(steps.clone());
                     passes.push(backward::DirectionPass {
                         layer: &layers[d],
                         weights: weights[d],
-                        x: part,
+                        x,
                         y: match again.get(d) {
-                            Some([.., y]) => part.like(y, h)?,
+                            Some([.., y]) => x.like(y, h)?,
                             None => y.columns(d * h, h),
                         },
                         record,
                         dy: dy.columns(d * h, h).steps(steps.clone()),
-                        dh: dh.rows_mut(0, rows),
-                        dc: dc.rows_mut(0, rows),
-                        dparams: grads.as_deref_mut(),
-                        dx: dx.as_mut().map(|dx| dx.steps_mut(steps)),
+                        dstate: dstate.reborrow(),
+                        gradients: Gradients {
+                            params: grads.as_deref_mut(),
+                            x: dx.as_mut().map(|dx| dx.steps_mut(steps)),
+                        },
                     });
                 }
                 backward::run(level, passes)?;
                 for (record, again) in records.iter_mut().zip(again) {
-                    record.again = again;
+                    record.checkpoints.again = again;
                 }
             }
             for ((layer, record), grads) in layers.iter().zip(&*records).zip(grads) {
                 if let Some(grads) = grads {
-                    weights::add_groups(&record.group_sums, grads);
-                    let dunits = Rows::new(&record.dunits, rows, layer.units().count * padded);
+                    weights::add_groups(&record.sums.of_groups, grads);
+                    let units = layer.units().count * padded;
+                    let dunits = Rows::new(&record.back.dunits, rows, units);
                     weights::add_units(layer, dunits, padded, grads);
                 }
             }
@@ -240,7 +253,7 @@ impl<C: Cell> Recurrent<C> {
             }
             if let Some(before) = before.last_mut().filter(|before| !before.dropped.is_empty()) {
                 level.run(Dropout {
-                    seed: drawn.wrapping_add(mix((l - 1) as u64)),
+                    seed: seeds.drawn.wrapping_add(mix((l - 1) as u64)),
                     probability: self.dropout,
                     from: None,
                     to: &mut before.gradient,
@@ -250,6 +263,7 @@ impl<C: Cell> Recurrent<C> {
         Ok(())
     }
 
+    /// Whether the arguments of [`Recurrent::backward`], all of them, fit.
     fn check_backward<E: Element>(
         &self,
         x: Seq<'_, E>,
@@ -323,54 +337,57 @@ impl<C: Cell> Recurrent<C> {
     }
 }
 
-/// The steps that each direction computes at once, in order: all, or those between checkpoints.
-fn parts<C: Cell, E: Copy>(
+/// The chunks of steps of each direction, in order: all steps, or those between checkpoints.
+fn chunks<C: Cell, E: Copy>(
     layers: &[Direction<C>],
     x: Seq<'_, E>,
     checkpoints: bool,
 ) -> Vec<Vec<Range<usize>>> {
-    let parts = layers.iter().map(|layer| match checkpoints {
-        true => layer.parts(x),
+    let chunks = layers.iter().map(|layer| match checkpoints {
+        true => layer.chunks(x),
         false => vec![Range { start: 0, end: x.shape().steps }],
     });
-    parts.collect()
+    chunks.collect()
 }
 
-fn longest(parts: &[Vec<Range<usize>>]) -> usize {
-    parts.iter().map(Vec::len).max().unwrap_or(0)
+fn longest(chunks: &[Vec<Range<usize>>]) -> usize {
+    chunks.iter().map(Vec::len).max().unwrap_or(0)
 }
 
-/// Records part `n` of every direction, from its checkpoint; gives its final h and c, and its outputs.
+/// Records chunk `n` of every direction, from its checkpoint; gives its final h and c, and its outputs.
+/// (Seven arguments, because the directions share them: a struct would serve this one call.)
 fn compute_again<C: Cell, E: Element>(
     level: Level,
     layers: &[Direction<C>],
     weights: &[Weights<'_, E>],
     x: Seq<'_, E>,
     records: &mut [DirectionTape<E>],
-    parts: &[Vec<Range<usize>>],
+    chunks: &[Vec<Range<usize>>],
     (n, mode): (usize, Mode),
 ) -> Result<Vec<[Buffer<E>; 3]>> {
     let rows = x.shape().rows;
     let mut all = Vec::with_capacity(layers.len());
     for (d, record) in records.iter_mut().enumerate() {
-        if let Some(steps) = parts[d].get(n) {
+        if let Some(steps) = chunks[d].get(n) {
             let total = x.steps(steps.clone()).total();
-            record.restore(n, total.saturating_mul(layers[d].output_size()))?;
+            record.checkpoints.restore(n, total.saturating_mul(layers[d].output_size()))?;
         }
-        all.push(take(&mut record.again));
+        all.push(take(&mut record.checkpoints.again));
     }
     let mut passes = Vec::with_capacity(layers.len());
     for (d, (record, [h, c, y])) in records.iter_mut().zip(&mut all).enumerate() {
-        let Some(steps) = parts[d].get(n).cloned() else { continue };
+        let Some(steps) = chunks[d].get(n).cloned() else { continue };
         let (outputs, c_size) = (layers[d].output_size(), c.len() / rows.max(1));
-        let part = x.steps(steps.clone());
+        let x = x.steps(steps.clone());
         passes.push(forward::DirectionPass {
             layer: &layers[d],
             weights: weights[d],
-            x: part,
-            h: RowsMut::new(h, rows, outputs),
-            c: RowsMut::new(c, rows, c_size),
-            y: part.like_mut(y, outputs)?,
+            x,
+            state: StateRows {
+                h: RowsMut::new(h, rows, outputs),
+                c: RowsMut::new(c, rows, c_size),
+            },
+            y: x.like_mut(y, outputs)?,
             record,
             first_step: steps.start,
         });
@@ -402,11 +419,12 @@ impl<E: Element> DirectionTape<E> {
     ) -> Result<()> {
         let probability = layer.regular.recurrent_dropout;
         let masked = probability > 0.0 && mode.records;
-        self.seed = seed;
-        self.mask.resize(if masked { rows.saturating_mul(layer.output_size()) } else { 0 })?;
-        self.mask.fill(E::ONE);
+        let Drawn { seed: drawn, mask } = &mut self.drawn;
+        *drawn = seed;
+        mask.resize(if masked { rows.saturating_mul(layer.output_size()) } else { 0 })?;
+        mask.fill(E::ONE);
         if masked && mode.trains {
-            level.run(Dropout { seed: mix(seed), probability, from: None, to: &mut self.mask });
+            level.run(Dropout { seed: mix(seed), probability, from: None, to: mask });
         }
         Ok(())
     }

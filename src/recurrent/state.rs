@@ -42,18 +42,60 @@ impl<E: Element> State<E> {
         Ok(())
     }
 
-    /// h and c of every direction of some layers, `count` of both together, as matrices.
-    pub(super) fn parts<C: Cell>(
+    /// The state of every direction of some layers, `count` of both together.
+    pub(super) fn directions<C: Cell>(
         &mut self,
         layer: &Recurrent<C>,
         rows: usize,
         first: usize,
         count: usize,
-    ) -> impl Iterator<Item = (RowsMut<'_, E>, RowsMut<'_, E>)> {
+    ) -> impl Iterator<Item = StateRows<'_, E>> {
         let (h, c) = layer.state_sizes();
-        let h_parts = RowsMut::new(&mut self.h, rows * (first + count), h);
-        let c_parts = RowsMut::new(&mut self.c, rows * (first + count), c);
-        let split = vec![rows; first + count];
-        h_parts.split_rows(&split).into_iter().zip(c_parts.split_rows(&split)).skip(first)
+        let all = StateRows {
+            h: RowsMut::new(&mut self.h, rows * (first + count), h),
+            c: RowsMut::new(&mut self.c, rows * (first + count), c),
+        };
+        all.split_rows(&vec![rows; first + count]).skip(first)
+    }
+}
+
+/// The state of one direction for some rows, or its gradient: h (B, P) and c (B, H), which has no columns where
+/// the cell has no c.
+pub(crate) struct StateRows<'a, E> {
+    pub h: RowsMut<'a, E>,
+    pub c: RowsMut<'a, E>,
+}
+
+impl<'a, E> StateRows<'a, E> {
+    /// Splits into states of `sizes[0]`, `sizes[1]`, ... rows; the sizes add up to all rows.
+    pub fn split_rows(self, sizes: &[usize]) -> impl Iterator<Item = Self> + use<'a, E> {
+        let (h, c) = (self.h.split_rows(sizes), self.c.split_rows(sizes));
+        h.into_iter().zip(c).map(|(h, c)| Self { h, c })
+    }
+
+    /// The same state, borrowed for a shorter time.
+    pub fn reborrow(&mut self) -> StateRows<'_, E> {
+        let rows = self.h.count();
+        StateRows { h: self.h.rows_mut(0, rows), c: self.c.rows_mut(0, rows) }
+    }
+
+    /// Copies the numbers of another state, of its first rows if it has more.
+    #[inline(always)]
+    pub fn copy(&mut self, from: &StateRows<'_, E>)
+    where
+        E: Copy,
+    {
+        self.h.copy(from.h.as_ref());
+        self.c.copy(from.c.as_ref());
+    }
+
+    /// The same rows once more.
+    ///
+    /// # Safety
+    /// As [`RowsMut::alias`].
+    #[allow(unsafe_code)]
+    pub unsafe fn alias(&self) -> Self {
+        // SAFETY: by the promise of the caller.
+        unsafe { Self { h: self.h.alias(), c: self.c.alias() } }
     }
 }

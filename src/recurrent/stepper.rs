@@ -1,7 +1,8 @@
 //! One step at a time, for inputs that come one at a time: weights stay packed, nothing is allocated.
 
 use super::direction::Direction;
-use super::forward::step::Step as OneStep;
+use super::forward::step::{Step as OneStep, StepState};
+use super::options::zoneout::Regularised;
 use super::{Params, Recurrent, State};
 use crate::buffer::Buffer;
 use crate::cell::Cell;
@@ -164,17 +165,18 @@ impl<C: Cell, E: Element> Kernel<E> for Step<'_, C, E> {
                 layer: direction,
                 packed,
                 x: Some(Rows::new(x, rows, direction.input_size)),
-                h: Rows::new(h, rows, outputs),
-                c: RowsMut::new(c, rows, if C::HAS_C { direction.hidden_size } else { 0 }),
-                y: RowsMut::new(next, rows, outputs),
+                state: StepState {
+                    h: Rows::new(h, rows, outputs),
+                    c: RowsMut::new(c, rows, if C::HAS_C { direction.hidden_size } else { 0 }),
+                    y: RowsMut::new(next, rows, outputs),
+                },
                 rounded: [
                     RowsMut::new(for_x, rows, widths[0]),
                     RowsMut::new(for_h, rows, widths[1]),
                 ],
                 values: RowsMut::new(self.values, rows, direction.record_len(S::LANES)),
                 back: false,
-                mask: None,
-                draw: None,
+                regularised: Regularised::none(),
             };
             // Nobody else takes part.
             let _ = step.run(s, &mut Member::alone());

@@ -1,4 +1,4 @@
-//! The state of a layer, and the tape: what a forward pass leaves for the backward pass.
+//! The tape: what a forward pass leaves for the backward pass.
 
 use super::direction::PassKey;
 use crate::buffer::Buffer;
@@ -7,7 +7,7 @@ use crate::matmul::panel::Panels;
 use crate::recurrent::direction::memory::{Records, TaskMemory};
 use crate::recurrent::direction::packed::Packed;
 use crate::simd::Element;
-use crate::view::BatchSizes;
+use crate::view::{BatchSizes, Rows};
 
 /// What a layer keeps of a forward pass for the backward pass, and memory that both use again when
 /// the next call has the same sizes.
@@ -16,9 +16,9 @@ use crate::view::BatchSizes;
 /// vectors, and the initial state. The backward pass writes the gradients of the gates' arguments
 /// over them, so a recording serves one backward pass.
 ///
-/// A tape with checkpoints ([`Tape::set_checkpoints`]) records the states before every part of about
-/// sqrt(T) steps instead, and the backward pass computes the parts again, one at a time: the same bits,
-/// in memory that grows with sqrt(T), for one more forward pass.
+/// A tape with checkpoints ([`Tape::set_checkpoints`]) records only the states before every chunk of about
+/// sqrt(T) steps. The backward pass computes the chunks again, one at a time. The results have the same bits;
+/// memory grows with sqrt(T), and there is one more forward pass.
 #[derive(Default)]
 pub struct Tape<E: Element> {
     pub(super) mode: Mode,
@@ -32,9 +32,16 @@ pub struct Tape<E: Element> {
     pub(super) between: Vec<Between<E>>,
     /// The gradient of a layer's input from its second direction.
     pub(super) second_dx: Buffer<E>,
-    /// What dropout draws from, next time and the last time.
-    pub(super) seed: u64,
-    pub(super) drawn: u64,
+    pub(super) seeds: Seeds,
+}
+
+/// What dropout draws from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seeds {
+    /// The next time.
+    pub next: u64,
+    /// The last time.
+    pub drawn: u64,
 }
 
 /// What a forward pass does beside computing y.
@@ -57,41 +64,75 @@ pub(crate) struct Between<E: Element> {
     pub gradient: Buffer<E>,
 }
 
-/// A direction's part of a tape.
+/// The tape of one direction of one layer.
 #[derive(Default)]
 pub(crate) struct DirectionTape<E: Element> {
+    /// The pass that is recorded and not used yet.
     pub recorded: Option<PassKey>,
-    /// The tasks' records, being what [`Direction::slots`](super::Direction) says, of every step, with
-    /// checkpoints of one part's, and their memory for the steps.
-    pub shares: Vec<TaskMemory<E>>,
+    /// What each task has for itself: the records of every step ([`Direction::slots`](super::Direction)), with
+    /// checkpoints those of one chunk, and memory for the steps.
+    pub tasks: Vec<TaskMemory<E>>,
     /// h and c before the first step.
     pub initial: [Buffer<E>; 2],
-    /// With checkpoints, h and c before every part, in the order in which they are computed.
-    pub checkpoints: Vec<[Buffer<E>; 2]>,
-    /// And a part's state and outputs, computed again.
+    pub checkpoints: Checkpoints<E>,
+    pub drawn: Drawn<E>,
+    pub packed: Packed<E>,
+    pub back: BackMemory<E>,
+    pub sums: SumsMemory<E>,
+}
+
+/// The states before every chunk of steps, if the tape has checkpoints.
+#[derive(Default)]
+pub(crate) struct Checkpoints<E: Element> {
+    /// h and c before every chunk, in the order in which the chunks are computed.
+    pub states: Vec<[Buffer<E>; 2]>,
+    /// The state and the outputs of a chunk that is computed again.
     pub again: [Buffer<E>; 3],
+}
+
+/// What dropout and zoneout drew in a pass.
+#[derive(Default)]
+pub(crate) struct Drawn<E: Element> {
     /// What zoneout draws from.
     pub seed: u64,
     /// What recurrent dropout multiplies h with, (B, P); empty without.
     pub mask: Buffer<E>,
+}
+
+/// Memory of the steps back.
+#[derive(Default)]
+pub(crate) struct BackMemory<E: Element> {
+    /// W_hh packed for dh, and W_ih for dx, K = GATES * H.
+    pub hidden: Panels<E>,
+    pub input: Panels<E>,
+    /// W_hr, or what a reset h is multiplied with.
+    pub projection: Panels<E>,
     /// With a projection, the gradient of every output, (T, B, P).
     pub dh: Buffer<E>,
-    /// The gradients of the units' own weights, of every row: see [`Backward`](super::Backward).
+    /// The gradients of the units' own weights, of every row (B, units).
     pub dunits: Buffer<E>,
-    /// Packed, and for what layer and level.
-    pub packed: Packed<E>,
-    pub packed_for: Option<PassKey>,
-    /// For going back: W_hh for dh, W_ih for dx, K = GATES * H, and W_hr, or what a reset h is multiplied with.
-    pub hidden_weights: Panels<E>,
-    pub input_weights: Panels<E>,
-    pub projection: Panels<E>,
-    /// For the weights' gradients: the rows of each group, whether their sums begin anew, those of the groups
-    /// behind the first, the blocks of steps, and tasks' memory.
+}
+
+/// Memory of the sums that are the weights' gradients (backward/weights.rs).
+#[derive(Default)]
+pub(crate) struct SumsMemory<E: Element> {
+    /// The rows of each group.
     pub groups: Vec<usize>,
+    /// Whether the sums of the groups behind the first begin anew.
     pub anew: bool,
-    pub group_sums: Buffer<E>,
+    /// These sums, flat.
+    pub of_groups: Buffer<E>,
+    /// The first step of every block of steps.
     pub blocks: Vec<usize>,
+    /// The tasks' memory.
     pub outer: Vec<OuterMemory<E>>,
+}
+
+impl<E: Element> Drawn<E> {
+    /// The mask of recurrent dropout, (B, P), if there is any.
+    pub fn mask(&self, rows: usize, outputs: usize) -> Option<Rows<'_, E>> {
+        (!self.mask.is_empty()).then(|| Rows::new(&self.mask, rows, outputs))
+    }
 }
 
 impl<E: Element> Tape<E> {
@@ -123,7 +164,7 @@ impl<E: Element> Tape<E> {
 
     /// What the dropout of the next recorded pass draws from; every pass after it draws anew.
     pub fn set_seed(&mut self, seed: u64) {
-        self.seed = seed;
+        self.seeds.next = seed;
     }
 
     /// Whether the weights of passes from now on hold the same numbers as those of the last one: then they
@@ -135,7 +176,7 @@ impl<E: Element> Tape<E> {
     /// About how many numbers it holds: its records, and what lies between layers.
     #[allow(clippy::len_without_is_empty)] // it has memory, not items
     pub fn len(&self) -> usize {
-        let records = self.directions.iter().flat_map(|record| &record.shares).map(TaskMemory::len);
+        let records = self.directions.iter().flat_map(|record| &record.tasks).map(TaskMemory::len);
         let between = self.between.iter();
         let between = between
             .map(|layers| layers.output.len() + layers.dropped.len() + layers.gradient.len());
@@ -147,9 +188,9 @@ impl<E: Element> Tape<E> {
     /// checkpoints are kept.
     pub fn values(&self, direction: usize, slot: usize) -> Option<Vec<E>> {
         let record = self.directions.get(direction).filter(|_| self.is_recorded())?;
-        let kept = record.checkpoints.is_empty();
+        let kept = record.checkpoints.states.is_empty();
         let key = record.recorded.filter(|key| kept && slot < key.values)?;
-        let records = Records::new(&record.shares, key.record).ok()?;
+        let records = Records::new(&record.tasks, key.record).ok()?;
         let count = |t| self.sizes.as_ref().map_or(key.rows, |sizes| sizes.count(t));
         let mut values = Vec::new();
         for (t, b) in (0..key.steps).flat_map(|t| (0..count(t)).map(move |b| (t, b))) {

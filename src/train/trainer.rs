@@ -55,28 +55,47 @@ pub struct Trainer<E: Element> {
     /// The model in its present state.
     pub model: Sequential<E>,
     pub(super) loss: Loss,
-    clip_norm: Option<f64>,
-    /// Steps of a chunk; `None` for whole batches.
-    tbptt: Option<usize>,
-    stateful: bool,
-    moments: Moments<E>,
-    grads: Vec<E>,
-    accumulated: Accumulated<E>,
-    /// The current batch, the sum of its tokens' weights, the steps done, and the loss of these.
-    batch: Batch<E>,
-    count: f64,
-    steps: usize,
-    batch_loss: f64,
+    update: Update<E>,
+    current: Current<E>,
+    states: States<E>,
     /// What [`Trainer::train`] returned last.
     progress: Option<Progress>,
-    /// The states of all recurrent layers after the last chunk. With `stateful`, the number of rows whose states
-    /// the next batch starts from.
-    states: Vec<State<E>>,
-    carried: Option<usize>,
     /// The batch of evaluation, which may run while training is inside a batch.
     pub(super) evaluated: Batch<E>,
     /// Metrics of training and of evaluation.
     pub(super) tallies: [Tally; 2],
+}
+
+/// The step of the optimiser.
+struct Update<E> {
+    moments: Moments<E>,
+    grads: Vec<E>,
+    accumulated: Accumulated<E>,
+    /// The bound of the norm of all gradients together.
+    clip_norm: Option<f64>,
+}
+
+/// The batch that training is in.
+#[derive(Default)]
+struct Current<E> {
+    batch: Batch<E>,
+    /// The sum of its tokens' weights.
+    count: f64,
+    /// Steps of a chunk; `None` for whole batches.
+    tbptt: Option<usize>,
+    /// The steps done, and the loss of these.
+    steps: usize,
+    loss: f64,
+}
+
+/// The states of all recurrent layers after the last chunk.
+#[derive(Default)]
+struct States<E: Element> {
+    states: Vec<State<E>>,
+    /// Whether they are carried from batch to batch.
+    stateful: bool,
+    /// With `stateful`, the number of rows whose states the next batch starts from.
+    carried: Option<usize>,
 }
 
 /// How far [`Trainer::train`] got in an epoch.
@@ -116,19 +135,15 @@ impl<E: Element> Trainer<E> {
         Ok(Self {
             model,
             loss,
-            clip_norm,
-            tbptt: None,
-            stateful: false,
-            moments: Moments::new(optimizer, len)?,
-            grads: zeros(len)?,
-            accumulated: Accumulated::default(),
-            batch: Batch::default(),
-            count: 0.0,
-            steps: 0,
-            batch_loss: 0.0,
+            update: Update {
+                moments: Moments::new(optimizer, len)?,
+                grads: zeros(len)?,
+                accumulated: Accumulated::default(),
+                clip_norm,
+            },
+            current: Current::default(),
+            states: States::default(),
             progress: None,
-            states: Vec::new(),
-            carried: None,
             evaluated: Batch::default(),
             tallies: Default::default(),
         })
@@ -156,16 +171,17 @@ impl<E: Element> Trainer<E> {
     /// # Errors
     /// If `steps` is zero, or the model has a layer with two directions or a
     /// [`Layer::LastStep`](crate::Layer::LastStep).
-    pub fn with_tbptt(self, steps: usize) -> Result<Self> {
+    pub fn with_tbptt(mut self, steps: usize) -> Result<Self> {
         ensure!(steps > 0, "tbptt must be at least 1, got 0");
-        self.accumulated.check_tbptt(Some(steps))?;
+        self.update.accumulated.check_tbptt(Some(steps))?;
         ensure!(
             !self.model.gives_last_step(),
             "a model with LastStep has its targets at the ends of sequences, so it cannot be trained in \
              chunks (tbptt); leave tbptt out"
         );
         self.check_directions("trained in chunks (tbptt)")?;
-        Ok(Self { tbptt: Some(steps), ..self })
+        self.current.tbptt = Some(steps);
+        Ok(self)
     }
 
     /// Carries states from batch to batch: row b of a batch starts from the final states of row b of the batch
@@ -191,9 +207,10 @@ impl<E: Element> Trainer<E> {
     ///
     /// # Errors
     /// If a layer has two directions.
-    pub fn stateful(self) -> Result<Self> {
+    pub fn stateful(mut self) -> Result<Self> {
         self.check_directions("carried on from batch to batch (stateful)")?;
-        Ok(Self { stateful: true, ..self })
+        self.states.stateful = true;
+        Ok(self)
     }
 
     fn check_directions(&self, what: &str) -> Result<()> {
@@ -210,7 +227,7 @@ impl<E: Element> Trainer<E> {
 
     /// Makes the next batch start from zero states, as it always does without [`Trainer::stateful`].
     pub fn reset_states(&mut self) {
-        self.carried = None;
+        self.states.carried = None;
     }
 
     /// Takes one step on some sequences of the data; with truncated BPTT, one for every chunk. Returns the mean loss
@@ -223,7 +240,7 @@ impl<E: Element> Trainer<E> {
         while !self.batch_is_over() {
             self.next_chunk()?;
         }
-        Ok(self.batch_loss)
+        Ok(self.current.loss)
     }
 
     /// Trains in batches on the sequences of `order`, starting at `progress`. Stops when all are done, when a loss is
@@ -250,7 +267,7 @@ impl<E: Element> Trainer<E> {
         self.progress = None;
         if (progress.batches, progress.steps) == (0, 0) {
             self.reset_states();
-            self.accumulated.clear();
+            self.update.accumulated.clear();
         }
         while progress.done < order.len() && !progress.diverged {
             let end = progress.done.saturating_add(batch_size).min(order.len());
@@ -259,11 +276,12 @@ impl<E: Element> Trainer<E> {
                 self.begin(data, sequences)?;
             }
             self.next_chunk()?;
-            progress.steps = self.steps;
+            let Current { steps, loss, count, .. } = self.current;
+            progress.steps = steps;
             if self.batch_is_over() {
-                progress.loss_sum += self.batch_loss * self.count;
-                progress.count += self.count;
-                progress.diverged = !self.batch_loss.is_finite();
+                progress.loss_sum += loss * count;
+                progress.count += count;
+                progress.diverged = !loss.is_finite();
                 (progress.done, progress.steps) = (end, 0);
                 progress.batches += 1;
             }
@@ -279,72 +297,79 @@ impl<E: Element> Trainer<E> {
     fn begin(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<()> {
         data.check_targets(&self.model)?;
         self.progress = None;
-        self.batch.gather(data, sequences)?;
-        (self.steps, self.batch_loss) = (0, 0.0);
-        let whole = self.batch.whole();
+        let Current { batch, count, steps, loss, .. } = &mut self.current;
+        batch.gather(data, sequences)?;
+        (*steps, *loss) = (0, 0.0);
+        let whole = batch.whole();
         let counts = self.loss.counts(whole.targets);
-        self.count = (0..whole.targets_count).map(counts).sum();
-        let sizes = self.batch.sizes();
+        *count = (0..whole.targets_count).map(counts).sum();
+        let sizes = batch.sizes();
         let (rows, steps) = (sizes.rows(), sizes.steps());
-        if let Some(carried) = self.carried {
+        let States { states, stateful, carried } = &mut self.states;
+        if let Some(carried) = *carried {
             ensure!(
                 carried == rows,
                 "stateful: a batch of {rows} sequences cannot go on from one of {carried}; batch_size must \
                  divide the number of sequences"
             );
         }
-        if self.stateful {
+        if *stateful {
             ensure!(
                 sizes.count(steps - 1) == rows,
                 "stateful: all sequences of a batch must be of one length"
             );
         }
-        if self.carried.is_none() {
-            self.model.network.reset_states(&mut self.states, rows)?;
+        if carried.is_none() {
+            self.model.network.reset_states(states, rows)?;
         }
-        self.carried = self.stateful.then_some(rows);
+        *carried = stateful.then_some(rows);
         Ok(())
     }
 
     /// Whether all steps are done, or a loss was not finite.
     fn batch_is_over(&self) -> bool {
-        self.steps == self.batch.sizes().steps() || !self.batch_loss.is_finite()
+        let Current { batch, steps, loss, .. } = &self.current;
+        *steps == batch.sizes().steps() || !loss.is_finite()
     }
 
     /// Takes a step of the optimiser on the next chunk of the batch, unless its loss is not finite.
     fn next_chunk(&mut self) -> Result<()> {
-        let sizes = self.batch.sizes();
-        let end = self.tbptt.map_or(sizes.steps(), |steps| self.steps.saturating_add(steps));
+        let Current { batch, tbptt, steps: done, .. } = &self.current;
+        let sizes = batch.sizes();
+        let end = tbptt.map_or(sizes.steps(), |steps| done.saturating_add(steps));
         let end = end.min(sizes.steps());
-        let chunk = self.batch.chunk(self.steps, end);
+        let chunk = batch.chunk(*done, end);
         let counts = self.loss.counts(chunk.targets);
         let count: f64 = (0..chunk.targets_count).map(counts).sum();
-        let factors = self.batch.factors(self.steps, end, count);
-        self.model.forward_from(chunk.input, &chunk.sizes, &mut self.states, true)?;
+        let factors = batch.factors(*done, end, count);
+        self.model.forward_from(chunk.input, &chunk.sizes, &mut self.states.states, true)?;
         let (outputs, gradient) = self.model.output_and_gradient()?;
         let loss = self.loss.of(outputs, chunk.targets, factors.as_deref(), Some(gradient))?;
         if loss.is_finite() {
             self.tallies[0].add(outputs, chunk.targets)?;
-            self.grads.fill(E::ZERO);
-            self.model.backward(chunk.input, &chunk.sizes, &mut self.grads)?;
-            if self.accumulated.is_enough(&mut self.grads, count)? {
+            let Update { grads, accumulated, .. } = &mut self.update;
+            grads.fill(E::ZERO);
+            self.model.backward(chunk.input, &chunk.sizes, grads)?;
+            if accumulated.is_enough(grads, count)? {
                 self.optimise();
             }
         }
+        let Current { count: of_batch, steps, loss: batch_loss, .. } = &mut self.current;
         // The mean over the tokens of the batch. If the chunk is the whole batch, the factor is exactly 1.
-        if self.count > 0.0 {
-            self.batch_loss += loss * (count / self.count);
+        if *of_batch > 0.0 {
+            *batch_loss += loss * (count / *of_batch);
         }
-        self.steps = end;
+        *steps = end;
         Ok(())
     }
 
     /// Takes a step of the optimiser with the current gradients.
     fn optimise(&mut self) {
-        if let Some(norm) = self.clip_norm {
-            clip_by_global_norm(&mut self.grads, norm);
+        let Update { moments, grads, clip_norm, .. } = &mut self.update;
+        if let Some(norm) = *clip_norm {
+            clip_by_global_norm(grads, norm);
         }
-        self.moments.update(&mut self.model.params, &self.grads);
+        moments.update(&mut self.model.params, grads);
     }
 }
 
@@ -357,14 +382,14 @@ impl<E: Element> Trainer<E> {
     /// If `batches` is zero, or with truncated BPTT.
     pub fn with_accumulation(mut self, batches: usize) -> Result<Self> {
         ensure!(batches > 0, "accumulate must be at least 1, got 0");
-        self.accumulated.wanted = batches;
-        self.accumulated.check_tbptt(self.tbptt)?;
+        self.update.accumulated.wanted = batches;
+        self.update.accumulated.check_tbptt(self.current.tbptt)?;
         Ok(self)
     }
 
     /// At the end of an epoch, takes a step with the gradients that are accumulated but not used yet, if any.
     pub fn finish_epoch(&mut self) {
-        if self.accumulated.take(&mut self.grads) {
+        if self.update.accumulated.take(&mut self.update.grads) {
             self.optimise();
         }
     }
@@ -375,7 +400,7 @@ impl<E: Element> Trainer<E> {
     /// # Errors
     /// If a rate is negative or not finite, a momentum is not in [0, 1), or the optimiser has none.
     pub fn set_rates(&mut self, rates: Vec<Rate>) -> Result<()> {
-        self.moments.set_rates(rates, self.model.params.len())
+        self.update.moments.set_rates(rates, self.model.params.len())
     }
 
     /// Sets the metrics that training and evaluation compute.
@@ -396,7 +421,7 @@ impl<E: Element> Trainer<E> {
     /// The optimiser's state: the number of steps taken, and three vectors with a number for every parameter. A vector
     /// that the optimiser does not use is empty.
     pub fn optimizer_state(&self) -> (usize, &[Vec<E>; 3]) {
-        self.moments.state()
+        self.update.moments.state()
     }
 
     /// Continues from a state that [`Trainer::optimizer_state`] returned for the same optimiser and model.
@@ -404,6 +429,6 @@ impl<E: Element> Trainer<E> {
     /// # Errors
     /// If the vectors do not fit this optimiser and model. Nothing changes then.
     pub fn restore_optimizer(&mut self, steps: usize, vectors: [Vec<E>; 3]) -> Result<()> {
-        self.moments.restore(steps, vectors, self.model.params.len())
+        self.update.moments.restore(steps, vectors, self.model.params.len())
     }
 }

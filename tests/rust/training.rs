@@ -189,7 +189,7 @@ fn evaluation_and_prediction_take_any_lengths() {
     assert_eq!(predict(256, &mut pieces).unwrap(), 300);
     assert_eq!(pieces, outputs);
     let error = predict(0, &mut pieces[1..]).unwrap_err().to_string();
-    assert!(error.contains("output numbers"), "{error}");
+    assert!(error.contains("outputs has"), "{error}");
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl PyLayer {
     /// A recurrent layer of the cell "tanh", "relu", "lstm", "lstm_peepholes", "gru" or "gru_reset_first",
     /// with `dropout` between layers, recurrent dropout and zoneout, and products in bf16 or not.
     #[staticmethod]
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // those of Python's call
     fn recurrent(
         cell: &str,
         input_size: usize,
@@ -174,7 +174,7 @@ impl PyLayer {
     /// A layer without a state on x (N, F), tokens (N,), or with `lengths` (sum of T, F): y (N, F). The
     /// parameters are flat; with a seed, there is dropout. LastStep is told the `directions` of what it takes.
     #[pyo3(signature = (params, x, lengths, seed, directions=1))]
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // those of Python's call
     fn apply<'py>(
         &self,
         py: Python<'py>,
@@ -192,7 +192,7 @@ impl PyLayer {
 
     /// Back through such a pass: (dx, not of tokens, flat gradients of the parameters).
     #[pyo3(signature = (params, x, dy, lengths, seed, directions=1))]
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // those of Python's call
     fn apply_back<'py>(
         &self,
         py: Python<'py>,
@@ -214,7 +214,7 @@ impl PyLayer {
     /// parameters are a list of arrays, one for each or one for all; padding is not looked at, and zero in y. As
     /// long as the version is the same, so are the parameters.
     #[pyo3(signature = (params, x, state, batch_first, lengths, record, version=None))]
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // those of Python's call
     fn forward<'py>(
         &self,
         py: Python<'py>,
@@ -245,7 +245,7 @@ impl PyLayer {
 
     /// Backpropagation through the pass from x to y that the tape holds: (dx, gradient of the initial
     /// state, flat gradients of the parameters), the first and last if they are wanted.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // those of Python's call
     fn backward<'py>(
         &self,
         py: Python<'py>,
@@ -336,7 +336,7 @@ fn forward<'py, C: Cell, E: Number>(
     Ok((y.into_any(), states, tape))
 }
 
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments)] // those of Python's call
 fn backward<'py, C: Cell, E: Number>(
     py: Python<'py>,
     (owner, layer): (&PyLayer, &Recurrent<C>),

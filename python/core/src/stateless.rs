@@ -59,7 +59,7 @@ impl<'py, E: Number> Given<'py, E> {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments)] // those of Python's call
 pub fn forward<'py, E: Number>(
     py: Python<'py>,
     layer: Layer,
@@ -84,7 +84,7 @@ pub fn forward<'py, E: Number>(
 }
 
 /// dx, if x is no tokens, and the flat gradients of the parameters.
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments)] // those of Python's call
 pub fn backward<'py, E: Number>(
     py: Python<'py>,
     layer: Layer,

@@ -79,7 +79,7 @@ impl PyTrainer {
         model, params, *, loss, optimizer, clip_norm=None, tbptt=None, stateful=false, accumulate=1,
         metrics=Vec::new()
     ))]
-    #[allow(clippy::too_many_arguments)] // keywords of Python
+    #[allow(clippy::too_many_arguments)] // those of Python's call
     fn new(
         model: &PyModel,
         params: Vec<Bound<'_, PyAny>>,

@@ -4,9 +4,9 @@
 //!     dW_ih = da' x     dW_hh = da' h_{t-1}     db = sum of da     over all steps and rows at once
 //! ```
 //!
-//! The loop is split by rows of the batch, as the forward pass was, the sums after it by rows of the weights (weights.rs), so that
-//! every number is computed in one order however many threads there are. Gradients of the units' own weights
-//! are summed in the loop, for every row apart.
+//! The loop is split by rows of the batch, as the forward pass was. The sums after it are split by rows of the
+//! weights (weights.rs). So every number is computed in one order, whatever the number of threads. Gradients of
+//! the units' own weights are summed in the loop, for every row apart.
 
 pub(crate) mod step;
 pub(crate) mod weights;
@@ -16,18 +16,19 @@ use std::iter;
 use crate::cell::Cell;
 use crate::error::Result;
 use crate::matmul::panel::Panels;
-use crate::recurrent::direction::Compute;
+use crate::recurrent::Gradients;
 use crate::recurrent::direction::memory::{Parts, Records};
-use crate::recurrent::direction::{Direction, Weights};
+use crate::recurrent::direction::{Compute, Direction, Weights};
 use crate::recurrent::plan::members;
-use crate::recurrent::tape::DirectionTape;
+use crate::recurrent::state::StateRows;
+use crate::recurrent::tape::{BackMemory, DirectionTape, SumsMemory};
 use crate::simd::{Element, Kernel, Level, Simd};
 use crate::threads::rounds::{self, Alone, Rounds};
 use crate::threads::team::Member;
 use crate::threads::{self, FLOPS_PER_COPY};
 use crate::view::{Rows, RowsMut, Seq, SeqMut};
-use step::Backward;
-use weights::Sums;
+use step::{BackWeights, Backward, Recorded, Scratch, StepGradients};
+use weights::{Group, Sums};
 
 /// One direction of a layer back over a batch, or over some of its steps.
 pub(crate) struct DirectionPass<'a, C, E: Element> {
@@ -38,12 +39,9 @@ pub(crate) struct DirectionPass<'a, C, E: Element> {
     pub record: &'a mut DirectionTape<E>,
     pub dy: Seq<'a, E>,
     /// The gradient of the final state, and in the end that of the initial one.
-    pub dh: RowsMut<'a, E>,
-    pub dc: RowsMut<'a, E>,
-    /// Added to, if they are wanted, but for those of the units' own weights, which are added to the record.
-    pub dparams: Option<&'a mut [E]>,
-    /// Written, if it is wanted.
-    pub dx: Option<SeqMut<'a, E>>,
+    pub dstate: StateRows<'a, E>,
+    /// The parameters' are added to, but for those of the units' own weights, which are added to the record.
+    pub gradients: Gradients<'a, E>,
 }
 
 /// Runs passes that do not depend on each other.
@@ -57,72 +55,61 @@ pub(crate) fn run<C: Cell, E: Element>(
         let DirectionPass { layer, weights, x, y, dy, .. } = *pass;
         let rows = x.shape().rows;
         let key = layer.pass_key::<E>(x.shape(), level);
-        let DirectionTape {
-            packed,
-            hidden_weights,
-            input_weights,
-            projection,
-            shares,
-            initial,
-            mask,
-            dh: dh_steps,
-            dunits,
-            ..
-        } = &mut *pass.record;
-        let input = pass.dx.is_some().then_some(&mut *input_weights);
-        pack(level, layer, weights, hidden_weights, input, projection)?;
-        let split: Vec<_> = shares.iter().map(|share| share.rows).collect();
+        let DirectionTape { packed, back, tasks: memories, initial, drawn, .. } = &mut *pass.record;
+        let wants_dx = pass.gradients.x.is_some();
+        let BackMemory { hidden, input, projection, dh, dunits } = back;
+        pack(level, layer, weights, hidden, wants_dx.then_some(&mut *input), projection)?;
+        let weights = BackWeights {
+            units: &packed.units,
+            hidden,
+            input: wants_dx.then_some(&*input),
+            projection: (C::RESETS || layer.proj_size > 0).then_some(&*projection),
+        };
+        let split: Vec<_> = memories.iter().map(|memory| memory.rows).collect();
         let outputs = layer.output_size();
         let hidden = if layer.separates() || C::RESETS { layer.hidden_size } else { 0 };
-        let masked = !mask.is_empty();
-        let given = if masked { outputs } else { 0 };
-        let c_size = pass.dc.as_ref().features();
+        let mask = drawn.mask(rows, outputs);
+        let given = if mask.is_some() { outputs } else { 0 };
+        let c_size = pass.dstate.c.as_ref().features();
         let own = layer.units().count * key.padded;
-        dh_steps.resize(x.total().saturating_mul(layer.proj_size))?;
-        let mask = Rows::new(mask, if masked { rows } else { 0 }, outputs);
-        let dh_steps = x.like_mut(dh_steps, layer.proj_size)?.split_rows(&split);
+        dh.resize(x.total().saturating_mul(layer.proj_size))?;
+        let of_outputs = x.like_mut(dh, layer.proj_size)?.split_rows(&split);
         let dunits = RowsMut::new(dunits, rows, own).split_rows(&split);
         let h0 = Rows::new(&initial[0], rows, outputs);
         let c0 = Rows::new(&initial[1], rows, c_size);
-        let (dh, dc) = (pass.dh.rows_mut(0, rows), pass.dc.rows_mut(0, rows));
-        let mut dx = pass.dx.take().map(|dx| dx.split_rows(&split).into_iter());
+        let mut dx = pass.gradients.x.take().map(|dx| dx.split_rows(&split).into_iter());
         let mut first = 0;
-        let states = dh.split_rows(&split).into_iter().zip(dc.split_rows(&split));
-        for ((share, (dh, dc)), (dh_steps, dunits)) in
-            shares.iter_mut().zip(states).zip(dh_steps.into_iter().zip(dunits))
+        let dstates = pass.dstate.reborrow().split_rows(&split);
+        let gradients = of_outputs.into_iter().zip(dunits);
+        for ((memory, dstate), (of_outputs, units)) in
+            memories.iter_mut().zip(dstates).zip(gradients)
         {
-            let rows = share.rows;
+            let rows = memory.rows;
             let widths = [outputs, c_size, hidden, given, layer.rounded_back()];
             let mut dx = dx.as_mut().and_then(Iterator::next);
             let to = dx.as_ref().map(SeqMut::as_ref);
-            let Parts { values: tape, own, in_order } =
-                share.parts(key.record, widths.map(|width| rows * width), to)?;
+            let Parts { values: records, own, in_order } =
+                memory.parts(key.record, widths.map(|width| rows * width), to)?;
             let padded_dx = in_order.and_then(|in_order| dx.replace(in_order));
             let mut widths = widths.into_iter();
             let [own_dh, own_dc, dm, dgiven, rounded] =
                 own.map(|own| RowsMut::new(own, rows, widths.next().expect("one each")));
             let task = Backward {
                 layer,
-                units: &packed.units,
-                hidden_weights,
-                input_weights,
-                projection,
-                h0: h0.slice(first, rows),
-                c0: c0.slice(first, rows),
-                mask: masked.then(|| mask.slice(first, rows)),
-                y: y.rows(first, rows),
-                tape,
+                weights,
+                recorded: Recorded {
+                    h0: h0.slice(first, rows),
+                    c0: c0.slice(first, rows),
+                    mask: mask.map(|mask| mask.slice(first, rows)),
+                    y: y.rows(first, rows),
+                    records,
+                },
                 dy: dy.rows(first, rows),
-                dh: own_dh,
-                dc: own_dc,
-                dx,
-                dh_steps,
-                dm,
-                dgiven,
-                dunits,
-                rounded,
+                dstate: StateRows { h: own_dh, c: own_dc },
+                gradients: StepGradients { dx, outputs: of_outputs, units },
+                scratch: Scratch { dm, dgiven, rounded },
             };
-            tasks.push(Carried { task, dh, dc, padded_dx });
+            tasks.push(Carried { task, dstate, padded_dx });
             first += rows;
         }
     }
@@ -137,33 +124,36 @@ pub(crate) fn run<C: Cell, E: Element>(
         None => threads::run(tasks, |task| level.run(Alone(task)))?,
     }
     let mut all = Vec::new();
-    for DirectionPass { layer, x, y, record, dparams, .. } in passes {
-        let Some(grads) = dparams else { continue };
+    for DirectionPass { layer, x, y, record, gradients, .. } in passes {
+        let Some(grads) = gradients.params else { continue };
         let key = layer.pass_key::<E>(x.shape(), level);
-        let DirectionTape { groups, group_sums, blocks, shares, initial, mask, anew, .. } = record;
+        let DirectionTape { tasks, initial, drawn, back, sums, .. } = record;
+        let SumsMemory { groups, anew, of_groups, blocks, outer } = sums;
         weights::blocks(layer, x, groups.len(), blocks);
-        group_sums.resize((groups.len() - 1).saturating_mul(grads.len()))?;
-        let mut own: Vec<_> = group_sums.chunks_exact_mut(grads.len().max(1)).collect();
+        of_groups.resize((groups.len() - 1).saturating_mul(grads.len()))?;
+        let mut own: Vec<_> = of_groups.chunks_exact_mut(grads.len().max(1)).collect();
         if *anew {
             own.iter_mut().for_each(|grads| weights::clear_units(layer, grads));
         }
         let h0 = Rows::new(&initial[0], x.shape().rows, layer.output_size());
-        let dh = x.like(&record.dh, layer.proj_size)?;
+        let dh = x.like(&back.dh, layer.proj_size)?;
         let parts = parts.div_ceil(groups.len());
-        record.outer.resize_with(groups.len() * parts, Default::default);
-        let mut memory = record.outer.chunks_exact_mut(parts);
+        outer.resize_with(groups.len() * parts, Default::default);
+        let mut memory = outer.chunks_exact_mut(parts);
         let mut first = 0;
         for (n, (&rows, grads)) in groups.iter().zip(iter::once(grads).chain(own)).enumerate() {
             let sums = Sums {
                 layer,
-                x: x.rows(first, rows),
-                y: y.rows(first, rows),
-                h0: h0.slice(first, rows),
-                dh: dh.rows(first, rows),
+                group: Group {
+                    x: x.rows(first, rows),
+                    y: y.rows(first, rows),
+                    h0: h0.slice(first, rows),
+                    dh: dh.rows(first, rows),
+                    first,
+                },
                 blocks,
-                da: Records::new(shares, key.record)?,
-                first,
-                masked: !mask.is_empty(),
+                da: Records::new(tasks, key.record)?,
+                masked: !drawn.mask.is_empty(),
                 anew: n > 0 && *anew,
             };
             all.push((sums, grads, memory.next().expect("for each group"), parts));
@@ -242,8 +232,7 @@ impl<E: Element> Kernel<E> for Pack<'_, E> {
 /// task's own memory. So does dx, if the products could not write it where it belongs.
 struct Carried<'a, C, E: Element> {
     task: Backward<'a, C, E>,
-    dh: RowsMut<'a, E>,
-    dc: RowsMut<'a, E>,
+    dstate: StateRows<'a, E>,
     padded_dx: Option<SeqMut<'a, E>>,
 }
 
@@ -262,15 +251,13 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Carried<'_, C, E> {
 
     #[inline(always)]
     fn begin<S: Simd<E>>(&mut self, _s: S) {
-        self.task.dh.copy(self.dh.as_ref());
-        self.task.dc.copy(self.dc.as_ref());
+        self.task.dstate.copy(&self.dstate);
     }
 
     #[inline(always)]
     fn end<S: Simd<E>>(&mut self, s: S) {
-        self.dh.copy(self.task.dh.as_ref());
-        self.dc.copy(self.task.dc.as_ref());
-        if let (Some(to), Some(dx)) = (&mut self.padded_dx, &self.task.dx) {
+        self.dstate.copy(&self.task.dstate);
+        if let (Some(to), Some(dx)) = (&mut self.padded_dx, &self.task.gradients.dx) {
             to.copy(s, dx.as_ref());
             to.clear_padding(s);
         }
@@ -286,19 +273,15 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Carried<'_, C, E> {
         assert!(task.layer.splits_units());
         // SAFETY: of a step of such a layer, each member writes to its own units, and of dx to its own columns.
         unsafe {
+            let records = task.recorded.records.alias();
             let task = Backward {
-                tape: task.tape.alias(),
-                dh: task.dh.alias(),
-                dc: task.dc.alias(),
-                dx: task.dx.as_ref().map(|dx| dx.alias()),
-                dh_steps: task.dh_steps.alias(),
-                dm: task.dm.alias(),
-                dgiven: task.dgiven.alias(),
-                dunits: task.dunits.alias(),
-                rounded: task.rounded.alias(),
+                recorded: Recorded { records, ..task.recorded },
+                dstate: task.dstate.alias(),
+                gradients: task.gradients.alias(),
+                scratch: task.scratch.alias(),
                 ..*task
             };
-            Self { task, dh: self.dh.alias(), dc: self.dc.alias(), padded_dx: None }
+            Self { task, dstate: self.dstate.alias(), padded_dx: None }
         }
     }
 }

@@ -14,46 +14,126 @@ use crate::matmul::bf16::{operand, operands};
 use crate::matmul::panel::Panels;
 use crate::matmul::product::{PanelRange, product};
 use crate::matmul::sink::Store;
-use crate::recurrent::direction::Compute;
-use crate::recurrent::direction::Direction;
 use crate::recurrent::direction::record::{load, own, store};
+use crate::recurrent::direction::{Compute, Direction};
 use crate::recurrent::options::norm;
 use crate::recurrent::options::zoneout::zone_out_back;
 use crate::recurrent::plan::FEW_ROWS;
+use crate::recurrent::state::StateRows;
 use crate::simd::{Element, Simd};
 use crate::threads::team::Member;
-use crate::view::{Rows, RowsMut, Seq, SeqMut};
+use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
 /// Some rows back through all steps.
 pub(crate) struct Backward<'a, C, E: Element> {
     pub layer: &'a Direction<C>,
+    pub weights: BackWeights<'a, E>,
+    pub recorded: Recorded<'a, E>,
+    pub dy: Seq<'a, E>,
+    /// The gradient of the final state. The pass turns it into that of the initial state.
+    pub dstate: StateRows<'a, E>,
+    pub gradients: StepGradients<'a, E>,
+    pub scratch: Scratch<'a, E>,
+}
+
+/// The weights that the steps back multiply with, packed.
+#[derive(Clone, Copy)]
+pub(crate) struct BackWeights<'a, E: Element> {
     /// The units' own weights.
     pub units: &'a [E],
-    pub hidden_weights: &'a Panels<E>,
-    pub input_weights: &'a Panels<E>,
-    pub projection: &'a Panels<E>,
+    /// W_hh, for dh.
+    pub hidden: &'a Panels<E>,
+    /// W_ih, for dx, if it is wanted.
+    pub input: Option<&'a Panels<E>>,
+    /// W_hr, or what a reset h is multiplied with, of a layer that has them.
+    pub projection: Option<&'a Panels<E>>,
+}
+
+/// What the forward pass left.
+pub(crate) struct Recorded<'a, E> {
+    /// The initial state, (B, P) and (B, H).
     pub h0: Rows<'a, E>,
     pub c0: Rows<'a, E>,
-    /// (B, P): the mask of recurrent dropout, if there is any.
+    /// The mask of recurrent dropout (B, P), if there is any.
     pub mask: Option<Rows<'a, E>>,
     pub y: Seq<'a, E>,
-    /// (T, B, record)
-    pub tape: SeqMut<'a, E>,
-    pub dy: Seq<'a, E>,
-    /// (B, P) and (B, H): the gradient of the final state. The pass turns it into that of the initial state.
-    pub dh: RowsMut<'a, E>,
-    pub dc: RowsMut<'a, E>,
+    /// The records (T, B, record): the steps write da over the cell's values.
+    pub records: SeqMut<'a, E>,
+}
+
+/// The gradients that the steps write, beside that of the state.
+pub(crate) struct StepGradients<'a, E> {
     pub dx: Option<SeqMut<'a, E>>,
-    /// (T, B, P), with a projection only: receives the gradient of every step's output.
-    pub dh_steps: SeqMut<'a, E>,
-    /// (B, H): the gradient of the cell's output where it is not simply dh + dy; and the gradient of a reset h.
+    /// With a projection, receives the gradient of every output (T, B, P); no columns otherwise.
+    pub outputs: SeqMut<'a, E>,
+    /// The gradients of the units' own weights are added here (B, units).
+    pub units: RowsMut<'a, E>,
+}
+
+/// Memory of a step; no columns for what a layer does not need.
+pub(crate) struct Scratch<'a, E> {
+    /// The gradient of the cell's output where it is not simply dh + dy, and the gradient of a reset h (B, H).
     pub dm: RowsMut<'a, E>,
-    /// (B, P), with recurrent dropout only: the gradient of the masked h, which the products read.
+    /// With recurrent dropout, the gradient of the masked h (B, P), which the products write.
     pub dgiven: RowsMut<'a, E>,
-    /// (B, units' own weights): their gradients are added here.
-    pub dunits: RowsMut<'a, E>,
-    /// In bf16, the rounded gradients that the products read (matmul/bf16.rs); no columns otherwise.
+    /// In bf16, the rounded gradients that the products read (matmul/bf16.rs).
     pub rounded: RowsMut<'a, E>,
+}
+
+impl<'a, E: Element> BackWeights<'a, E> {
+    /// W_hh alone.
+    pub fn hidden(hidden: &'a Panels<E>) -> Self {
+        Self { units: &[], hidden, input: None, projection: None }
+    }
+}
+
+impl<E> StepGradients<'_, E> {
+    /// None, for `rows` rows: only the gradient of the state is wanted.
+    pub fn none(rows: usize) -> Self {
+        let outputs = Shape::time_major(0, rows, 0);
+        let outputs = SeqMut::new(&mut [], outputs).expect("no numbers are needed");
+        Self { dx: None, outputs, units: RowsMut::new(&mut [], rows, 0) }
+    }
+
+    /// The same places once more.
+    ///
+    /// # Safety
+    /// As [`RowsMut::alias`].
+    #[allow(unsafe_code)]
+    pub unsafe fn alias(&self) -> Self {
+        // SAFETY: by the promise of the caller.
+        unsafe {
+            let dx = self.dx.as_ref().map(|dx| dx.alias());
+            Self { dx, outputs: self.outputs.alias(), units: self.units.alias() }
+        }
+    }
+}
+
+impl<E> Scratch<'_, E> {
+    /// None, for `rows` rows of a layer that needs none.
+    pub fn none(rows: usize) -> Self {
+        let [dm, dgiven, rounded] = [(); 3].map(|()| RowsMut::new(&mut [], rows, 0));
+        Self { dm, dgiven, rounded }
+    }
+
+    /// The same memory once more.
+    ///
+    /// # Safety
+    /// As [`RowsMut::alias`].
+    #[allow(unsafe_code)]
+    pub unsafe fn alias(&self) -> Self {
+        // SAFETY: by the promise of the caller.
+        unsafe {
+            let (dm, dgiven) = (self.dm.alias(), self.dgiven.alias());
+            Self { dm, dgiven, rounded: self.rounded.alias() }
+        }
+    }
+}
+
+/// Panels that a layer has packed, because it needs them.
+#[inline(always)]
+fn packed<E: Element>(panels: Option<&Panels<E>>) -> &Panels<E> {
+    panels.expect("packed where they are needed")
 }
 
 impl<C: Cell, E: Element> Backward<'_, C, E> {
@@ -73,10 +153,10 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         let steps = self.dy.shape().steps;
         // dx is computed at once where a step has few rows, and those of all steps form one matrix.
         let plain = self.layer.compute == Compute::Own;
+        let (records, dx) = (self.recorded.records.as_ref(), &self.gradients.dx);
         let few =
-            plain && self.dh.count() <= FEW_ROWS && self.tape.as_ref().together(0..steps).is_some();
-        let at_once =
-            few && self.dx.as_ref().is_some_and(|dx| dx.as_ref().together(0..steps).is_some());
+            plain && self.dstate.h.count() <= FEW_ROWS && records.together(0..steps).is_some();
+        let at_once = few && dx.as_ref().is_some_and(|dx| dx.as_ref().together(0..steps).is_some());
         if n < steps {
             let k = steps - 1 - n;
             let t = self.layer.nth_step(k, steps);
@@ -86,11 +166,12 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                 _ => self.step(s, (t, before), !at_once, member),
             };
         }
-        if let Some(dx) = self.dx.as_mut().filter(|_| at_once)
+        if let Some(dx) = self.gradients.dx.as_mut().filter(|_| at_once)
             && let (Some(records), Some(mut to)) =
-                (self.tape.as_ref().together(0..steps), dx.together_mut(0..steps))
+                (self.recorded.records.as_ref().together(0..steps), dx.together_mut(0..steps))
         {
-            let (weights, rounded) = (self.input_weights, (&mut self.rounded, &mut false));
+            let weights = packed(self.weights.input);
+            let rounded = (&mut self.scratch.rounded, &mut false);
             input_gradient(s, self.layer, weights, records, &mut to, member, rounded);
         }
         Ok(())
@@ -117,31 +198,27 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
             self.reset_back(s, t, before);
         }
         member.meet()?;
-        let values = self.tape.as_ref().step(t);
+        let values = self.recorded.records.as_ref().step(t);
+        let (mask, hidden) = (self.recorded.mask, self.weights.hidden);
+        let Scratch { dgiven, rounded, .. } = &mut self.scratch;
         // The products leave out padding, where infinite inputs have become NaN.
         let mut parts = [values.columns(0, 0); MAX_SLOTS];
         let blocks = layer.blocks();
         let by_product = &blocks[..if C::RESETS { blocks.len() - 1 } else { blocks.len() }];
         let mut is_rounded = false;
-        let rounded = (&mut self.rounded, &mut is_rounded);
-        let da = gates(s, values, layer, by_product, |block| block.h, &mut parts, rounded);
-        let mut dh = self.dh.rows_mut(0, values.count());
+        let to_round = (&mut *rounded, &mut is_rounded);
+        let da = gates(s, values, layer, by_product, |block| block.h, &mut parts, to_round);
+        let mut dh = self.dstate.h.rows_mut(0, values.count());
         let adds = C::USES_H || layer.regular.zoneout > 0.0;
-        let mut dgiven =
-            self.dgiven.rows_mut(0, if self.mask.is_some() { values.count() } else { 0 });
-        let mut to = match self.mask {
-            None => Store { c: &mut dh, row: 0, add: adds },
-            Some(_) => Store { c: &mut dgiven, row: 0, add: C::RESETS },
+        let mut dgiven = dgiven.rows_mut(0, if mask.is_some() { values.count() } else { 0 });
+        let mut to = match mask {
+            None => Store { c: &mut dh, row: 0, accumulate: adds },
+            Some(_) => Store { c: &mut dgiven, row: 0, accumulate: C::RESETS },
         };
         // The columns are the units.
-        let panels = member.part(self.hidden_weights.panels());
-        product(
-            s,
-            da,
-            PanelRange::from(self.hidden_weights).panels(panels).backwards(t % 2 == 1),
-            &mut to,
-        );
-        if let Some(mask) = self.mask {
+        let panels = PanelRange::from(hidden).panels(member.part(hidden.panels()));
+        product(s, da, panels.backwards(t % 2 == 1), &mut to);
+        if let Some(mask) = mask {
             for b in 0..values.count() {
                 let (d, mask, to) = (dgiven.row_mut(b), mask.row(b), dh.row_mut(b));
                 for p in (0..to.len()).step_by(S::LANES) {
@@ -150,13 +227,13 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                 }
             }
         }
-        if let Some(dx) = self.dx.as_mut().filter(|_| wants_dx) {
+        if let Some(dx) = self.gradients.dx.as_mut().filter(|_| wants_dx) {
             let mut dx = dx.step_mut(t);
             // If every block takes x and h, both need the same gradients, and these are rounded already.
             is_rounded =
                 !C::RESETS && blocks.iter().all(|block| block.x.is_some() == block.h.is_some());
-            let rounded = (&mut self.rounded, &mut is_rounded);
-            input_gradient(s, layer, self.input_weights, values, &mut dx, member, rounded);
+            let weights = packed(self.weights.input);
+            input_gradient(s, layer, weights, values, &mut dx, member, (rounded, &mut is_rounded));
         }
         Ok(())
     }
@@ -168,11 +245,12 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         let layer = self.layer;
         let kept = layer.slots().kept * layer.padded(S::LANES);
         let projects = C::HAS_C && layer.proj_size > 0;
-        let (dy, records) = (self.dy.step(t), self.tape.as_ref().step(t));
-        let mut dh_now = self.dh_steps.step_mut(t);
+        let (dy, records) = (self.dy.step(t), self.recorded.records.as_ref().step(t));
+        let mut outputs = self.gradients.outputs.step_mut(t);
+        let Scratch { dm, rounded, .. } = &mut self.scratch;
         for b in 0..dy.count() {
-            let (dh, dy) = (self.dh.row_mut(b), dy.row(b));
-            let to = if projects { dh_now.row_mut(b) } else { self.dm.row_mut(b) };
+            let (dh, dy) = (self.dstate.h.row_mut(b), dy.row(b));
+            let to = if projects { outputs.row_mut(b) } else { dm.row_mut(b) };
             for p in (0..dy.len()).step_by(S::LANES) {
                 let sum = s.add(s.load(&dh[p..]), s.load(&dy[p..]));
                 s.store(&mut dh[p..dy.len()], sum);
@@ -184,9 +262,10 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
             }
         }
         if projects {
-            let mut dm = self.dm.rows_mut(0, dy.count());
-            let dh = operand(s, dh_now.as_ref(), &mut self.rounded, &mut false);
-            product(s, &[dh], self.projection, &mut Store { c: &mut dm, row: 0, add: false });
+            let mut dm = dm.rows_mut(0, dy.count());
+            let dh = operand(s, outputs.as_ref(), rounded, &mut false);
+            let weights = packed(self.weights.projection);
+            product(s, &[dh], weights, &mut Store { c: &mut dm, row: 0, accumulate: false });
         }
     }
 
@@ -194,39 +273,42 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
     #[inline(always)]
     fn cells<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>, units: Range<usize>) {
         let Direction { cell, regular, .. } = *self.layer;
-        let own_weights = Rows::new(self.units, 1, self.units.len());
+        let units_weights = self.weights.units;
+        let own_weights = Rows::new(units_weights, 1, units_weights.len());
         let (padded, separates) = (self.layer.padded(S::LANES), self.layer.separates());
         let dy = self.dy.step(t);
-        let h_before = before.map(|before| self.y.step(before));
-        let (tape_before, mut now) = self.tape.step_beside(t, before);
+        let Recorded { h0, c0, y, records, .. } = &mut self.recorded;
+        let h_before = before.map(|before| y.step(before));
+        let (record_before, mut now) = records.step_beside(t, before);
+        let StateRows { h: dh, c: dc } = &mut self.dstate;
+        let (dunits, dm) = (&mut self.gradients.units, self.scratch.dm.as_ref());
         let (start, count) = (units.start, units.len());
         let (of_h, of_c) = (if C::USES_H { count } else { 0 }, if C::HAS_C { count } else { 0 });
         for b in 0..dy.count() {
             // c is the last of the cell's values.
-            let c_before = match &tape_before {
+            let c_before = match &record_before {
                 _ if !C::HAS_C => &[],
                 Some(before) if b < before.count() => {
                     before.part_of_row(b, (C::TAPE - 1) * padded + start, count)
                 }
-                _ => self.c0.part_of_row(b, start, count),
+                _ => c0.part_of_row(b, start, count),
             };
             let h_before = match &h_before {
                 Some(before) if b < before.count() => before.part_of_row(b, start, of_h),
-                _ => self.h0.part_of_row(b, start, of_h),
+                _ => h0.part_of_row(b, start, of_h),
             };
             if C::HAS_C && regular.layer_norm {
-                let to = (self.dc.row_mut(b), self.dunits.row_mut(b));
-                let dm = self.dm.as_ref().row(b);
-                norm::output_back(s, self.layer, self.units, now.row_mut(b), dm, to);
+                let to = (dc.row_mut(b), dunits.row_mut(b));
+                norm::output_back(s, self.layer, units_weights, now.row_mut(b), dm.row(b), to);
             }
             let filled = start..units.end.next_multiple_of(S::LANES);
             let mut record = now.values(b, (C::TAPE, padded), filled);
             // With a projection, dh is the gradient of its output, and `dm` that of the cell's.
             let of_dh = if separates && !C::USES_H { 0..0 } else { start..units.end };
-            let dh_row = self.dh.part_of_row(b, of_dh.start, of_dh.len());
-            let dc_row = self.dc.part_of_row(b, if C::HAS_C { start } else { 0 }, of_c);
+            let dh_row = dh.part_of_row(b, of_dh.start, of_dh.len());
+            let dc_row = dc.part_of_row(b, if C::HAS_C { start } else { 0 }, of_c);
             let coming = match separates {
-                true => self.dm.as_ref().part_of_row(b, start, count),
+                true => dm.part_of_row(b, start, count),
                 false => dy.part_of_row(b, start, count),
             };
             for at in (0..count).step_by(S::LANES) {
@@ -252,14 +334,14 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                     ([zero; MAX_UNIT_WEIGHTS], [zero; MAX_UNIT_WEIGHTS]);
                 if cell.unit_weights() > 0 {
                     weights = own(s, cell, own_weights, 0, start + at, padded);
-                    dweights = own(s, cell, self.dunits.as_ref(), b, start + at, padded);
+                    dweights = own(s, cell, dunits.as_ref(), b, start + at, padded);
                 }
                 let through =
                     cell.backward(s, values, &weights, (h, c), dh, &mut dc, &mut dweights);
                 if cell.unit_weights() > 0 {
                     let dweights = &dweights[..cell.unit_weights()];
                     let to = (cell.unit_weights(), padded);
-                    store(s, dweights, &mut self.dunits.values(b, to, 0..padded), start + at);
+                    store(s, dweights, &mut dunits.values(b, to, 0..padded), start + at);
                 }
                 if C::USES_H {
                     let mut through = through;
@@ -274,8 +356,8 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                 store(s, &values[..slots_of::<C>()], &mut record, at);
             }
             if regular.layer_norm {
-                let dunits = self.dunits.row_mut(b);
-                norm::arguments_back(s, self.layer, self.units, now.row_mut(b), dunits);
+                let dunits = dunits.row_mut(b);
+                norm::arguments_back(s, self.layer, units_weights, now.row_mut(b), dunits);
             }
         }
     }
@@ -286,20 +368,23 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         let Direction { cell, hidden_size, .. } = *self.layer;
         let (padded, slot) = (self.layer.padded(S::LANES), C::BLOCKS[C::BLOCKS.len() - 1].slot);
         let given = self.layer.slots().given;
-        let h_before = before.map(|before| self.y.step(before));
-        let mut now = self.tape.step_mut(t);
+        let Recorded { h0, mask, y, records, .. } = &mut self.recorded;
+        let h_before = before.map(|before| y.step(before));
+        let mut now = records.step_mut(t);
+        let Scratch { dm, dgiven, rounded } = &mut self.scratch;
         let rows = now.count();
         let da = now.as_ref().columns(slot * padded, hidden_size);
-        let da = operand(s, da, &mut self.rounded, &mut false);
-        let mut dm = self.dm.rows_mut(0, rows);
-        product(s, &[da], self.projection, &mut Store { c: &mut dm, row: 0, add: false });
+        let da = operand(s, da, rounded, &mut false);
+        let mut dm = dm.rows_mut(0, rows);
+        let weights = packed(self.weights.projection);
+        product(s, &[da], weights, &mut Store { c: &mut dm, row: 0, accumulate: false });
         for b in 0..rows {
-            let dm = self.dm.as_ref().row(b);
+            let dm = dm.as_ref().row(b);
             for unit in (0..hidden_size).step_by(S::LANES) {
-                let h = match (&h_before, self.mask) {
+                let h = match (&h_before, *mask) {
                     (_, Some(_)) => &now.as_ref().row(b)[given * padded..],
                     (Some(before), _) if b < before.count() => before.row(b),
-                    _ => self.h0.row(b),
+                    _ => h0.row(b),
                 };
                 let h = s.load(&h[unit..]);
                 let mut record = now.values(b, (C::TAPE, padded), 0..padded);
@@ -307,10 +392,10 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
                 let values = &mut values[..C::TAPE];
                 let through = cell.reset_back(s, values, h, s.load(&dm[unit..]));
                 // With recurrent dropout, the reset was applied to the masked h.
-                match self.mask {
-                    Some(_) => s.store(&mut self.dgiven.row_mut(b)[unit..], through),
+                match mask {
+                    Some(_) => s.store(&mut dgiven.row_mut(b)[unit..], through),
                     None => {
-                        let dh = &mut self.dh.row_mut(b)[unit..];
+                        let dh = &mut self.dstate.h.row_mut(b)[unit..];
                         s.store(dh, s.add(s.load(dh), through));
                     }
                 }
@@ -320,7 +405,8 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
     }
 }
 
-/// Computes dx for some rows, of one step or of several.
+/// Computes dx for some rows, of one step or of several. (Seven arguments, because the caller's step is borrowed
+/// apart.)
 #[inline(always)]
 pub(crate) fn input_gradient<C: Cell, E: Element, S: Simd<E>>(
     s: S,
@@ -338,12 +424,12 @@ pub(crate) fn input_gradient<C: Cell, E: Element, S: Simd<E>>(
         s,
         da,
         PanelRange::from(weights).panels(panels),
-        &mut Store { c: dx, row: 0, add: false },
+        &mut Store { c: dx, row: 0, accumulate: false },
     );
 }
 
 /// The gradients of those arguments to which x (or h) contributes, in the order of the weights, as the left-hand side
-/// of a product (`operands`).
+/// of a product (`operands`). (Seven arguments, as above.)
 #[inline(always)]
 fn gates<'s, 'v, C: Cell, E: Element, S: Simd<E>>(
     s: S,

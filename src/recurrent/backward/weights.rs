@@ -7,9 +7,8 @@
 use crate::cell::Cell;
 use crate::error::Result;
 use crate::matmul::outer::{self, K_BLOCK, OuterMemory, OuterProducts, Target};
-use crate::recurrent::direction::Compute;
-use crate::recurrent::direction::Direction;
 use crate::recurrent::direction::memory::Records;
+use crate::recurrent::direction::{Compute, Direction};
 use crate::recurrent::plan::split_rows;
 use crate::simd::{Element, Kernel, Simd};
 use crate::threads;
@@ -41,22 +40,27 @@ pub(crate) fn blocks<C: Cell, E>(
 /// What the gradients of a group of rows are sums of.
 pub(crate) struct Sums<'a, C, E: Element> {
     pub layer: &'a Direction<C>,
-    /// The group's rows.
+    pub group: Group<'a, E>,
+    /// The first step of every block.
+    pub blocks: &'a [usize],
+    /// Of all rows, (T, B, record), the gradients of the gates' arguments in front.
+    pub da: Records<'a, E>,
+    /// Whether the products were given h with dropout, which is in the records.
+    pub masked: bool,
+    /// Whether the gradients are not added to what is there.
+    pub anew: bool,
+}
+
+/// The rows of a group.
+#[derive(Clone, Copy)]
+pub(crate) struct Group<'a, E> {
     pub x: Seq<'a, E>,
     pub y: Seq<'a, E>,
     pub h0: Rows<'a, E>,
     /// With a projection, the gradients of its outputs (T, B, P).
     pub dh: Seq<'a, E>,
-    /// The first step of every block.
-    pub blocks: &'a [usize],
-    /// Of all rows, (T, B, record), the gradients of the gates' arguments in front.
-    pub da: Records<'a, E>,
-    /// The first row of the group.
+    /// The first of them, of all rows.
     pub first: usize,
-    /// Whether the products were given h with dropout, which is in the records.
-    pub masked: bool,
-    /// Whether the gradients are not added to what is there.
-    pub anew: bool,
 }
 
 /// The gradients of some rows of the weights.
@@ -129,7 +133,8 @@ impl<'a, C: Cell, E: Element> Kernel<E> for WeightGradients<'a, C, E> {
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
         let Self { sums, mut gates, projection, memory } = self;
-        let Sums { layer, ref da, dh, x, y, h0, first, masked, .. } = *sums;
+        let Sums { layer, ref da, masked, .. } = *sums;
+        let Group { x, y, h0, dh, first } = sums.group;
         let (steps, padded, slots) = (x.shape().steps, layer.padded(S::LANES), layer.slots());
         let mut projection = [projection];
         if sums.anew {

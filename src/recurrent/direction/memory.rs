@@ -106,23 +106,23 @@ impl<E: Element> TaskMemory<E> {
 /// The records of all tasks together.
 pub(crate) struct Records<'a, E> {
     /// The first row of each task, and its records.
-    shares: Vec<(usize, Seq<'a, E>)>,
+    tasks: Vec<(usize, Seq<'a, E>)>,
 }
 
 impl<'a, E: Element> Records<'a, E> {
-    pub fn new(shares: &'a [TaskMemory<E>], record: usize) -> Result<Self> {
+    pub fn new(tasks: &'a [TaskMemory<E>], record: usize) -> Result<Self> {
         let mut first = 0;
-        let shares = shares.iter().map(|share| {
-            let of_share = (first, share.values(record)?);
-            first += share.rows;
-            Ok(of_share)
+        let tasks = tasks.iter().map(|task| {
+            let of_task = (first, task.values(record)?);
+            first += task.rows;
+            Ok(of_task)
         });
-        Ok(Self { shares: shares.collect::<Result<_>>()? })
+        Ok(Self { tasks: tasks.collect::<Result<_>>()? })
     }
 
     /// The record of row `b` at step `t`.
     pub fn row(&self, t: usize, b: usize) -> &'a [E] {
-        let (first, values) = self.shares[self.shares.partition_point(|share| share.0 <= b) - 1];
+        let (first, values) = self.tasks[self.tasks.partition_point(|task| task.0 <= b) - 1];
         values.step(t).row(b - first)
     }
 }

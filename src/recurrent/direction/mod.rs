@@ -1,4 +1,4 @@
-//! One direction of one layer: its sizes, its share of the parameters, and how its records are laid out.
+//! One direction of one layer: its sizes, its parameters, and how its records are laid out.
 
 pub(crate) mod memory;
 pub(crate) mod packed;
@@ -64,7 +64,7 @@ pub(crate) const NAMES: [&str; 10] = [
     "bias_c",
 ];
 
-/// Its parameters by name; empty where it has none.
+/// Its parameters, one field for each of [`NAMES`]; empty where it has none.
 #[derive(Clone, Copy)]
 pub(crate) struct Weights<'a, E> {
     pub weight_ih: &'a [E],
@@ -176,7 +176,7 @@ impl<C: Cell> Direction<C> {
         C::GATES * self.rounded(self.hidden_size)
     }
 
-    /// Whether threads can share a step, each with some of the units: if it is products and cells alone, and a
+    /// Whether threads can split a step, each with some of the units: if it is products and cells alone, and a
     /// member needs no memory of its own.
     pub(crate) fn splits_units(&self) -> bool {
         let plain = Regularisation::default() == self.regular && self.compute == Compute::Own;
@@ -247,7 +247,7 @@ impl<C: Cell> Direction<C> {
     }
 }
 
-/// Which forward pass a record holds.
+/// Which forward pass a record holds: one field for everything that a backward pass must have in common with it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct PassKey {
     pub(crate) level: Level,

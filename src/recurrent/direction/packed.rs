@@ -5,8 +5,7 @@ use crate::cell::Cell;
 use crate::error::Result;
 use crate::matmul::bf16::operand;
 use crate::matmul::panel::{Columns, Panels};
-use crate::recurrent::direction::Compute;
-use crate::recurrent::direction::{Direction, Weights};
+use crate::recurrent::direction::{Compute, Direction, PassKey, Weights};
 use crate::simd::{Element, Kernel, Simd};
 use crate::view::{Rows, RowsMut};
 
@@ -19,6 +18,8 @@ pub(crate) struct Packed<E: Element> {
     pub projection: Panels<E>,
     /// The units' own weights, each padded ([`Direction::units`]); the backward pass reads them, too.
     pub units: Buffer<E>,
+    /// For which layer and level they are packed.
+    pub key: Option<PassKey>,
     /// In bf16, weights on their way.
     rounded: Buffer<E>,
 }
@@ -35,8 +36,8 @@ impl<C: Cell, E: Element> Kernel<E> for Pack<'_, C, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
-        let Self { layer, weights, packed: Packed { weights: all, projection, units, rounded } } =
-            self;
+        let Self { layer, weights, packed } = self;
+        let Packed { weights: all, projection, units, rounded, .. } = packed;
         let Direction { input_size, hidden_size, .. } = *layer;
         let blocks = layer.blocks();
         // Normalised products have their biases after that.

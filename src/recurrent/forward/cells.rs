@@ -10,7 +10,7 @@ use crate::simd::{Element, Simd};
 use crate::view::{Rows, RowsMut};
 
 /// The cells of some units in one step: from the arguments in `values` to the new c and h. h goes to `y`, or
-/// if there is none to what is projected.
+/// if there is none to what is projected. (Seven arguments, because the caller's step is borrowed apart.)
 #[inline(always)]
 pub(crate) fn cells<C: Cell, E: Element, S: Simd<E>>(
     s: S,

@@ -20,7 +20,7 @@ use crate::matmul::sink::Store;
 use crate::recurrent::direction::Direction;
 use crate::recurrent::direction::packed::Packed;
 use crate::recurrent::direction::record::{load, store};
-use crate::recurrent::options::zoneout::{Draw, give, zone_out};
+use crate::recurrent::options::zoneout::{Regularised, give, zone_out};
 use crate::simd::{Element, Simd};
 use crate::threads::team::Member;
 use crate::view::{Rows, RowsMut};
@@ -31,34 +31,70 @@ pub(crate) struct Step<'a, C, E: Element> {
     pub packed: &'a Packed<E>,
     /// None if what x contributes to the arguments is there already ([`from_x`]).
     pub x: Option<Rows<'a, E>>,
-    /// h before the step.
-    pub h: Rows<'a, E>,
-    /// c before and after it.
-    pub c: RowsMut<'a, E>,
-    /// Receives h after it.
-    pub y: RowsMut<'a, E>,
+    pub state: StepState<'a, E>,
     /// (B, record)
     pub values: RowsMut<'a, E>,
-    /// Where x, and h or what is projected, are rounded for the products; none in f32 and f64.
+    /// Where x, and h or what is projected, are rounded for the products; no columns in f32 and f64.
     pub rounded: [RowsMut<'a, E>; 2],
-    /// Whether the weights are swept from the last to the first: at every other step.
+    /// Whether the weights are read from the last to the first. Steps alternate: what one step read last is
+    /// still in the cache when the next one begins.
     pub back: bool,
-    /// What recurrent dropout multiplies h with (B, P), where there is any.
-    pub mask: Option<Rows<'a, E>>,
-    /// What zoneout draws from; none for its average.
-    pub draw: Option<Draw>,
+    pub regularised: Regularised<'a, E>,
+}
+
+/// The state of some rows before and after a step.
+pub(crate) struct StepState<'a, E> {
+    /// h before the step (B, P).
+    pub h: Rows<'a, E>,
+    /// c before the step, and after it (B, H).
+    pub c: RowsMut<'a, E>,
+    /// Receives h after the step (B, P).
+    pub y: RowsMut<'a, E>,
+}
+
+/// What a block of gates multiplies for h.
+enum HiddenOperand {
+    /// h as the step before left it.
+    State,
+    /// h with recurrent dropout, from the record.
+    Dropped,
+    /// The reset h, the last of the cell's values in the record.
+    Reset,
+}
+
+impl HiddenOperand {
+    /// That of block `n`.
+    #[inline(always)]
+    fn of<C: Cell>(n: usize, blocks: usize, masked: bool) -> Self {
+        match masked {
+            _ if C::RESETS && n + 1 == blocks => Self::Reset,
+            true => Self::Dropped,
+            false => Self::State,
+        }
+    }
+
+    /// Where it lies in a record, if it does: its slot and its width.
+    #[inline(always)]
+    fn place<C: Cell>(&self, layer: &Direction<C>) -> Option<(usize, usize)> {
+        match self {
+            Self::State => None,
+            Self::Dropped => Some((layer.slots().given, layer.output_size())),
+            Self::Reset => Some((C::TAPE - 1, layer.hidden_size)),
+        }
+    }
 }
 
 impl<C: Cell, E: Element> Step<'_, C, E> {
-    /// A member's part, that of its units.
+    /// A member's share: its own units.
     ///
     /// # Errors
     /// If another member failed.
     #[inline(always)]
     pub fn run<S: Simd<E>>(mut self, s: S, member: &mut Member<'_>) -> Result<()> {
-        let Self { layer, packed, h, .. } = self;
+        let Self { layer, packed, .. } = self;
+        let (h, Regularised { mask, draw }) = (self.state.h, self.regularised);
         let (padded, slots) = (layer.padded(S::LANES), layer.slots());
-        if let Some(mask) = self.mask {
+        if let Some(mask) = mask {
             give(s, h, mask, slots.given * padded, &mut self.values);
         }
         self.arguments(s, member);
@@ -68,17 +104,17 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
         }
         let own = layer.units_of(member, S::LANES);
         let projects = C::HAS_C && layer.proj_size > 0;
-        let to = if projects { None } else { Some(&mut self.y) };
-        cells(s, layer, (&packed.units, own), h, &mut self.c, to, &mut self.values);
+        let StepState { c, y, .. } = &mut self.state;
+        let to = if projects { None } else { Some(&mut *y) };
+        cells(s, layer, (&packed.units, own), h, c, to, &mut self.values);
         if projects {
             let m = self.values.as_ref().columns(slots.projected * padded, layer.hidden_size);
             let m = operand(s, m, &mut self.rounded[1], &mut false);
-            let mut to = Store { c: &mut self.y, row: 0, add: false };
-            product(s, &[m], &packed.projection, &mut to);
+            product(s, &[m], &packed.projection, &mut Store { c: y, row: 0, accumulate: false });
         }
         if layer.regular.zoneout > 0.0 {
             let kept = (slots.kept * padded, &mut self.values);
-            zone_out(s, layer.regular.zoneout, self.draw, h, &mut self.y, kept);
+            zone_out(s, layer.regular.zoneout, draw, h, y, kept);
         }
         Ok(())
     }
@@ -86,26 +122,22 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
     /// The arguments of the gates, from x and h: one product for every block.
     #[inline(always)]
     fn arguments<S: Simd<E>>(&mut self, s: S, member: &Member<'_>) {
-        let (layer, rows) = (self.layer, self.h.count());
-        let (padded, slots) = (layer.padded(S::LANES), layer.slots());
-        let (blocks, outputs) = (layer.blocks(), layer.output_size());
+        let (layer, rows) = (self.layer, self.state.h.count());
+        let (padded, blocks) = (layer.padded(S::LANES), layer.blocks());
+        let masked = self.regularised.mask.is_some();
         // In bf16, blocks share what is rounded.
         let mut is_rounded = [false; 2];
         for (n, (block, weights)) in blocks.iter().zip(&self.packed.weights).enumerate() {
-            let resets = C::RESETS && n + 1 == blocks.len();
-            if resets {
+            let hidden = HiddenOperand::of::<C>(n, blocks.len(), masked);
+            if let HiddenOperand::Reset = hidden {
                 self.reset(s);
                 is_rounded[1] = false;
             }
             // What is read of a record lies behind what is written to it.
-            let read = match self.mask {
-                _ if resets => Some((C::TAPE - 1, layer.hidden_size)),
-                Some(_) => Some((slots.given, outputs)),
-                None => None,
-            };
+            let read = hidden.place(layer);
             let end = read.map_or(self.values.as_ref().features(), |(slot, _)| slot * padded);
             let (mut arguments, last) = self.values.split_columns(end);
-            let mut h = read.map_or(self.h, |(_, width)| last.columns(0, width));
+            let mut h = read.map_or(self.state.h, |(_, width)| last.columns(0, width));
             let mut x = self.x;
             let [for_x, for_h] = &mut self.rounded;
             if let (Some(_), Some(as_it_is)) = (block.x, x) {
@@ -129,7 +161,7 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
                 (Some(_), None, None) => continue,
                 (None, ..) => &parts[..1],
             };
-            let mut to = Store { c: &mut to, row: 0, add: from > 0 };
+            let mut to = Store { c: &mut to, row: 0, accumulate: from > 0 };
             for panels in panels_of(layer, block, weights, member, (S::LANES, self.back)) {
                 let part = PanelRange::from(weights).rows(from).panels(panels).backwards(self.back);
                 product(s, parts, part, &mut to);
@@ -142,12 +174,12 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
     fn reset<S: Simd<E>>(&mut self, s: S) {
         let Direction { cell, hidden_size, .. } = *self.layer;
         let (padded, given) = (self.layer.padded(S::LANES), self.layer.slots().given);
-        for b in 0..self.h.count() {
+        for b in 0..self.state.h.count() {
             for unit in (0..hidden_size).step_by(S::LANES) {
                 let records = self.values.as_ref();
-                let h = match self.mask {
+                let h = match self.regularised.mask {
                     Some(_) => s.load(&records.row(b)[given * padded + unit..]),
-                    None => s.load(&self.h.row(b)[unit..]),
+                    None => s.load(&self.state.h.row(b)[unit..]),
                 };
                 let mut record = self.values.values(b, (C::TAPE, padded), 0..padded);
                 let mut values = load::<C, E, S>(s, &record, unit);
@@ -175,7 +207,7 @@ pub(crate) fn from_x<C: Cell, E: Element, S: Simd<E>>(
             let (first, columns) = (block.slot * padded, block.gates * padded);
             let mut to = values.part(0, x.count(), first, columns).expect("a record has all slots");
             for panels in panels_of(layer, block, weights, member, (S::LANES, false)) {
-                let mut to = Store { c: &mut to, row: 0, add: false };
+                let mut to = Store { c: &mut to, row: 0, accumulate: false };
                 product(s, &[x], PanelRange::from(weights).panels(panels), &mut to);
             }
         }

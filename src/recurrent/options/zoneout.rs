@@ -1,4 +1,4 @@
-//! What keeps a recurrent layer from learning by heart, beside dropout between layers.
+//! Regularisation inside the recurrence, beside dropout between layers.
 //!
 //! ```text
 //! recurrent dropout    the products are given m h_{t-1}, m = 0 or 1 / (1 - p) for every row and unit, the
@@ -16,11 +16,39 @@ use crate::math::dropout::mix;
 use crate::simd::{Element, Simd};
 use crate::view::{Rows, RowsMut};
 
-/// What a recorded pass draws from in one step: the numbers of row b are `place + b * P` and those after it.
+/// The dropout and zoneout of a pass, or of one of its steps.
+#[derive(Clone, Copy)]
+pub(crate) struct Regularised<'a, E> {
+    /// What recurrent dropout multiplies h with (B, P), where there is any.
+    pub mask: Option<Rows<'a, E>>,
+    /// What zoneout draws from; none for its average.
+    pub draw: Option<Draw>,
+}
+
+impl<E: Copy> Regularised<'_, E> {
+    /// No dropout, and zoneout at its average.
+    pub fn none() -> Self {
+        Self { mask: None, draw: None }
+    }
+
+    /// That of the first `rows` rows at step `t`.
+    #[inline(always)]
+    pub fn step(&self, t: usize, rows: usize) -> Self {
+        let draw = self.draw;
+        Self {
+            mask: self.mask.map(|mask| mask.slice(0, rows)),
+            draw: draw.map(|draw| Draw { place: draw.place + t as u64 * draw.stride, ..draw }),
+        }
+    }
+}
+
+/// What a recorded pass draws from: of row b at step t, the numbers `place + t * stride + b * P` and those after
+/// it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Draw {
     pub seed: u64,
     pub place: u64,
+    pub stride: u64,
 }
 
 /// Writes h as the products are given it, (B, P) columns of the records.
@@ -59,7 +87,7 @@ pub(crate) fn zone_out<E: Element, S: Simd<E>>(
         let kept = &mut values.row_mut(b)[kept..kept + h.len()];
         match draw {
             None => kept.fill(E::from_f64(1.0 - probability)),
-            Some(Draw { seed, place }) => {
+            Some(Draw { seed, place, .. }) => {
                 let first = seed.wrapping_add(place).wrapping_add((b * h.len()) as u64);
                 for (n, kept) in kept.iter_mut().enumerate() {
                     let keeps = mix(first.wrapping_add(n as u64)) >> 32 >= limit;

@@ -1,5 +1,5 @@
 //! LSTM passes of every level as shares of the machine's FMA peak, measured in the same run:
-//! `cargo bench --bench share`.
+//! `cargo bench --bench peak_share`.
 //!
 //! Everything is timed in turn, round after round, between two measurements of the peak, and medians
 //! are printed, because the machine may be shared: absolute times move from hour to hour, these
@@ -10,8 +10,9 @@ mod common;
 use std::time::Instant;
 
 use bptt::cell::Lstm;
+use bptt::simd::peak::fma_peak;
 use bptt::simd::{Element, Level};
-use common::{Layer, Size, peak, peak_flops};
+use common::{Layer, Size};
 
 const SIZES: [Size; 6] = [
     Size(16, 1, 4, 50),
@@ -47,7 +48,7 @@ fn table<E: Element>(threads: usize, rounds: usize) {
             levels.iter().map(|_| Layer::<_, E>::new(Lstm::default(), size)).collect();
         let mut shares = vec![Vec::new(); 2 * levels.len()];
         for _ in 0..rounds {
-            let peak_now = || rate(peak_flops::<E>(best, threads), || peak::<E>(best, threads));
+            let peak_now = || fma_peak::<E>(best, threads, 0.01) / 1e9;
             let mut before = peak_now();
             for (index, (level, layer)) in levels.iter().zip(&mut layers).enumerate() {
                 for train in [false, true] {
