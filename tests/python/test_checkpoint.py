@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import bptt
-from bptt import _safetensors
+from bptt._support import safetensors
 
 SCRIPT = Path(__file__).parents[1] / "kill.py"
 EPOCHS = 6
@@ -154,7 +154,7 @@ def test_generators_of_every_kind_go_on(kind, tmp_path):
 
 def test_checkpoints_come_every_so_many_epochs_and_at_the_end(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(_safetensors, "write", lambda path, tensors, texts: written.append(texts))
+    monkeypatch.setattr(safetensors, "write", lambda path, tensors, texts: written.append(texts))
     options = {"optimizer": bptt.SGD(0.1), "checkpoint": tmp_path / "run"}
     fit(gru(0), 7, checkpoint_every=3, **options)
     assert [json.loads(texts["bptt.training"])["epochs"] for texts in written] == [3, 6, 7]
@@ -240,10 +240,10 @@ def test_what_cannot_be_resumed_is_refused(tmp_path):
 def test_damaged_training_states_are_refused(change, message, tmp_path):
     path = tmp_path / "run"
     fit(gru(0), 2, optimizer=bptt.Adam(0.01), checkpoint=path)
-    tensors, texts = _safetensors.read(path)
+    tensors, texts = safetensors.read(path)
     training = json.loads(texts["bptt.training"])
     change(training, tensors)
-    _safetensors.write(path, tensors, {**texts, "bptt.training": json.dumps(training)})
+    safetensors.write(path, tensors, {**texts, "bptt.training": json.dumps(training)})
     refused(message, checkpoint=path, resume=True)
 
 

@@ -14,7 +14,8 @@ from test_fit import model, regression
 from test_sources import FORMS, mapped, tokens
 
 import bptt
-from bptt import _progress
+from bptt._data import sources
+from bptt._support import progress
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -29,7 +30,7 @@ def test_mapped_arrays_are_predicted_as_arrays_are(layers, form, tmp_path):
 
 @pytest.mark.parametrize("layers", [(), (bptt.LastStep(),)], ids=["steps", "last step"])
 def test_lists_of_mapped_arrays_are_predicted_by_pieces(layers, tmp_path, monkeypatch):
-    monkeypatch.setattr(bptt._evaluate, "_at_a_time", lambda source: 2)
+    monkeypatch.setattr("bptt._training.evaluate._at_a_time", lambda source: 2)
     rng = np.random.default_rng(0)
     x = [rng.integers(0, 5, steps) for steps in (3, 1, 6, 2, 4)]
     files = [mapped(tmp_path / f"{n}.npy", part, "uint8") for n, part in enumerate(x)]
@@ -142,12 +143,12 @@ def evaluate_batches(m, x, y, **options):
 @pytest.mark.parametrize("work", [predict, evaluate, evaluate_batches])
 def test_long_work_has_a_bar_and_short_work_has_none(work, monkeypatch):
     bars = Bars()
-    monkeypatch.setattr(_progress, "_tqdm", lambda: bars)
-    monkeypatch.setattr(bptt._sources, "SLICE", 0.0)  # come back after every batch
+    monkeypatch.setattr(progress, "_tqdm", lambda: bars)
+    monkeypatch.setattr(sources, "SLICE", 0.0)  # come back after every batch
     m, (x, y) = model(), regression(rows=600)
     work(m, x, y)
     assert not bars.made
-    monkeypatch.setattr(_progress, "PATIENCE", -1.0)  # as if it had taken long
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)  # as if it had taken long
     work(m, x, y, progress=False)
     assert not bars.made
     work(m, x, y)
@@ -161,9 +162,9 @@ def test_long_work_has_a_bar_and_short_work_has_none(work, monkeypatch):
 
 def test_a_bar_ends_with_ctrl_c(monkeypatch):
     bars = Bars()
-    monkeypatch.setattr(_progress, "_tqdm", lambda: bars)
-    monkeypatch.setattr(_progress, "PATIENCE", -1.0)
-    monkeypatch.setattr(bptt._sources, "SLICE", 0.0)
+    monkeypatch.setattr(progress, "_tqdm", lambda: bars)
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    monkeypatch.setattr(sources, "SLICE", 0.0)
 
     def interrupted(self, more):
         raise KeyboardInterrupt
@@ -177,8 +178,8 @@ def test_a_bar_ends_with_ctrl_c(monkeypatch):
 def test_without_tqdm_long_work_goes_on_with_a_warning(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    monkeypatch.setattr(_progress, "PATIENCE", -1.0)
-    monkeypatch.setattr(bptt._sources, "SLICE", 0.0)
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    monkeypatch.setattr(sources, "SLICE", 0.0)
     m, (x, y) = model(), regression(rows=600)
     with pytest.warns(UserWarning, match="no progress bar") as caught:
         m.predict(x)

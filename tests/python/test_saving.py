@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import bptt
-from bptt import _atomic, _safetensors
+from bptt._support import atomic, safetensors
 
 
 def models():
@@ -146,10 +146,10 @@ def test_changed_bytes_of_a_header_are_a_value_error_or_another_model(tmp_path):
 
 def rewrite(path, change):
     """Change the metadata and tensors of a file."""
-    tensors, metadata = _safetensors.read(path)
+    tensors, metadata = safetensors.read(path)
     text = json.loads(metadata["bptt"])
     change(text, tensors)
-    _safetensors.write(path, tensors, {**metadata, "bptt": json.dumps(text)})
+    safetensors.write(path, tensors, {**metadata, "bptt": json.dumps(text)})
 
 
 def of_layer(n, **settings):
@@ -254,7 +254,7 @@ def leftovers(directory):
 KILLED = """
 import os, signal, sys
 import bptt
-from bptt import _atomic
+from bptt._support import atomic
 os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
 bptt.Sequential(bptt.OneHot(3)).save(sys.argv[1])
 """
@@ -262,15 +262,15 @@ bptt.Sequential(bptt.OneHot(3)).save(sys.argv[1])
 WAITS = """
 import sys
 from pathlib import Path
-from bptt import _atomic
-with _atomic.replacing(Path(sys.argv[1])) as file:
+from bptt._support import atomic
+with atomic.replacing(Path(sys.argv[1])) as file:
     file.write(b"late")
     file.flush()
     print("writes", flush=True)
     sys.stdin.readline()
 """
 
-with_locks = pytest.mark.skipif(_atomic.fcntl is None, reason="files cannot be locked here")
+with_locks = pytest.mark.skipif(atomic.fcntl is None, reason="files cannot be locked here")
 
 
 @with_locks
@@ -332,14 +332,14 @@ def test_many_that_save_at_once_do_not_remove_each_others_files(tmp_path):
 @with_locks
 def test_a_new_file_that_was_taken_for_a_leftover_is_made_again(tmp_path, monkeypatch):
     """Another process that opened it between its making and its locking has removed it."""
-    lock, removed = _atomic._lock, []
+    lock, removed = atomic._lock, []
 
     def late(file, operation):
         if not removed:
             removed.append(os.unlink(tmp_path / leftovers(tmp_path)[0]))
         return lock(file, operation)
 
-    monkeypatch.setattr(_atomic, "_lock", late)
+    monkeypatch.setattr(atomic, "_lock", late)
     model = bptt.Sequential(bptt.OneHot(4))
     model.save(tmp_path / "m")
     assert removed and repr(bptt.load(tmp_path / "m")) == repr(model)

@@ -9,6 +9,7 @@ import pytest
 from test_fit import fit, model, parameters, regression
 
 import bptt
+from bptt._support import check
 
 
 def mapped(path, array, dtype=None, order="C", mode="r"):
@@ -74,13 +75,13 @@ def test_lists_of_mapped_arrays_and_of_tokens(tmp_path):
 def test_of_a_mapped_file_only_the_rows_of_a_batch_are_converted(tmp_path, monkeypatch):
     x, y = regression()
     seen = []
-    floats = bptt._check.floats
+    floats = check.floats
 
     def spy(name, value, dtype):
         seen.append(len(value))
         return floats(name, value, dtype)
 
-    monkeypatch.setattr(bptt._check, "floats", spy)
+    monkeypatch.setattr(check, "floats", spy)
     fit(model(), mapped(tmp_path / "x.npy", x), mapped(tmp_path / "y.npy", y), batch_size=5)
     assert sorted(set(seen)) == [1, 2, 5]  # one to see whether all fits; 5, 5 and 2
 
@@ -112,6 +113,7 @@ def test_a_mapped_file_larger_than_what_memory_is_used(dtype, tmp_path):
 import resource, sys
 import numpy as np
 import bptt
+from bptt._support import check
 dtype = np.dtype(sys.argv[2])
 shape = (2**28 // dtype.itemsize // (64 * 1024), 2, 64, 1024)
 x = np.memmap(sys.argv[1], dtype, "w+", shape=(2 * shape[0], 64, 1024))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import bptt
-from bptt import _progress
+from bptt._data import sources
+from bptt._support import progress
 
 
 def data(*lengths, seed=0):
@@ -119,7 +120,7 @@ def test_ctrl_c_and_the_bar_are_not_kept_waiting_by_a_long_sequence(monkeypatch)
     m = bptt.Sequential(bptt.LSTM(1, 256, rng=0), bptt.Linear(256, 1, rng=0))
     before = parameters(m)
     shares, sent = [], []
-    monkeypatch.setattr(_progress.Bar, "within", lambda _, share: shares.append(share))
+    monkeypatch.setattr(progress.Bar, "within", lambda _, share: shares.append(share))
 
     def interrupt():
         while len(shares) < 3:
@@ -140,9 +141,9 @@ def test_ctrl_c_and_the_bar_are_not_kept_waiting_by_a_long_sequence(monkeypatch)
 
 
 def test_shares_of_an_epoch_count_sequences_and_their_steps(monkeypatch):
-    monkeypatch.setattr(bptt._sources, "SLICE", 0.0)  # come back after every chunk
+    monkeypatch.setattr(sources, "SLICE", 0.0)  # come back after every chunk
     shares = []
-    monkeypatch.setattr(_progress.Bar, "within", lambda _, share: shares.append(share))
+    monkeypatch.setattr(progress.Bar, "within", lambda _, share: shares.append(share))
     fit(model(), *data(4, 2, 4), batch_size=2, shuffle=False, tbptt=1)
     np.testing.assert_allclose(shares, np.array([0.5, 1, 1.5, 2, 2.25, 2.5, 2.75, 3]) / 3)
 

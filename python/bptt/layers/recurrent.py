@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from bptt import _check, _core
-from bptt._batch import Batch, State
-from bptt._layer import TrainableLayer, uniform
-from bptt.stepper import Stepper
-
-Array = NDArray[Any]
+from bptt._core import Layer as CoreLayer
+from bptt._core import Tape as CoreTape
+from bptt._support import check
+from bptt.layers._arrays import Array
+from bptt.layers._base import TrainableLayer, uniform
+from bptt.layers._batch import Batch, State
+from bptt.layers.stepper import Stepper
 
 
 class Tape:
@@ -22,15 +23,15 @@ class Tape:
     It holds on to the input and output arrays: change neither before `backward`.
     """
 
-    def __init__(
-        self, core: _core.Tape, layer: Recurrent, x: Array, y: Array, batch: Batch
-    ) -> None:
+    def __init__(self, core: CoreTape, layer: Recurrent, x: Array, y: Array, batch: Batch) -> None:
         self._core, self._layer, self._used = core, layer, False
         self._x, self._y = x.view(), y.view()  # views of our own: the user may reshape theirs
         self._batch = batch
 
 
 class Recurrent(TrainableLayer):
+    """An LSTM, GRU or RNN: everything but its constructor's parameters."""
+
     _states: int
     _cell: str
     _values: tuple[str, ...]  # of the cell, in the tape's order
@@ -53,19 +54,19 @@ class Recurrent(TrainableLayer):
         dtype: object,
         rng: object,
     ) -> None:
-        self.input_size = _check.size("input_size", input_size)
-        self.hidden_size = _check.size("hidden_size", hidden_size)
-        self.num_layers = _check.size("num_layers", num_layers)
-        self.bias = _check.flag("bias", bias)
-        self.batch_first = _check.flag("batch_first", batch_first)
-        self.layer_norm = _check.flag("layer_norm", layer_norm)
-        self.dropout = _check.probability("dropout", dropout)
-        self.recurrent_dropout = _check.probability("recurrent_dropout", recurrent_dropout)
-        self.zoneout = _check.probability("zoneout", zoneout)
-        self.bidirectional = _check.flag("bidirectional", bidirectional)
-        self.proj_size = _check.size("proj_size", proj_size, least=0)
-        self.compute = _check.compute(compute, dtype)
-        self._rng = _check.generator(rng)
+        self.input_size = check.size("input_size", input_size)
+        self.hidden_size = check.size("hidden_size", hidden_size)
+        self.num_layers = check.size("num_layers", num_layers)
+        self.bias = check.flag("bias", bias)
+        self.batch_first = check.flag("batch_first", batch_first)
+        self.layer_norm = check.flag("layer_norm", layer_norm)
+        self.dropout = check.probability("dropout", dropout)
+        self.recurrent_dropout = check.probability("recurrent_dropout", recurrent_dropout)
+        self.zoneout = check.probability("zoneout", zoneout)
+        self.bidirectional = check.flag("bidirectional", bidirectional)
+        self.proj_size = check.size("proj_size", proj_size, least=0)
+        self.compute = check.compute(compute, dtype)
+        self._rng = check.generator(rng)
         self._init(self._make_core(), dtype, uniform(self.hidden_size**-0.5, self._rng))
         for name, array in self.parameters.items():
             if name.startswith(("gain_", "bias_c_")):
@@ -76,8 +77,8 @@ class Recurrent(TrainableLayer):
         """Features of the output."""
         return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
 
-    def _make_core(self) -> _core.Layer:
-        return _core.Layer.recurrent(
+    def _make_core(self) -> CoreLayer:
+        return CoreLayer.recurrent(
             self._cell,
             self.input_size,
             self.hidden_size,
@@ -211,7 +212,7 @@ class Recurrent(TrainableLayer):
         return batch.from_three(core_y), batch.states_from_core(final), tape
 
     def _batch_of(self, x: ArrayLike, lengths: ArrayLike | None) -> tuple[Array, Batch]:
-        array = _check.floats("x", x, self.dtype)
+        array = check.floats("x", x, self.dtype)
         batch = Batch(array, lengths, self.batch_first)
         if array.shape[-1] != self.input_size:
             raise ValueError(
@@ -261,7 +262,7 @@ class Recurrent(TrainableLayer):
             raise ValueError("the tape is used up: run forward again for another backward")
         batch = tape._batch
         shape = (*batch.shape, self._outputs)
-        array = np.zeros(shape, self.dtype) if dy is None else _check.floats("dy", dy, self.dtype)
+        array = np.zeros(shape, self.dtype) if dy is None else check.floats("dy", dy, self.dtype)
         if array.shape != shape:
             raise ValueError(f"dy must have the shape of y, {shape}, got {array.shape}")
         states = self._states_to_core("dstate", dstate, batch)
@@ -284,8 +285,8 @@ class Recurrent(TrainableLayer):
     def _names_of(self, return_cells: bool, return_gates: bool) -> list[str]:
         """Return the names of the cell's values that are wanted."""
         gates = [name for name in self._values if name not in ("c", "h")]
-        names = gates if _check.flag("return_gates", return_gates) else []
-        if _check.flag("return_cells", return_cells):
+        names = gates if check.flag("return_gates", return_gates) else []
+        if check.flag("return_cells", return_cells):
             names = [*names, "c"]
         kind = type(self).__name__
         if return_cells and "c" not in self._values:
@@ -337,7 +338,7 @@ class Recurrent(TrainableLayer):
         arrays = []
         for part, value, core_shape in zip(names, state, self._state_shapes(batch.rows)):
             shape = core_shape if batch.batched else (core_shape[0], core_shape[2])
-            array = _check.floats(f"{name} {part}", value, self.dtype)
+            array = check.floats(f"{name} {part}", value, self.dtype)
             if array.shape != shape:
                 raise ValueError(f"{name} {part} must have shape {shape}, got {array.shape}")
             arrays.append(array.reshape(core_shape))

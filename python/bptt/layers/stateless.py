@@ -1,19 +1,110 @@
-"""The layers without a state: Linear, OneHot, Embedding, LayerNorm, Dropout, LastStep."""
+"""The layers without a state: Linear, OneHot, Embedding, LayerNorm and Dropout."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from bptt import _check
-from bptt._batch import Batch
 from bptt._core import Layer as CoreLayer
-from bptt._core import Lengths
-from bptt._layer import Layer, Record, Stateless, TrainableLayer, uniform
+from bptt._support import check
+from bptt.layers._arrays import Array
+from bptt.layers._base import Layer, TrainableLayer, uniform
 
-Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+
+class Record:
+    """What `forward` of a layer without a state keeps for `backward`: its input.
+
+    Change neither that nor the parameters before `backward`.
+    """
+
+    def __init__(self, layer: Layer, x: Array, seed: int, shapes: tuple[Shape, Shape]) -> None:
+        self._layer, self._x, self._seed = layer, x, seed  # x as the core was given it
+        self._x_shape, self._y_shape = shapes
+
+    def _check(self, dy: ArrayLike, dtype: np.dtype[Any]) -> Array:
+        """Return dy as an array, if it can be the gradient of y."""
+        array = check.floats("dy", dy, dtype)
+        if array.shape != self._y_shape:
+            raise ValueError(f"dy must have the shape of y, {self._y_shape}, got {array.shape}")
+        return array
+
+
+class Stateless(Layer):
+    """A layer that takes every step, or number, for itself."""
+
+    def _given(self, x: ArrayLike) -> Array:
+        """Return the input as an array of what the layer takes."""
+        raise NotImplementedError
+
+    def _rows(self, x: Array) -> tuple[Array, Shape]:
+        """Return x as (N, F) or (N,), and the shape that the N rows of y have."""
+        return x.reshape(-1, x.shape[-1]), x.shape[:-1]
+
+    def __call__(self, x: ArrayLike) -> Array:
+        """Apply the layer.
+
+        Nothing is kept for a backward pass, and there is no dropout.
+
+        Parameters
+        ----------
+        x : array_like
+            (..., F), the features last; of an Embedding tokens (...).
+
+        Returns
+        -------
+        ndarray
+            The output, (..., O).
+        """
+        return self._apply(self._given(x), None)[0]
+
+    def forward(self, x: ArrayLike) -> tuple[Array, Record]:
+        """Apply the layer, with dropout, and record what `backward` needs.
+
+        The parameter and the first result are those of calling the layer; the second is the record.
+        """
+        array, seed = self._given(x), self._seed()
+        y, rows = self._apply(array, seed)
+        return y, Record(self, rows, seed, (array.shape, y.shape))
+
+    def _apply(self, x: Array, seed: int | None) -> tuple[Array, Array]:
+        rows, shape = self._rows(x)
+        y = self._core.apply(self._flat_for(rows), rows, None, seed)
+        return y.reshape(*shape, y.shape[-1]), rows
+
+    def backward(self, record: Record, dy: ArrayLike) -> tuple[Array | None, dict[str, Array]]:
+        """Go back through a forward pass.
+
+        Parameters
+        ----------
+        record : Record
+            From `forward` of this layer; the parameters must be as they were then.
+        dy : array_like
+            Gradient of the loss with respect to y, in y's shape.
+
+        Returns
+        -------
+        dx : ndarray or None
+            Gradient with respect to x, in its shape; None for a layer that takes tokens.
+        grads : dict of str to ndarray
+            Gradients with respect to the parameters, by their names.
+        """
+        x = self._own(record)._x
+        flat = self._flat_for(x)
+        array = record._check(dy, flat.dtype)
+        rows = array.reshape(len(x), array.shape[-1])
+        dx, grads = self._core.apply_back(flat, x, rows, None, record._seed)
+        return None if dx is None else dx.reshape(record._x_shape), self._views(grads)
+
+    def _own(self, record: Record) -> Record:
+        if not isinstance(record, Record):
+            raise TypeError(f"record must come from forward, got {type(record).__name__}")
+        if record._layer is not self:
+            raise ValueError("the record is of another layer's forward pass")
+        return record
 
 
 class Linear(Stateless, TrainableLayer):
@@ -50,9 +141,9 @@ class Linear(Stateless, TrainableLayer):
         dtype: object = "float32",
         rng: object = None,
     ) -> None:
-        self.in_features = _check.size("in_features", in_features)
-        self.out_features = _check.size("out_features", out_features)
-        self.bias = _check.flag("bias", bias)
+        self.in_features = check.size("in_features", in_features)
+        self.out_features = check.size("out_features", out_features)
+        self.bias = check.flag("bias", bias)
         self._init(self._make_core(), dtype, uniform(self.in_features**-0.5, rng))
 
     def _make_core(self) -> CoreLayer:
@@ -71,7 +162,7 @@ def _dtype(dtype: np.dtype[Any]) -> str:
 
 
 def _features(x: ArrayLike, dtype: np.dtype[Any], features: int, name: str) -> Array:
-    array = _check.floats("x", x, dtype)
+    array = check.floats("x", x, dtype)
     if array.ndim == 0 or array.shape[-1] != features:
         raise ValueError(
             f"x must have {features} features in its last dimension ({name}), "
@@ -97,7 +188,7 @@ class OneHot(Layer):
     """
 
     def __init__(self, classes: int) -> None:
-        self.classes = _check.size("classes", classes)
+        self.classes = check.size("classes", classes)
         self._core = self._make_core()
 
     def _make_core(self) -> CoreLayer:
@@ -105,7 +196,7 @@ class OneHot(Layer):
 
     def __call__(self, tokens: ArrayLike) -> Array:
         """Return one-hot vectors (..., classes) of float32 for tokens (...)."""
-        indices = _check.classes("tokens", tokens, self.classes)
+        indices = check.classes("tokens", tokens, self.classes)
         one_hot = np.zeros((*indices.shape, self.classes), np.float32)
         np.put_along_axis(one_hot, indices[..., None].astype(np.intp), 1, axis=-1)
         return one_hot
@@ -148,17 +239,17 @@ class Embedding(Stateless, TrainableLayer):
         dtype: object = "float32",
         rng: object = None,
     ) -> None:
-        self.num_embeddings = _check.size("num_embeddings", num_embeddings)
-        self.embedding_dim = _check.size("embedding_dim", embedding_dim)
-        self._init(self._make_core(), dtype, _check.generator(rng).standard_normal)
+        self.num_embeddings = check.size("num_embeddings", num_embeddings)
+        self.embedding_dim = check.size("embedding_dim", embedding_dim)
+        self._init(self._make_core(), dtype, check.generator(rng).standard_normal)
 
     def _make_core(self) -> CoreLayer:
         return CoreLayer.embedding(self.num_embeddings, self.embedding_dim)
 
     def _given(self, x: ArrayLike) -> Array:
-        return _check.classes("tokens", x, self.num_embeddings)
+        return check.classes("tokens", x, self.num_embeddings)
 
-    def _rows(self, x: Array) -> tuple[Array, tuple[int, ...]]:
+    def _rows(self, x: Array) -> tuple[Array, Shape]:
         return x.reshape(-1), x.shape
 
     def __repr__(self) -> str:
@@ -213,10 +304,10 @@ class LayerNorm(Stateless, TrainableLayer):
                     f"is normalised, got {normalized_shape}"
                 )
             normalized_shape = normalized_shape[0]
-        self.normalized_shape = _check.size("normalized_shape", normalized_shape)
-        self.eps = _check.real("eps", eps)
-        self.elementwise_affine = _check.flag("elementwise_affine", elementwise_affine)
-        self.bias = _check.flag("bias", bias)
+        self.normalized_shape = check.size("normalized_shape", normalized_shape)
+        self.eps = check.real("eps", eps)
+        self.elementwise_affine = check.flag("elementwise_affine", elementwise_affine)
+        self.bias = check.flag("bias", bias)
         self._init(self._make_core(), dtype, lambda _: 1.0)
         if "bias" in self.parameters:
             self.parameters["bias"][:] = 0
@@ -260,8 +351,8 @@ class Dropout(Stateless):
     """
 
     def __init__(self, p: float = 0.5, *, rng: object = None) -> None:
-        self.p = _check.probability("p", p)
-        self._rng = _check.generator(rng)
+        self.p = check.probability("p", p)
+        self._rng = check.generator(rng)
         self._core = self._make_core()
 
     def _make_core(self) -> CoreLayer:
@@ -272,111 +363,10 @@ class Dropout(Stateless):
 
     def _given(self, x: ArrayLike) -> Array:
         """Return the input: float64 stays, other numbers become float32."""
-        array = _check.single_or_double("x", x)
+        array = check.single_or_double("x", x)
         if array.ndim == 0 or array.shape[-1] == 0:
             raise ValueError(f"x must be (..., F), of at least 1 feature, got shape {array.shape}")
         return array
 
     def __repr__(self) -> str:
         return f"Dropout({self.p})"
-
-
-class _Steps(Record):
-    """What LastStep keeps for its backward pass."""
-
-    _directions = 1
-
-
-class LastStep(Stateless):
-    """The last step of every sequence: from (T, B, F) to (B, F).
-
-    In a model, what comes after it sees one step of each sequence, so there is one target for each:
-    sequences are classified, or a number is predicted from each. It has no parameters.
-
-    Of a layer with two directions, the second one ends at the first step. So its output is taken there, as
-    Keras does it (``Bidirectional`` with ``return_sequences=False``); it is also what h_n of torch's layers has
-    of the last layer. A model sees it for itself. Only Dropout may stand between the two layers, because others
-    mix what both directions give at one step.
-
-    Parameters
-    ----------
-    batch_first : bool, default False
-        Whether the input, where the layer is used alone, is (B, T, F). In a model it does not matter.
-
-    Examples
-    --------
-    >>> import numpy as np, bptt
-    >>> x = np.arange(12.0).reshape(3, 2, 2)  # (T, B, F)
-    >>> bptt.LastStep()(x, lengths=[3, 1])
-    array([[8., 9.],
-           [2., 3.]])
-    >>> bptt.LastStep()(x, lengths=[3, 1], bidirectional=True)
-    array([[8., 1.],
-           [2., 3.]])
-    >>> model = bptt.Sequential(bptt.GRU(1, 8, rng=0), bptt.LastStep(), bptt.Linear(8, 2, rng=1))
-    >>> model.predict(np.zeros((5, 7, 1))).shape  # (N, T, F) to (N, O)
-    (5, 2)
-    """  # noqa: E501
-
-    def __init__(self, *, batch_first: bool = False) -> None:
-        self.batch_first = _check.flag("batch_first", batch_first)
-        self._core = self._make_core()
-
-    def _make_core(self) -> CoreLayer:
-        return CoreLayer.last_step()
-
-    def __call__(
-        self, x: ArrayLike, lengths: ArrayLike | None = None, *, bidirectional: bool = False
-    ) -> Array:
-        """Return the last steps of x.
-
-        Parameters
-        ----------
-        x : array_like
-            (T, B, F), or (B, T, F) with ``batch_first``, or (T, F) without a batch. float64 stays
-            float64, other numbers become float32.
-        lengths : array_like of int, optional
-            (B,): how many steps of each sequence count, from 1 to T. All by default.
-        bidirectional : bool, default False
-            Whether x is the output of a layer with two directions: the second half of its features is then
-            taken from the first step.
-
-        Returns
-        -------
-        ndarray
-            (B, F), or (F,) without a batch.
-        """  # noqa: E501
-        return self.forward(x, lengths, bidirectional=bidirectional)[0]
-
-    def forward(
-        self, x: ArrayLike, lengths: ArrayLike | None = None, *, bidirectional: bool = False
-    ) -> tuple[Array, Record]:
-        """Return the last steps of x, as calling the layer does, and what `backward` needs."""
-        directions = 2 if _check.flag("bidirectional", bidirectional) else 1
-        array = _check.single_or_double("x", x)
-        batch = Batch(array, lengths, self.batch_first, "F")
-        sizes = batch.lengths or Lengths([batch.steps] * batch.rows)
-        packed = sizes.pack(batch.to_three(array), self.batch_first)
-        last = self._core.apply(np.empty(0, array.dtype), packed, sizes, None, directions)
-        y = np.empty_like(last)
-        y[sizes.order] = last
-        y = y if batch.batched else y[0]
-        record = _Steps(self, packed, 0, (array.shape, y.shape))
-        record._lengths, record._batch, record._directions = sizes, batch, directions
-        return y, record
-
-    def backward(self, record: Record, dy: ArrayLike) -> tuple[Array, dict[str, Array]]:
-        """Return the gradient with respect to x, in its shape, and no others (an empty dict)."""
-        record = self._own(record)
-        assert isinstance(record, _Steps)
-        batch, sizes = record._batch, record._lengths
-        assert batch is not None and sizes is not None
-        array = record._check(dy, record._x.dtype)
-        last = np.atleast_2d(array)[sizes.order]
-        none = np.empty(0, last.dtype)
-        dx, _ = self._core.apply_back(none, record._x, last, sizes, 0, record._directions)
-        assert dx is not None
-        return batch.from_three(sizes.unpack(dx, batch.steps, self.batch_first)), {}
-
-    def __repr__(self) -> str:
-        return f"LastStep({'batch_first=True' if self.batch_first else ''})"

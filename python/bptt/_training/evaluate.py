@@ -9,9 +9,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bptt import _core
-from bptt._progress import QUIET, SequenceBar
-from bptt._sources import Source
+from bptt._core import Trainer
+from bptt._data.sources import Source
+from bptt._support.progress import QUIET, SequenceBar
 
 Array = NDArray[Any]
 
@@ -22,7 +22,7 @@ def _at_a_time(source: Source) -> int:
     return max(1, min(256, 2**18 // longest))
 
 
-def evaluate(trainer: _core.Trainer, source: Source, bar: SequenceBar = QUIET) -> float:
+def evaluate(trainer: Trainer, source: Source, bar: SequenceBar = QUIET) -> float:
     """Return the mean loss of all steps, or numbers, each counting what it counts in training."""
     done, loss, count = 0, 0.0, 0.0
     for piece in source.pieces(None, _at_a_time(source)):
@@ -39,7 +39,7 @@ def evaluate(trainer: _core.Trainer, source: Source, bar: SequenceBar = QUIET) -
 
 
 def predict(
-    trainer: _core.Trainer, source: Source, per_sequence: bool, bar: SequenceBar = QUIET
+    trainer: Trainer, source: Source, per_sequence: bool, bar: SequenceBar = QUIET
 ) -> Array:
     """Return the outputs (sum of T, O), or (N, O) with one for every sequence."""
     lengths = source.lengths

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from bptt import _core
+from bptt._core import Lengths
+from bptt.layers._arrays import Array
 
-Array = NDArray[Any]
 State = tuple[Array, ...]
 
 
@@ -29,9 +27,9 @@ class Batch:
         if self.batched:
             self.rows, self.steps = x.shape[:2] if self.batch_first else x.shape[1::-1]
         self.shape = x.shape[:-1]
-        self.lengths: _core.Lengths | None = None
+        self.lengths: Lengths | None = None
         if lengths is not None:
-            self.lengths = _core.Lengths(_check_lengths(lengths, self.rows, self.steps))
+            self.lengths = Lengths(_check_lengths(lengths, self.rows, self.steps))
 
     def to_three(self, array: Array) -> Array:
         """Give an array without a batch the dimension of one."""

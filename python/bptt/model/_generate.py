@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bptt import _check
-
-if TYPE_CHECKING:
-    from bptt._model import Model
+from bptt._support import check
+from bptt.layers._stack import Stack
 
 
 def generate(
-    model: Model, prompt: ArrayLike, n: int, temperature: float, top_k: int | None, rng: object
+    stack: Stack, prompt: ArrayLike, n: int, temperature: float, top_k: int | None, rng: object
 ) -> NDArray[np.int64]:
-    """Do what `Model.generate` says."""
-    tokens, outputs = model.layers[0]._core.tokens, model._features[-1][1]
+    """Do what `Sequential.generate` says."""
+    tokens, outputs = stack.tokens, stack.outputs
     if tokens is None:
         raise ValueError(
             "generate needs a model that takes tokens: one that starts with OneHot or Embedding, "
-            f"not {model.layers[0]}"
+            f"not {stack.layers[0]}"
         )
     if outputs != tokens:
         raise ValueError(
             f"generate needs a logit for each of the {tokens} tokens, this model has {outputs} "
             "outputs"
         )
-    array = _check.array_of("prompt", prompt)
+    array = check.array_of("prompt", prompt)
     # An empty list is an array of float64, but that is not what is wrong with it.
     if array.ndim != 1 or not array.size:
         raise ValueError(f"prompt must be at least one token, (T,), got shape {array.shape}")
-    given = _check.classes("prompt", array, tokens)
-    n = _check.size("n", n, least=0)
-    temperature = _check.real("temperature", temperature)
+    given = check.classes("prompt", array, tokens)
+    n = check.size("n", n, least=0)
+    temperature = check.real("temperature", temperature)
     if not 0 <= temperature < np.inf:
         raise ValueError(f"temperature must be at least 0 and finite, got {temperature}")
-    if top_k is not None and (top_k := _check.size("top_k", top_k)) > tokens:
+    if top_k is not None and (top_k := check.size("top_k", top_k)) > tokens:
         raise ValueError(f"top_k must be at most {tokens}, the number of tokens, got {top_k}")
-    generator = _check.generator(rng)
-    stepper = model.stepper()
+    generator = check.generator(rng)
+    stepper = stack.stepper()
     for token in given[:-1]:
         stepper.step(token)
     new = np.empty(n, np.int64)

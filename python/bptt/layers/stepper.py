@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from bptt import _check, _core
+from bptt._core import Stepper as CoreStepper
+from bptt._core import features_of
+from bptt._support import check
+from bptt.layers._arrays import Array
 
-Array = NDArray[Any]
 UINT32 = np.dtype(np.uint32)
 
 
@@ -39,7 +41,7 @@ class Stepper:
     def __init__(
         self, layers: Sequence[Any], params: list[Array], dtype: np.dtype[Any], batch: int
     ) -> None:
-        self._batch = _check.size("batch", batch)
+        self._batch = check.size("batch", batch)
         self._dtype, self._recurrent = dtype, [x for x in layers if hasattr(x, "_state_shapes")]
         for layer in self._recurrent:
             if layer.bidirectional:
@@ -48,7 +50,7 @@ class Stepper:
                     "it cannot be given one step at a time"
                 )
         cores = [layer._core for layer in layers]
-        features = _core.features_of(cores)
+        features = features_of(cores)
         self._classes = cores[0].tokens
         # What the core takes as it is.
         self._plain: tuple[np.dtype[Any], tuple[Any, ...]] = (dtype, (self._batch, features[0][0]))
@@ -56,7 +58,7 @@ class Stepper:
             self._plain = (UINT32, (self._batch,))
         self._y = np.empty((self._batch, features[-1][1]), dtype)
         double = dtype == np.float64
-        self._core = _core.Stepper(cores, params, double, self._batch)
+        self._core = CoreStepper(cores, params, double, self._batch)
 
     def step(self, x: ArrayLike) -> Array:
         """Take one step.
@@ -80,11 +82,11 @@ class Stepper:
 
     def _given(self, x: ArrayLike) -> Array:
         if self._classes is not None:
-            tokens = _check.classes("x", np.atleast_1d(np.asarray(x)), self._classes)
+            tokens = check.classes("x", np.atleast_1d(np.asarray(x)), self._classes)
             if tokens.shape != (self._batch,):
                 raise ValueError(f"x must have shape {(self._batch,)}, got {tokens.shape}")
             return tokens
-        array = _check.floats("x", x, self._dtype)
+        array = check.floats("x", x, self._dtype)
         if array.ndim == 1 and self._batch == 1:
             array = array[None]
         if array.shape != self._plain[1]:
@@ -114,7 +116,7 @@ class Stepper:
             given = layer._state_parts(f"the state of {layer}", state)
             parts = [np.empty(0, self._dtype)] * 2
             for n, (part, shape) in enumerate(zip(given, shapes)):
-                array = _check.floats("state", part, self._dtype)
+                array = check.floats("state", part, self._dtype)
                 if array.shape != shape:
                     raise ValueError(f"a state of {layer} must have shape {shape}: {array.shape}")
                 parts[n] = array.reshape(-1)

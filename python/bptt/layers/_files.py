@@ -1,11 +1,11 @@
-"""Models in files: `Sequential.save` and `load`.
+"""Stacks of layers in files: what `Sequential.save`, `load` and checkpoints write and read.
 
 A file is in the safetensors format. Its tensors are the parameters by the names of the model's `state_dict`;
 its metadata say under "bptt" of what layers the model is::
 
     {"version": 1, "layers": [{"type": "LSTM", "input_size": 3, "hidden_size": 5, ...}, ...]}
 
-The layers' settings are their constructors' parameters. What training adds is in `_checkpoint`.
+The layers' settings are their constructors' parameters. A checkpoint adds the state of the training.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -15,21 +15,17 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from numpy.typing import NDArray
-
-from bptt import _safetensors
-from bptt._layer import Layer, parameters_at_most
-from bptt.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, OneHot
-from bptt.recurrent import GRU, LSTM, RNN
-
-if TYPE_CHECKING:
-    from bptt._model import Model
-    from bptt.model import Sequential
-
-Array = NDArray[Any]
-Arrays = Mapping[str, Array]
+from bptt._support import safetensors
+from bptt.layers._arrays import Array, parameters_at_most
+from bptt.layers._base import Layer
+from bptt.layers._stack import Stack
+from bptt.layers.gru import GRU
+from bptt.layers.last_step import LastStep
+from bptt.layers.lstm import LSTM
+from bptt.layers.rnn import RNN
+from bptt.layers.stateless import Dropout, Embedding, LayerNorm, Linear, OneHot
 
 #: Of the architecture's text; a file of another one is not read.
 VERSION = 1
@@ -52,10 +48,10 @@ def _settings(layer: type[Layer]) -> list[str]:
     return [name for name in names if name != "rng"]
 
 
-def architecture(model: Model) -> dict[str, Any]:
-    """Return of what layers a model is, as JSON can hold it."""
+def architecture(stack: Stack) -> dict[str, Any]:
+    """Return the types and settings of the layers, as JSON can hold them."""
     layers = []
-    for layer in model.layers:
+    for layer in stack.layers:
         kind = type(layer)
         if _LAYERS.get(kind.__name__) is not kind:
             raise TypeError(f"only bptt's own layers can be saved, got {kind.__qualname__}")
@@ -66,18 +62,18 @@ def architecture(model: Model) -> dict[str, Any]:
     return {"version": VERSION, "layers": layers}
 
 
-def write(path: object, model: Model, metadata: Mapping[str, str], tensors: Arrays) -> None:
-    """Write a model, and what else belongs to it, to a file."""
-    texts = {"format": "np", "bptt": json.dumps(architecture(model)), **metadata}
-    _safetensors.write(path_of(path), {**model._named(), **tensors}, texts)
+def write(
+    path: object, stack: Stack, metadata: Mapping[str, str], tensors: Mapping[str, Array]
+) -> None:
+    """Write layers, and what else belongs to them, to a file."""
+    texts = {"format": "np", "bptt": json.dumps(architecture(stack)), **metadata}
+    safetensors.write(path_of(path), {**stack.named_parameters(), **tensors}, texts)
 
 
-def read(path: object) -> tuple[Sequential, dict[str, str], dict[str, Array]]:
-    """Read a model from a file, with the other metadata and tensors there."""
-    from bptt.model import Sequential  # which imports this module
-
+def read(path: object) -> tuple[Stack, dict[str, str], dict[str, Array]]:
+    """Read layers from a file, with the other metadata and tensors there."""
     path = path_of(path)
-    tensors, metadata = _safetensors.read(path)
+    tensors, metadata = safetensors.read(path)
     if "bptt" not in metadata:
         raise ValueError(
             f"{os.fspath(path)!r} has no bptt model in it, only tensors: make the model and give "
@@ -99,10 +95,10 @@ def read(path: object) -> tuple[Sequential, dict[str, str], dict[str, Array]]:
     try:
         with parameters_at_most(sum(array.size for array in tensors.values())):
             made = (_layer(n, settings, len(tensors)) for n, settings in enumerate(layers))
-            model = Sequential(*made)
+            stack = Stack(*made)
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{os.fspath(path)!r}: {error}") from None
-    named = model._named()
+    named = stack.named_parameters()
     for name, array in named.items():
         if name not in tensors:
             raise ValueError(f"{os.fspath(path)!r}: the parameter {name} is missing")
@@ -113,7 +109,7 @@ def read(path: object) -> tuple[Sequential, dict[str, str], dict[str, Array]]:
                 f"{given.shape} of {given.dtype}"
             )
         array[...] = given
-    return model, metadata, tensors
+    return stack, metadata, tensors
 
 
 def _layer(n: int, settings: Any, tensors: int) -> Layer:
@@ -135,46 +131,3 @@ def _layer(n: int, settings: Any, tensors: int) -> Layer:
         return kind(**settings)
     except (ValueError, TypeError) as error:
         raise ValueError(f"layer {n}, {name}: {error}") from None
-
-
-def load(path: str | os.PathLike[str]) -> Sequential:
-    """Load a model that `Sequential.save`, or `Sequential.fit` with a checkpoint, has written.
-
-    Nothing in the file is executed. Random numbers of its layers' dropout are seeded anew.
-
-    Parameters
-    ----------
-    path : str or path
-        The file.
-
-    Returns
-    -------
-    Sequential
-        The model: the same layers, and the same bits of all parameters.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is damaged, of another version, has no model in it, or one of unknown layers, or if a
-        parameter is missing or of a wrong shape or dtype.
-
-    Examples
-    --------
-    >>> import os, tempfile, numpy as np, bptt
-    >>> model = bptt.Sequential(bptt.GRU(1, 4, rng=0), bptt.Linear(4, 1, rng=1))
-    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
-    >>> model.save(path)
-    >>> twin = bptt.load(path)
-    >>> twin
-    Sequential(GRU(1, 4), Linear(4, 1))
-    >>> x = np.ones((2, 3, 1))
-    >>> bool((twin.predict(x) == model.predict(x)).all())
-    True
-    """
-    model, _, others = read(path)
-    unknown = [name for name in others if not name.startswith("training.")]
-    if unknown:
-        raise ValueError(f"{os.fspath(path)!r}: there are tensors of no layer: {unknown}")
-    return model

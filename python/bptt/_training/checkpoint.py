@@ -1,6 +1,6 @@
 """Training state in a model's file: training that was broken off goes on with the same bits.
 
-Beside what `saving` writes, such a file has a text in its metadata under "bptt.training"::
+Beside what `Sequential.save` writes, such a file has a text in its metadata under "bptt.training"::
 
     {"version": 1, "epochs": 3, "settings": {...}, "parts": {"trainer": {...}, "order": {...}, ...}}
 
@@ -13,113 +13,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bptt import _check, _core, saving
-from bptt.history import History
-
-if TYPE_CHECKING:
-    from bptt._fit import Training
-    from bptt.model import Sequential
-
-Array = NDArray[Any]
+from bptt._support import check
+from bptt._training.state import Array, Resumable
+from bptt.layers import _files
+from bptt.layers._stack import Stack
 
 VERSION = 1
-
-
-class Part(Protocol):
-    """Something with a state that training goes on from."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return numbers, texts, None, arrays, and dicts and lists of them."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there; a ValueError, TypeError or KeyError if it does not fit."""
-
-
-class Order:
-    """The order in which an epoch takes the sequences, shuffled by a generator, if there is one."""
-
-    def __init__(self, count: int | None, generator: np.random.Generator | None) -> None:
-        """Take how many sequences there are; None if they come as they like."""
-        self.now = np.arange(count or 0, dtype=np.uint64)
-        self._given = count is not None
-        self._generator = generator if self._given else None
-
-    def next(self) -> Array | None:
-        """Return the order of the next epoch."""
-        if self._generator is not None:
-            self._generator.shuffle(self.now)
-        return self.now if self._given else None
-
-    def state_dict(self) -> dict[str, Any]:
-        if self._generator is None:
-            return {}  # the order never changes
-        return {"now": self.now, "generator": dict(self._generator.bit_generator.state)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if self._generator is None:
-            return
-        now, generator, bits = state["now"], state["generator"], self._generator.bit_generator
-        if now.dtype != self.now.dtype or not np.array_equal(np.sort(now), np.sort(self.now)):
-            raise ValueError("the order of the sequences is none")
-        ours = type(bits).__name__
-        if generator["bit_generator"] != ours:
-            raise ValueError(
-                f"it was made with a generator of {generator['bit_generator']}, "
-                f"rng is one of {ours}"
-            )
-        bits.state = generator
-        self.now[:] = now
-
-
-class TrainerState:
-    """What the trainer remembers, but the parameters: the optimiser's state, and dropout's."""
-
-    def __init__(self, trainer: _core.Trainer) -> None:
-        self._trainer = trainer
-
-    def state_dict(self) -> dict[str, Any]:
-        steps, vectors = self._trainer.optimizer_state()
-        return {"seed": self._trainer.seed(), "steps": steps, "vectors": vectors}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._trainer.restore_optimizer(state["steps"], state["vectors"])
-        self._trainer.set_seed(state["seed"])
-
-
-class ScheduleState:
-    """Where the schedule is."""
-
-    def __init__(self, training: Training) -> None:
-        self._training = training
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(self._training.schedule_state)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        ours = self._training.schedule_state
-        if set(state) != set(ours) or not all(type(v) in (int, float) for v in state.values()):
-            raise ValueError(f"it must have numbers {sorted(ours)}, it has {state}")
-        self._training.schedule_state = dict(state)
-
-
-class HistoryState:
-    """The losses so far."""
-
-    def __init__(self, history: History) -> None:
-        self._history = history
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self._history))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if set(state) != set(vars(self._history)):
-            raise ValueError(f"its history has {sorted(state)}")
-        vars(self._history).update(state)
 
 
 class Checkpoint:
@@ -136,8 +39,8 @@ class Checkpoint:
     """
 
     def __init__(self, path: object, every: object, settings: dict[str, Any]) -> None:
-        self._path, self._settings = saving.path_of(path), settings
-        self._every = _check.size("checkpoint_every", every)
+        self._path, self._settings = _files.path_of(path), settings
+        self._every = check.size("checkpoint_every", every)
         if not self._path.parent.is_dir():
             raise FileNotFoundError(f"checkpoint: there is no directory {str(self._path.parent)!r}")
 
@@ -145,8 +48,8 @@ class Checkpoint:
         """Tell whether it is to be written after so many epochs."""
         return epochs % self._every == 0
 
-    def write(self, model: Sequential, epochs: int, parts: Mapping[str, Part]) -> None:
-        """Write the model and the state after so many epochs."""
+    def write(self, stack: Stack, epochs: int, parts: Mapping[str, Resumable]) -> None:
+        """Write the layers and the state after so many epochs."""
         tensors: dict[str, Array] = {}
         states = {name: _pack(part.state_dict(), tensors) for name, part in parts.items()}
         training = {
@@ -155,12 +58,12 @@ class Checkpoint:
             "settings": self._settings,
             "parts": states,
         }
-        saving.write(self._path, model, {"bptt.training": json.dumps(training)}, tensors)
+        _files.write(self._path, stack, {"bptt.training": json.dumps(training)}, tensors)
 
-    def read(self, model: Sequential) -> Saved | None:
+    def read(self, stack: Stack) -> Saved | None:
         """Read the file, if it is there; it must be of such a model and of these settings."""
         try:
-            saved, metadata, tensors = saving.read(self._path)
+            saved, metadata, tensors = _files.read(self._path)
         except FileNotFoundError:
             return None
         if "bptt.training" not in metadata:
@@ -176,8 +79,9 @@ class Checkpoint:
             raise self._unfit("has a damaged training state")
         if version != VERSION:
             raise self._unfit(f"has a training state of version {version}, not {VERSION}")
-        if saving.architecture(saved) != saving.architecture(model):
-            raise self._unfit(f"is of another model, {saved}")
+        if _files.architecture(saved) != _files.architecture(stack):
+            layers = ", ".join(map(repr, saved.layers))
+            raise self._unfit(f"is of another model, Sequential({layers})")
         names = sorted({*settings, *self._settings})
         ours = json.loads(json.dumps(self._settings))
         if differing := [name for name in names if settings.get(name) != ours.get(name)]:
@@ -197,12 +101,12 @@ class Saved:
     """What was read from a checkpoint."""
 
     def __init__(
-        self, checkpoint: Checkpoint, model: Sequential, epochs: int, states: dict[str, Any]
+        self, checkpoint: Checkpoint, stack: Stack, epochs: int, states: dict[str, Any]
     ) -> None:
-        self.model, self.epochs = model, epochs
+        self.stack, self.epochs = stack, epochs
         self._checkpoint, self._states = checkpoint, states
 
-    def restore(self, parts: Mapping[str, Part]) -> None:
+    def restore(self, parts: Mapping[str, Resumable]) -> None:
         """Let parts go on from their states."""
         if set(parts) != set(self._states):
             raise self._checkpoint._unfit(f"has states of {sorted(self._states)}")

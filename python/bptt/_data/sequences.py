@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt import _check, _core
+from bptt._core import Dataset
+from bptt._support import check
+from bptt.layers._stack import Stack
 from bptt.losses import CrossEntropyLoss, Loss
-
-if TYPE_CHECKING:
-    from bptt._model import Model
 
 Array = NDArray[Any]
 
@@ -98,7 +97,7 @@ def one_per_sequence(
 
 def sample_weights(name: str, value: Any, count: int) -> list[float]:
     """Return a weight for every sequence."""
-    array = _check.floats(name, value, np.dtype(np.float64))
+    array = check.floats(name, value, np.dtype(np.float64))
     if array.shape != (count,):
         raise ValueError(
             f"{name} must have a number for each of the {count} sequences, got shape {array.shape}"
@@ -108,27 +107,28 @@ def sample_weights(name: str, value: Any, count: int) -> list[float]:
     return list(array.tolist())
 
 
-def inputs_of(model: Model, name: str, x: Any) -> Sequences:
-    classes, features = model.layers[0]._core.tokens, model._features[0][0]
-    if classes is not None:
-        return Sequences(name, x, None, lambda part, v: _check.classes(part, v, classes))
-    return Sequences(name, x, features, lambda part, v: _check.floats(part, v, model._dtype))
+def inputs_of(stack: Stack, name: str, x: Any) -> Sequences:
+    """Return the sequences of x, as the first layer takes them."""
+    tokens, features = stack.tokens, stack.features[0][0]
+    if tokens is not None:
+        return Sequences(name, x, None, lambda part, v: check.classes(part, v, tokens))
+    return Sequences(name, x, features, lambda part, v: check.floats(part, v, stack.dtype))
 
 
 def dataset_of(
-    model: Model, loss: Loss, prefix: str, x: Any, y: Any, weights: Any, evaluated: bool
-) -> tuple[_core.Dataset, Any]:
+    stack: Stack, loss: Loss, prefix: str, x: Any, y: Any, weights: Any, evaluated: bool
+) -> tuple[Dataset, Any]:
     """Return a core data set and the lengths of its sequences; one to evaluate has to count."""
-    outputs = model._features[-1][1]
-    inputs = inputs_of(model, f"{prefix}x", x)
+    outputs = stack.outputs
+    inputs = inputs_of(stack, f"{prefix}x", x)
     name, features = f"{prefix}y", None if loss._classes else outputs
 
     def convert(part: str, value: Any) -> Array:
         if isinstance(loss, CrossEntropyLoss):
             return loss._targets(part, value, outputs)
-        return _check.floats(part, value, model._dtype)
+        return check.floats(part, value, stack.dtype)
 
-    if model._per_sequence:
+    if stack.per_sequence:
         flat = one_per_sequence(name, y, features, len(inputs), convert)
     else:
         targets = Sequences(name, y, features, convert)
@@ -147,5 +147,5 @@ def dataset_of(
         raise ValueError(f"{name} has no target that counts: there is nothing to evaluate")
     if weights is not None:
         weights = sample_weights(f"{prefix}sample_weight", weights, len(inputs))
-    core = _core.Dataset(inputs.flat, flat, inputs.offsets, model._per_sequence, weights)
+    core = Dataset(inputs.flat, flat, inputs.offsets, stack.per_sequence, weights)
     return core, np.diff(inputs.offsets)

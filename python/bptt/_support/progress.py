@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bptt._extras import require
-from bptt.history import History
+from bptt._support.extras import require
 
 #: Seconds that a call into Rust works before Python draws progress and hears Ctrl-C.
 SLICE = 0.1
@@ -39,12 +38,12 @@ class Bar:
         if self._bar is not None and share < 1:
             self._bar.set_postfix_str(f"{share:.0%} of epoch")
 
-    def advance(self, history: History) -> None:
+    def advance(self, loss: float, validation: float | None = None) -> None:
         """Count an epoch and show its losses."""
         if self._bar is not None:
-            text = f"loss {history.loss[-1]:.4g}"
-            if history.validation_loss:
-                text += f", validation {history.validation_loss[-1]:.4g}"
+            text = f"loss {loss:.4g}"
+            if validation is not None:
+                text += f", validation {validation:.4g}"
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update()
 

@@ -1,30 +1,44 @@
-"""`Sequential`: layers one after the other, trained in Rust with the habits of Keras.
-
-What a model is without its training is in `_model`, and the loop of its training in `_fit`.
-"""
+"""`Sequential`, which trains layers in Rust with the habits of Keras, and `load`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from bptt import _check, _fit
-from bptt._checkpoint import Checkpoint
-from bptt._layer import Layer
-from bptt._metrics import METRICS, check_metrics
-from bptt._model import Batches, Data, Model
-from bptt._sources import training_source, validation_source
+from bptt._data.sources import (
+    Batches,
+    Data,
+    prediction_source,
+    training_source,
+    validation_source,
+)
+from bptt._support import check
+from bptt._support.progress import sequence_bar
+from bptt._training.checkpoint import Checkpoint
+from bptt._training.evaluate import evaluate, predict
+from bptt._training.metrics import check_metrics, metrics_of
+from bptt._training.run import Run
+from bptt._training.settings import Settings, check_monitors, check_stateful
+from bptt._training.state import Training, training_of
+from bptt._training.trainer import trainer_of
 from bptt.callbacks import Callback, Calls, EarlyStopping
 from bptt.history import History
-from bptt.losses import Loss, loss_of
+from bptt.layers import _files, _summary
+from bptt.layers._base import Layer
+from bptt.layers._stack import Stack
+from bptt.losses import Loss, MSELoss, loss_of
+from bptt.model._generate import generate
 from bptt.optimizers import Optimizer
 from bptt.schedules import Schedule, schedule_of
 
+Array = NDArray[Any]
 
-class Sequential(Model):
+
+class Sequential(Stack):
     """Layers one after the other, every step of one the input of the next.
 
     Parameters
@@ -63,8 +77,39 @@ class Sequential(Model):
 
     def __init__(self, *layers: Layer) -> None:
         super().__init__(*layers)
+        self.history: History | None = None
         self.stop_training = False
-        self._training: _fit.Training | None = None
+        self._training: Training | None = None
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    def _repr_html_(self) -> str:
+        return _summary.summary_html(self)
+
+    def summary(self) -> str:
+        """Return a table of the layers, their outputs and how many parameters they have.
+
+        Returns
+        -------
+        str
+            A prompt shows it as it is; elsewhere, print it.
+
+        Examples
+        --------
+        >>> import bptt
+        >>> layers = bptt.Embedding(9, 16), bptt.GRU(16, 32), bptt.LastStep(), bptt.Linear(32, 2)
+        >>> bptt.Sequential(*layers).summary()
+        layer             output      parameters
+        ----------------------------------------
+        Embedding(9, 16)  (N, T, 16)         144
+        GRU(16, 32)       (N, T, 32)       4,800
+        LastStep()        (N, 32)              0
+        Linear(32, 2)     (N, 2)              66
+        ----------------------------------------
+        5,010 parameters, float32, 19.6 KiB
+        """
+        return _summary.summary(self)
 
     def fit(
         self,
@@ -228,68 +273,251 @@ class Sequential(Model):
         >>> len(history.loss)
         5
         """
-        batch_size = _check.size("batch_size", batch_size)
-        epochs = _check.size("epochs", epochs, least=0)
-        shuffle = _check.flag("shuffle", shuffle)
-        tbptt = None if tbptt is None else _check.size("tbptt", tbptt)
-        stateful = _check.flag("stateful", stateful)
         loss = loss_of(loss)
-        settings = _fit.Settings(
-            epochs,
-            batch_size,
-            shuffle,
-            tbptt,
-            _check.size("accumulate", accumulate),
-            check_metrics(metrics, loss.name),
-            _check.flag("progress", progress),
+        settings = Settings(
+            loss,
+            epochs=check.size("epochs", epochs, least=0),
+            batch_size=check.size("batch_size", batch_size),
+            shuffle=check.flag("shuffle", shuffle),
+            rng=check.generator(rng),
+            clip_norm=None if clip_norm is None else check.real("clip_norm", clip_norm),
+            tbptt=None if tbptt is None else check.size("tbptt", tbptt),
+            stateful=check.flag("stateful", stateful),
+            accumulate=check.size("accumulate", accumulate),
+            metrics=check_metrics(metrics, loss.name),
+            progress=check.flag("progress", progress),
         )
-        generator = _check.generator(rng)
         schedule = schedule_of(schedule)
         calls = Calls(self, callbacks, early_stopping)
-        training = _fit.training_of(self._training, optimizer, schedule)
-        clip_norm = None if clip_norm is None else _check.real("clip_norm", clip_norm)
-        resume = _check.flag("resume", resume)
+        training = training_of(self._training, optimizer, schedule)
+        resume = check.flag("resume", resume)
         if resume and checkpoint is None:
             raise ValueError("resume=True needs the file to go on from: give checkpoint=path")
         source = training_source(self, loss, "", x, y, sample_weight, epochs)
-        if stateful:
-            _fit.check_stateful(shuffle, batch_size, source.lengths)
+        check_stateful(settings, source.lengths)
         checked = None
         if validation is not None:
             checked = validation_source(self, loss, validation, epochs)
-        watchers = [schedule, *calls.callbacks]
-        _fit.check_monitors(watchers, settings.metrics, checked is not None)
+        check_monitors([schedule, *calls.callbacks], settings.metrics, checked is not None)
         file = None
         if checkpoint is not None:
-            same = {
-                "loss": repr(loss),
-                "optimizer": repr(training.optimizer),
-                "schedule": repr(schedule),
-                "batch_size": batch_size,
-                "accumulate": settings.accumulate,
-                "validation": validation is not None,
-                "sample_weight": sample_weight is not None,
-                "metrics": settings.metrics,
-                "clip_norm": clip_norm,
-                "shuffle": shuffle,
-                "tbptt": tbptt,
-                "stateful": stateful,
-                "sequences": None if source.lengths is None else len(source.lengths),
-                "steps": None if source.lengths is None else int(source.lengths.sum()),
-            }
-            file = Checkpoint(checkpoint, checkpoint_every, same)
-        trainer = self._trainer(
-            loss,
-            training.optimizer,
-            clip_norm=clip_norm,
-            tbptt=tbptt,
-            stateful=stateful,
-            accumulate=settings.accumulate,
-            metrics=[METRICS[name][0] for name in settings.metrics],
-        )
-        if not all(layer._flat.flags.writeable for layer in self._trained):
-            raise ValueError("a layer's parameters are read-only; copy the model to train it")
-        run = _fit.Run(self, trainer, training, source, checked, calls, generator, settings, file)
-        if resume:
-            run.resume()
+            shared = settings.shared(training, source, validation, sample_weight)
+            file = Checkpoint(checkpoint, checkpoint_every, shared)
+        run = Run(self, settings, training, source, checked, calls)
+        run.prepare(file, resume)
+        self.history, self.stop_training, self._training = run.history, run.stopped, run.kept
         return run()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the model to a file, for `bptt.load`.
+
+        It is in the safetensors format, by custom named ``.safetensors``: the parameters by the names of
+        `state_dict`, and of what layers the model is in the metadata. A file that was there is replaced in
+        one step: at any moment, also if the process is killed, the old or the new one is there as a whole.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; what was there is left as it was.
+
+        Examples
+        --------
+        >>> import os, tempfile, bptt
+        >>> model = bptt.Sequential(bptt.RNN(2, 3, rng=0))
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+        >>> model.save(path)
+        >>> bptt.load(path)
+        Sequential(RNN(2, 3))
+        """  # noqa: E501
+        _files.write(path, self, {}, {})
+
+    def predict(self, x: Data, *, progress: bool = True) -> Array | list[Array]:
+        """Return the outputs for every step, or with LastStep for every sequence.
+
+        Ctrl-C ends it with a KeyboardInterrupt.
+
+        Parameters
+        ----------
+        x : array_like or list of array_like
+            Sequences, as for `fit`; of arrays in files, too, only some are read at a time.
+        progress : bool, default True
+            Whether to show a progress bar (needs tqdm) if it takes longer than two seconds.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            (N, T, O) if x is one array, else a list of N arrays (T_i, O); (N, O) with LastStep.
+        """
+        progress = check.flag("progress", progress)
+        source = prediction_source(self, x)
+        lengths = source.lengths
+        assert lengths is not None
+        with sequence_bar(len(lengths), progress) as bar:
+            trainer = trainer_of(self, MSELoss())  # prediction computes no loss
+            flat = predict(trainer, source, self.per_sequence, bar)
+        if self.per_sequence:
+            return flat
+        if isinstance(x, (list, tuple)):
+            return np.split(flat, np.cumsum(lengths)[:-1])
+        return flat.reshape(len(lengths), -1, flat.shape[-1])
+
+    @overload
+    def evaluate(
+        self, x: Data | Batches, y: Data | None = None, *, loss: str | Loss, progress: bool = True
+    ) -> float: ...
+
+    @overload
+    def evaluate(
+        self,
+        x: Data | Batches,
+        y: Data | None = None,
+        *,
+        loss: str | Loss,
+        metrics: Sequence[str],
+        progress: bool = True,
+    ) -> dict[str, float]: ...
+
+    def evaluate(
+        self,
+        x: Data | Batches,
+        y: Data | None = None,
+        *,
+        loss: str | Loss,
+        metrics: Sequence[str] | None = None,
+        progress: bool = True,
+    ) -> float | dict[str, float]:
+        """Return the mean loss, of which `fit` tells the same kind.
+
+        Ctrl-C ends it with a KeyboardInterrupt.
+
+        Parameters
+        ----------
+        x, y : array_like or list of array_like
+            Sequences and targets, as for `fit`, of any lengths.
+        loss, metrics
+            As for `fit`.
+        progress : bool, default True
+            Whether to show a progress bar (needs tqdm) if it takes longer than two seconds.
+
+        Returns
+        -------
+        float or dict of str to float
+            The mean over all steps (with LastStep: sequences), whichever sequence they are of; in
+            cross-entropy, ignored ones do not count, others as their class's weight. With `metrics`, that
+            as "loss" beside them.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or settings that do not fit, or if no target counts.
+        """  # noqa: E501
+        loss = loss_of(loss)
+        names = check_metrics(() if metrics is None else metrics, loss.name)
+        progress = check.flag("progress", progress)
+        source = validation_source(self, loss, (x, y), 1, "")
+        trainer = trainer_of(self, loss, metrics=names)
+        total = None if source.lengths is None else len(source.lengths)
+        with sequence_bar(total, progress) as bar:
+            value = evaluate(trainer, source, bar)
+        if metrics is None:
+            return value
+        return {"loss": value} | metrics_of(names, trainer.take_metrics(True))
+
+    def generate(
+        self,
+        prompt: ArrayLike,
+        n: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        rng: object = None,
+    ) -> NDArray[np.int64]:
+        """Continue a sequence of tokens: draw the next one from the model's logits, again and again.
+
+        For a model that starts with OneHot or Embedding and gives a logit for each token, trained
+        with "cross_entropy" to tell the next one. It is given one step at a time (`stepper`).
+
+        Parameters
+        ----------
+        prompt : array_like of int
+            The tokens to continue, (T,), at least one.
+        n : int
+            How many tokens to draw.
+        temperature : float, default 1.0
+            The logits are divided by it: below 1, likely tokens become likelier. At 0 the likeliest
+            is taken, the first of several.
+        top_k : int, optional
+            Draw from the k likeliest tokens only; by default from all.
+        rng : None, int or numpy.random.Generator
+            What is drawn with; the same seed draws the same tokens.
+
+        Returns
+        -------
+        ndarray of int64
+            The n new tokens, without the prompt.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the model is not such a one, has a layer of two directions, or gives logits that are not
+            finite, or if a parameter is out of range.
+
+        Examples
+        --------
+        >>> import numpy as np, bptt
+        >>> model = bptt.Sequential(bptt.OneHot(3), bptt.GRU(3, 8, rng=0), bptt.Linear(8, 3, rng=1))
+        >>> x = np.arange(31)[None] % 3  # 0 1 2 0 1 2 ...
+        >>> history = model.fit(x[:, :-1], x[:, 1:], loss="cross_entropy", epochs=100,
+        ...                     optimizer=bptt.Adam(0.05), progress=False)
+        >>> model.generate([0, 1], 5, temperature=0)
+        array([2, 0, 1, 2, 0])
+        """  # noqa: E501
+        return generate(self, prompt, n, temperature, top_k, rng)
+
+
+def load(path: str | os.PathLike[str]) -> Sequential:
+    """Load a model that `Sequential.save`, or `Sequential.fit` with a checkpoint, has written.
+
+    Nothing in the file is executed. Random numbers of its layers' dropout are seeded anew.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    Sequential
+        The model: the same layers, and the same bits of all parameters.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is damaged, of another version, has no model in it, or one of unknown layers, or if a
+        parameter is missing or of a wrong shape or dtype.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, bptt
+    >>> model = bptt.Sequential(bptt.GRU(1, 4, rng=0), bptt.Linear(4, 1, rng=1))
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+    >>> model.save(path)
+    >>> twin = bptt.load(path)
+    >>> twin
+    Sequential(GRU(1, 4), Linear(4, 1))
+    >>> x = np.ones((2, 3, 1))
+    >>> bool((twin.predict(x) == model.predict(x)).all())
+    True
+    """
+    stack, _, others = _files.read(path)
+    unknown = [name for name in others if not name.startswith("training.")]
+    if unknown:
+        raise ValueError(f"{os.fspath(path)!r}: there are tensors of no layer: {unknown}")
+    return Sequential(*stack.layers)

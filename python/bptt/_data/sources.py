@@ -5,21 +5,22 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from bptt import _core
-from bptt._data import dataset_of, inputs_of, sample_weights
-from bptt._progress import SLICE
+from bptt._core import Dataset
+from bptt._data.sequences import dataset_of, inputs_of, sample_weights
+from bptt._support.progress import SLICE
+from bptt.layers._stack import Stack
 from bptt.losses import Loss
 
-if TYPE_CHECKING:
-    from bptt._model import Model
-
-Array = NDArray[Any]
 Lengths = NDArray[np.int64]
+
+#: What `Sequential` takes: an array, or a list of N arrays; or an iterable of batches.
+Data = ArrayLike | Sequence[ArrayLike]
+Batches = Iterable[tuple[Any, ...]]
 
 #: Mapped files of more bytes are let go of from time to time: their pages count as our memory.
 _LARGE = 2**27
@@ -29,7 +30,7 @@ _LARGE = 2**27
 class Piece:
     """A core data set, and which of its sequences are the next ones of an epoch."""
 
-    core: _core.Dataset
+    core: Dataset
     lengths: Lengths  # of all its sequences
     order: NDArray[np.uint64]
     batch_size: int
@@ -43,7 +44,7 @@ class Piece:
 
 #: (prefix of names, x, y, sample weights, whether these are all of the data) to a core data set
 #: and the lengths of its sequences.
-Convert = Callable[[str, Any, Any, Any, bool], tuple[_core.Dataset, Lengths]]
+Convert = Callable[[str, Any, Any, Any, bool], tuple[Dataset, Lengths]]
 
 
 class Source(Protocol):
@@ -63,7 +64,7 @@ class Source(Protocol):
 class Whole:
     """Sequences that the core sees all at once."""
 
-    def __init__(self, core: _core.Dataset, lengths: Lengths, arrays: Sequence[Any]) -> None:
+    def __init__(self, core: Dataset, lengths: Lengths, arrays: Sequence[Any]) -> None:
         self.lengths = lengths
         self._core = core
         self._release = releaser(arrays)
@@ -125,7 +126,7 @@ class Mapped:
         return -(-len(self.lengths) // batch_size)
 
 
-class Batches:
+class Iterated:
     """Batches (x, y) or (x, y, sample weights) from anything that can be iterated."""
 
     lengths = None
@@ -165,7 +166,7 @@ class Batches:
 
 
 def training_source(
-    model: Model,
+    stack: Stack,
     loss: Loss,
     prefix: str,
     x: Any,
@@ -176,10 +177,8 @@ def training_source(
 ) -> Source:
     """Return where x, y and sample weights come from; without a y, x is an iterable of them."""
 
-    def convert(
-        prefix: str, x: Any, y: Any, weights: Any, whole: bool
-    ) -> tuple[_core.Dataset, Lengths]:
-        return dataset_of(model, loss, prefix, x, y, weights, evaluated and whole)
+    def convert(prefix: str, x: Any, y: Any, weights: Any, whole: bool) -> tuple[Dataset, Lengths]:
+        return dataset_of(stack, loss, prefix, x, y, weights, evaluated and whole)
 
     if y is None:
         if isinstance(x, np.ndarray) or not isinstance(x, Iterable):
@@ -188,15 +187,15 @@ def training_source(
             raise ValueError(
                 "sample_weight goes with arrays: give batches (x, y, sample_weight) instead"
             )
-        return Batches(convert, prefix, x, epochs)
-    targets_dtype = np.uint32 if loss._classes else model._dtype
-    if _needs_a_copy(x, _inputs_dtype(model)) or _needs_a_copy(y, targets_dtype):
+        return Iterated(convert, prefix, x, epochs)
+    targets_dtype = np.uint32 if loss._classes else stack.dtype
+    if _needs_a_copy(x, _inputs_dtype(stack)) or _needs_a_copy(y, targets_dtype):
         return Mapped(convert, prefix, x, y, weights)
     return Whole(*convert(prefix, x, y, weights, True), [x, y])
 
 
 def validation_source(
-    model: Model, loss: Loss, given: Any, epochs: int, prefix: str = "validation "
+    stack: Stack, loss: Loss, given: Any, epochs: int, prefix: str = "validation "
 ) -> Source:
     """Return where data come from that are evaluated: (x, y), or an iterable of batches."""
     if isinstance(given, np.ndarray) or not isinstance(given, Iterable):
@@ -206,25 +205,23 @@ def validation_source(
     if len(given) != 2:
         raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
     x, y = given
-    return training_source(model, loss, prefix, x, y, None, epochs, evaluated=True)
+    return training_source(stack, loss, prefix, x, y, None, epochs, evaluated=True)
 
 
-def prediction_source(model: Model, x: Any) -> Source:
+def prediction_source(stack: Stack, x: Any) -> Source:
     """Return where sequences without targets come from."""
 
-    def convert(
-        prefix: str, x: Any, y: Any, weights: Any, whole: bool
-    ) -> tuple[_core.Dataset, Lengths]:
-        inputs = inputs_of(model, f"{prefix}x", x)
-        return _core.Dataset(inputs.flat, None, inputs.offsets), np.diff(inputs.offsets)
+    def convert(prefix: str, x: Any, y: Any, weights: Any, whole: bool) -> tuple[Dataset, Lengths]:
+        inputs = inputs_of(stack, f"{prefix}x", x)
+        return Dataset(inputs.flat, None, inputs.offsets), np.diff(inputs.offsets)
 
-    if _needs_a_copy(x, _inputs_dtype(model)):
+    if _needs_a_copy(x, _inputs_dtype(stack)):
         return Mapped(convert, "", x, None, None)
     return Whole(*convert("", x, None, None, True), [x])
 
 
-def _inputs_dtype(model: Model) -> Any:
-    return model._dtype if model.layers[0]._core.tokens is None else np.uint32
+def _inputs_dtype(stack: Stack) -> Any:
+    return stack.dtype if stack.tokens is None else np.uint32
 
 
 def _needs_a_copy(value: Any, dtype: Any) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt._atomic import replacing
+from bptt._support.atomic import replacing
 
 Array = NDArray[Any]
 
