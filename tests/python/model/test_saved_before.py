@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from golden_files import GOLDEN
 
 import bptt
 
@@ -35,8 +35,7 @@ LEVELS = ["portable", "avx2", "avx512"]
 def test_files_of_version_0_1_0_load_and_continue(level, tmp_path):
     if LEVELS.index(level) > LEVELS.index(bptt.simd_level()):
         pytest.skip(f"this process runs on {bptt.simd_level()}")
-    golden = Path(__file__).parents[1] / "golden"
-    paths = os.pathsep.join([str(golden), *filter(None, sys.path)])
+    paths = os.pathsep.join([str(GOLDEN), *filter(None, sys.path)])
     environment = os.environ | {"BPTT_SIMD": level, "PYTHONPATH": paths}
     arguments = [sys.executable, "-c", SCRIPT, level, str(tmp_path / "run.safetensors")]
     run = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)

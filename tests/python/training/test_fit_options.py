@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from test_fit import fit, model, parameters, regression
+from fitting import fit, model, parameters, regression
 
 import bptt
 

@@ -10,8 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from test_fit import model, regression
-from test_sources import FORMS, mapped, tokens
+from fitting import FORMS, mapped, model, regression, tokens
 
 import bptt
 from bptt._data import sources

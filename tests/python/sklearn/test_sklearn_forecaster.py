@@ -2,16 +2,12 @@
 
 import numpy as np
 import pytest
+from estimating import fitted, wave
 from sklearn.model_selection import GridSearchCV, TimeSeriesSplit
-from test_sklearn import fitted
 
 from bptt.sklearn import SequenceForecaster, make_windows
 
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum iterations")
-
-
-def wave(steps=200, start=0):
-    return 50 + 10 * np.sin(0.5 * np.arange(start, start + steps))
 
 
 @pytest.mark.parametrize("strategy", ["direct", "recursive"])

@@ -6,33 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from test_fit import fit, model, parameters, regression
+from fitting import FORMS, fit, mapped, model, parameters, regression, tokens
 
 import bptt
 from bptt._support import check
-
-
-def mapped(path, array, dtype=None, order="C", mode="r"):
-    """The array in a file."""
-    array = np.asarray(array, dtype=dtype, order=order)
-    np.save(path, array)
-    return np.load(path, mmap_mode=mode)
-
-
-def tokens(seed=0):
-    rng = np.random.default_rng(seed)
-    gru = bptt.GRU(5, 6, dropout=0.0, rng=rng)
-    return bptt.Sequential(bptt.OneHot(5), gru, bptt.Linear(6, 5, rng=rng))
-
-
-FORMS = {
-    "as the core's": {"dtype": "float32"},
-    "double": {"dtype": "float64"},
-    "half": {"dtype": "float16"},
-    "big-endian": {"dtype": ">f4"},
-    "Fortran order": {"dtype": "float32", "order": "F"},
-    "copy on write": {"dtype": "float64", "mode": "c"},
-}
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)

@@ -9,29 +9,9 @@ import warnings
 
 import numpy as np
 import pytest
+from fitting import fit, model, parameters, regression
 
 import bptt
-
-
-def regression(rows=12, steps=5, seed=0):
-    x = np.random.default_rng(seed).standard_normal((rows, steps, 2))
-    return x, x.sum(axis=-1, keepdims=True).cumsum(axis=1) / 3
-
-
-def model(seed=0, **options):
-    rng = np.random.default_rng(seed)
-    return bptt.Sequential(
-        bptt.LSTM(2, 9, rng=rng, **options), bptt.Linear(9, 1, rng=rng, **options)
-    )
-
-
-def fit(m, x, y=None, **settings):
-    defaults = {"loss": "mse", "optimizer": bptt.Adam(0.01), "rng": 0, "progress": False}
-    return m.fit(x, y, **(defaults | settings))
-
-
-def parameters(m):
-    return np.concatenate([array.ravel() for array in m.state_dict().values()])
 
 
 def test_loss_falls_and_validation_is_recorded():

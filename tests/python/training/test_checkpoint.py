@@ -13,7 +13,7 @@ import pytest
 import bptt
 from bptt._support import safetensors
 
-SCRIPT = Path(__file__).parents[1] / "kill.py"
+SCRIPT = Path(__file__).parents[2] / "kill.py"
 EPOCHS = 6
 
 

@@ -1,13 +1,14 @@
-"""Optimisers, schedules and losses against PyTorch's: tests/golden/make_fit_golden.py."""
+"""Training against PyTorch's: tests/golden/make_golden.py and make_fit_golden.py."""
 
 import numpy as np
 import pytest
-from test_golden import read
+from golden_files import assert_close, read
 
 import bptt
 from bptt.schedules import Schedule
 
 OPTIMISERS, SCHEDULES, LOSSES = map(read, ["optimisers.npz", "schedules.npz", "losses.npz"])
+TRAINING = read("training.npz")
 SCHEDULED = [case for case in OPTIMISERS if "schedule" in OPTIMISERS[case]["config"]]
 TOLERANCE = 1e-11  # in float64; sums are taken in another order, nothing else may differ
 
@@ -141,3 +142,47 @@ def test_names_stand_for_losses_with_defaults():
         layer.parameters["weight"][:] = golden["outputs"].T
         value = bptt.Sequential(layer).evaluate(np.eye(n)[None], golden["target"][None], loss=name)
         np.testing.assert_allclose(value, golden["loss"], rtol=1e-13)
+
+
+@pytest.mark.parametrize("case", TRAINING)
+def test_ten_training_steps(case):
+    golden = TRAINING[case]
+    config, optimiser = golden["config"], golden["config"]["optimiser"]
+    inputs, hidden, outputs = config["sizes"]
+    dtype = config["dtype"]
+    model = bptt.Sequential(
+        getattr(bptt, config["cell"])(inputs, hidden, dtype=dtype),
+        bptt.Linear(hidden, outputs, bias=config["linear_bias"], dtype=dtype),
+    )
+    for n, layer in enumerate(model.layers):
+        layer.load_state_dict({name: golden[f"before.{n}.{name}"] for name in layer.parameters})
+    if optimiser["name"] == "SGD":
+        step = bptt.SGD(optimiser["lr"], momentum=optimiser["momentum"])
+    else:
+        step = bptt.Adam(optimiser["lr"])
+
+    history = model.fit(
+        golden["x"],
+        golden["target"],
+        loss=config["loss"],
+        optimizer=step,
+        epochs=len(golden["loss"]),
+        batch_size=len(golden["x"]),
+        clip_norm=optimiser["clip_norm"],
+        shuffle=False,
+        progress=False,
+    )
+
+    assert_close(np.array(history.loss, dtype), golden["loss"], "loss")
+    for n, layer in enumerate(model.layers):
+        for name, value in layer.parameters.items():
+            assert_close(value, golden[f"after.{n}.{name}"], f"{n}.{name}")
+
+
+@pytest.mark.parametrize("case", [case for case in TRAINING if "_clip_" in case])
+def test_clipping_cases_clip_some_steps_only(case):
+    """Otherwise they would test less than they say."""
+    limit = TRAINING[case]["config"]["optimiser"]["clip_norm"]
+    clipped = TRAINING[case]["norm"] > limit
+    assert clipped.any()
+    assert not clipped.all()

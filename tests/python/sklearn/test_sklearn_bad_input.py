@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_sklearn_forecaster import wave
+from estimating import wave
 
 import bptt
 from bptt.sklearn import SequenceClassifier, SequenceForecaster, SequenceRegressor, make_windows
