@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import bptt
-from bptt import _safetensors
+from bptt._support import safetensors
 
 EPOCHS = 40
 
@@ -64,7 +64,7 @@ def epochs_of(path):
     if not path.exists():
         return 0
     bptt.load(path)
-    return json.loads(_safetensors.read(path)[1]["bptt.training"])["epochs"]
+    return json.loads(safetensors.read(path)[1]["bptt.training"])["epochs"]
 
 
 def main():

@@ -16,15 +16,24 @@ True
 
 from bptt import plot
 from bptt._core import __version__, get_num_threads, set_num_threads, simd_level
-from bptt._recurrent import explain
 from bptt.callbacks import Callback, EarlyStopping
 from bptt.history import DivergedError, History
-from bptt.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, OneHot
+from bptt.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Dropout,
+    Embedding,
+    LastStep,
+    LayerNorm,
+    Linear,
+    OneHot,
+    Stepper,
+    explain,
+)
 from bptt.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss
-from bptt.model import Sequential
+from bptt.model import Sequential, load
 from bptt.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
-from bptt.recurrent import GRU, LSTM, RNN
-from bptt.saving import load
 from bptt.schedules import (
     CosineAnnealingLR,
     LinearLR,
@@ -32,7 +41,6 @@ from bptt.schedules import (
     ReduceLROnPlateau,
     StepLR,
 )
-from bptt.stepper import Stepper
 
 __all__ = [
     "GRU",

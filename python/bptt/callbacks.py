@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from bptt import _check
+from bptt._support import check
+from bptt.history import History
 from bptt.schedules import monitored
 
-if TYPE_CHECKING:
-    from bptt.model import Sequential
-
 Logs = dict[str, float]
+
+
+class TrainedModel(Protocol):
+    """What a callback uses of the `Sequential` that is trained."""
+
+    layers: tuple[Any, ...]
+    history: History | None
+    stop_training: bool
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of the parameters."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Copy parameters into the layers."""
+
+    def predict(self, x: Any, *, progress: bool = True) -> Any:
+        """Return the outputs."""
+
+    def evaluate(self, x: Any, y: Any = None, *, loss: Any, progress: bool = True) -> Any:
+        """Return the mean loss."""
+
+    def save(self, path: Any) -> None:
+        """Save the model to a file."""
+
 
 _HOOKS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
 
@@ -44,9 +66,9 @@ class Callback:
     True
     """
 
-    model: Sequential
+    model: TrainedModel
 
-    def set_model(self, model: Sequential) -> None:
+    def set_model(self, model: TrainedModel) -> None:
         """Take the model; called first."""
         self.model = model
 
@@ -115,8 +137,8 @@ class EarlyStopping(Callback):
         mode: str = "auto",
         restore_best_weights: bool = True,
     ) -> None:
-        self.patience = _check.size("patience", patience, least=0)
-        self.min_delta = _check.real("min_delta", min_delta)
+        self.patience = check.size("patience", patience, least=0)
+        self.min_delta = check.real("min_delta", min_delta)
         if not 0 <= self.min_delta < math.inf:
             raise ValueError(f"min_delta must be at least 0 and finite, got {min_delta}")
         if monitor is not None and not isinstance(monitor, str):
@@ -125,7 +147,7 @@ class EarlyStopping(Callback):
         if mode not in ("auto", "min", "max"):
             raise ValueError(f'mode must be "auto", "min" or "max", got {mode!r}')
         self.mode = mode
-        self.restore_best_weights = _check.flag("restore_best_weights", restore_best_weights)
+        self.restore_best_weights = check.flag("restore_best_weights", restore_best_weights)
         self._resumed = False
         self.on_train_begin()
 
@@ -185,7 +207,7 @@ class EarlyStopping(Callback):
 class Calls:
     """All callbacks of a training run."""
 
-    def __init__(self, model: Sequential, callbacks: object, early_stopping: object) -> None:
+    def __init__(self, model: TrainedModel, callbacks: object, early_stopping: object) -> None:
         if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
             raise TypeError(
                 f"early_stopping must be bptt.EarlyStopping(...), got {early_stopping!r}"
@@ -200,13 +222,13 @@ class Calls:
                 )
         first = [] if early_stopping is None else [early_stopping]
         self.callbacks = [*first, *callbacks]
-        self._model = model
+        self.model = model
 
     def __call__(self, hook: str, *values: Any) -> None:
         """Call a method of all callbacks that have it."""
         for callback in self.callbacks:
             if hook == "on_train_begin" and hasattr(callback, "set_model"):
-                callback.set_model(self._model)
+                callback.set_model(self.model)
             method = getattr(callback, hook, None)
             if method is not None:
                 method(*values)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
-from bptt._extras import require
-from bptt._show import history_html
+from bptt._support.extras import require
 
 
 @dataclass
@@ -108,3 +109,37 @@ class DivergedError(ArithmeticError):
     def __init__(self, message: str, history: History) -> None:
         super().__init__(message)
         self.history = history
+
+
+#: Of the curves, in pixels.
+WIDTH, HEIGHT = 260, 70
+
+
+def history_html(history: History) -> str:
+    """Return the history's text with its curves: training whole, validation dashed."""
+    text = escape(repr(history)[1:-1])
+    curves = [("", history.loss), (' stroke-dasharray="4 3"', history.validation_loss)]
+    known = [y for _, losses in curves for y in losses if math.isfinite(y)]
+    if len(history.loss) < 2 or not known:
+        return f"<div>{text}</div>"
+    least, most = min(known), max(known)
+    across, up = WIDTH / (len(history.loss) - 1), HEIGHT / ((most - least) or 1.0)
+    lines = []
+    for dashes, losses in curves:
+        points = " ".join(
+            f"{2 + n * across:.1f},{2 + (most - y) * up:.1f}"
+            for n, y in enumerate(losses)
+            if math.isfinite(y)
+        )
+        if points:
+            lines.append(
+                f'<polyline points="{points}" fill="none" stroke="currentColor" '
+                f'stroke-width="1.5"{dashes}/>'
+            )
+    dashed = " (validation dashed)" if history.validation_loss else ""
+    return (
+        f'<div>{text}<br><svg width="{WIDTH + 4}" height="{HEIGHT + 4}" role="img" '
+        f'aria-label="losses over the epochs">{"".join(lines)}</svg><br>'
+        f"<small>loss over {len(history.loss)} epochs, {least:.4g} to {most:.4g}{dashed}"
+        "</small></div>"
+    )

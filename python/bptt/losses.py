@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bptt import _check
+from bptt._support import check
 
 Array = NDArray[Any]
 
@@ -66,13 +66,13 @@ class CrossEntropyLoss(Loss):
     label_smoothing: float = 0.0
 
     def _numbers(self) -> list[float]:
-        smoothing = _check.real("label_smoothing", self.label_smoothing)
+        smoothing = check.real("label_smoothing", self.label_smoothing)
         return [smoothing, *_weights("weight", self.weight)]
 
     def _targets(self, name: str, value: Any, below: int) -> Array:
         """Return classes below a number as uint32, those that do not count as `IGNORED`."""
-        ignored = _check.size("ignore_index", self.ignore_index, least=-(2**62))
-        return _check.classes(name, value, below, (ignored, IGNORED))
+        ignored = check.size("ignore_index", self.ignore_index, least=-(2**62))
+        return check.classes(name, value, below, (ignored, IGNORED))
 
     def _counted(self, targets: Array) -> Array:
         """Tell which of the converted targets count in the mean."""
@@ -161,7 +161,7 @@ class HuberLoss(Loss):
     delta: float = 1.0
 
     def _numbers(self) -> list[float]:
-        return [_check.real("delta", self.delta)]
+        return [check.real("delta", self.delta)]
 
 
 LOSSES = {
@@ -182,7 +182,7 @@ def loss_of(loss: object) -> Loss:
 def _weights(name: str, weights: ArrayLike | None) -> list[float]:
     if weights is None:
         return []
-    array = _check.floats(name, weights, np.dtype(np.float64))
+    array = check.floats(name, weights, np.dtype(np.float64))
     if array.ndim != 1 or not len(array):
         raise ValueError(
             f"{name} must have a number for every output, (O,), got an array of shape {array.shape}"

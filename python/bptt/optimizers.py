@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from bptt import _check
+from bptt._support import check
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Optimizer:
     def _numbers(self, *names: str) -> list[float]:
         flags = {field.name for field in fields(self) if field.type == "bool"}
         return [
-            float(_check.flag(name, getattr(self, name)))
+            float(check.flag(name, getattr(self, name)))
             if name in flags
-            else _check.real(name, getattr(self, name))
+            else check.real(name, getattr(self, name))
             for name in names
         ]
 
@@ -40,7 +40,7 @@ class Optimizer:
             beta1, beta2 = betas
         except (TypeError, ValueError):
             raise ValueError(f"betas must be two numbers, got {betas!r}") from None
-        return [_check.real("betas[0]", beta1), _check.real("betas[1]", beta2)]
+        return [check.real("betas[0]", beta1), check.real("betas[1]", beta2)]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bptt import _check
-from bptt._extras import require
+from bptt._support import check
+from bptt._support.extras import require
 
 _NAMES = {
     "i": "input gate i",
@@ -216,7 +216,7 @@ def forecast(
     parts = {str(name): _steps(f"forecast {name!r}", part) for name, part in named.items()}
     if not parts:
         raise ValueError("forecasts must have at least one")
-    begin = len(truth) if start is None else _check.size("start", start, least=0)
+    begin = len(truth) if start is None else check.size("start", start, least=0)
     if begin > len(truth):
         raise ValueError(f"start must be at most {len(truth)}, the series' length, got {begin}")
     end = max(len(truth), *(begin + len(part) for part in parts.values()))
@@ -238,7 +238,7 @@ def forecast(
 
 
 def _steps(name: str, values: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
-    array = _check.floats(name, values, np.dtype(np.float64))
+    array = check.floats(name, values, np.dtype(np.float64))
     if array.ndim != 1 or not len(array):
         raise ValueError(f"{name} must be (steps,), at least one, got shape {array.shape}")
     return array

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from bptt import _check
+from bptt._support import check
 
 #: A learning rate, and a momentum in place of the optimiser's own, or None.
 Rate = tuple[float, float | None]
@@ -74,7 +74,7 @@ class StepLR(Schedule):
 
     def _check(self) -> None:
         super()._check()
-        _check.size("step_size", self.step_size)
+        check.size("step_size", self.step_size)
         _at_least_0("gamma", self.gamma)
 
     def _rate(self, state: dict[str, float], lr: float, ahead: int = 0) -> Rate:
@@ -109,7 +109,7 @@ class CosineAnnealingLR(Schedule):
 
     def _check(self) -> None:
         super()._check()
-        _check.size("T_max", self.T_max)
+        check.size("T_max", self.T_max)
         _at_least_0("eta_min", self.eta_min)
 
     def _rate(self, state: dict[str, float], lr: float, ahead: int = 0) -> Rate:
@@ -146,11 +146,11 @@ class LinearLR(Schedule):
 
     def _check(self) -> None:
         super()._check()
-        _check.size("total_iters", self.total_iters)
-        start, end = _check.real("start_factor", self.start_factor), self.end_factor
+        check.size("total_iters", self.total_iters)
+        start, end = check.real("start_factor", self.start_factor), self.end_factor
         if not 0 < start <= 1:
             raise ValueError(f"start_factor must be in (0, 1], got {start}")
-        if not 0 <= _check.real("end_factor", end) <= 1:
+        if not 0 <= check.real("end_factor", end) <= 1:
             raise ValueError(f"end_factor must be in [0, 1], got {end}")
 
     def _rate(self, state: dict[str, float], lr: float, ahead: int = 0) -> Rate:
@@ -218,22 +218,22 @@ class OneCycleLR(Schedule):
         _at_least_0("max_lr", self.max_lr)
         for name in ("total_steps", "epochs", "steps_per_epoch"):
             if getattr(self, name) is not None:
-                _check.size(name, getattr(self, name))
+                check.size(name, getattr(self, name))
         if (self.epochs is None) != (self.steps_per_epoch is None):
             raise ValueError("epochs and steps_per_epoch must be given both or none")
-        if not 0 <= _check.real("pct_start", self.pct_start) <= 1:
+        if not 0 <= check.real("pct_start", self.pct_start) <= 1:
             raise ValueError(f"pct_start must be in [0, 1], got {self.pct_start}")
         if self.anneal_strategy not in ("cos", "linear"):
             raise ValueError(
                 f'anneal_strategy must be "cos" or "linear", got {self.anneal_strategy!r}'
             )
-        _check.flag("cycle_momentum", self.cycle_momentum)
-        _check.flag("three_phase", self.three_phase)
+        check.flag("cycle_momentum", self.cycle_momentum)
+        check.flag("three_phase", self.three_phase)
         for name in ("base_momentum", "max_momentum"):
-            if not 0 <= _check.real(name, getattr(self, name)) < 1:
+            if not 0 <= check.real(name, getattr(self, name)) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         for name in ("div_factor", "final_div_factor"):
-            if not 0 < _check.real(name, getattr(self, name)) < math.inf:
+            if not 0 < check.real(name, getattr(self, name)) < math.inf:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
 
     def _start(self, lr: float) -> dict[str, float]:
@@ -335,10 +335,10 @@ class ReduceLROnPlateau(Schedule):
             raise ValueError(f'mode must be "min" or "max", got {self.mode!r}')
         if self.threshold_mode not in ("rel", "abs"):
             raise ValueError(f'threshold_mode must be "rel" or "abs", got {self.threshold_mode!r}')
-        if not 0 <= _check.real("factor", self.factor) < 1:
+        if not 0 <= check.real("factor", self.factor) < 1:
             raise ValueError(f"factor must be in [0, 1), got {self.factor}")
-        _check.size("patience", self.patience, least=0)
-        _check.size("cooldown", self.cooldown, least=0)
+        check.size("patience", self.patience, least=0)
+        check.size("cooldown", self.cooldown, least=0)
         for name in ("threshold", "min_lr", "eps"):
             _at_least_0(name, getattr(self, name))
 
@@ -390,5 +390,5 @@ def schedule_of(schedule: Any) -> Schedule | None:
 
 
 def _at_least_0(name: str, value: object) -> None:
-    if not 0 <= _check.real(name, value) < math.inf:
+    if not 0 <= check.real(name, value) < math.inf:
         raise ValueError(f"{name} must be at least 0 and finite, got {value}")

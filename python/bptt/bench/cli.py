@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bptt import _core, get_num_threads
-from bptt._extras import require
+from bptt._core import fma_peak, get_num_threads
+from bptt._support.extras import require
 from bptt.bench import figure, report, runner
 from bptt.bench.cases import grid
 from bptt.bench.contenders import available
@@ -54,7 +54,7 @@ def select(cases: Sequence[Case], quick: bool, only: str | None) -> list[Case]:
 
 
 def _peak(double: bool) -> float:
-    return max(_core.fma_peak(double, PEAK_SECONDS) for _ in range(PEAK_WINDOWS))
+    return max(fma_peak(double, PEAK_SECONDS) for _ in range(PEAK_WINDOWS))
 
 
 def measure(

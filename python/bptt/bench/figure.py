@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bptt._extras import require
+from bptt._support.extras import require
 from bptt.bench.report import MODES, About
 from bptt.bench.runner import Result
 

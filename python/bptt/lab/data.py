@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt import _check
+from bptt._support import check
 
 Array = NDArray[Any]
 
@@ -37,7 +37,7 @@ def generate_data(num_sequences: int = 100) -> list[list[str]]:
     >>> "".join(lab.generate_data()[0])
     'aaaaaaaabbbbbbbbEOS'
     """
-    count = _check.size("num_sequences", num_sequences, least=0)
+    count = check.size("num_sequences", num_sequences, least=0)
     return _draw(np.random, count)
 
 
@@ -115,7 +115,7 @@ def create_datasets(
     (80, 10, 10)
     """
     shares = [
-        _check.real(n, p) for n, p in (("p_train", p_train), ("p_val", p_val), ("p_test", p_test))
+        check.real(n, p) for n, p in (("p_train", p_train), ("p_val", p_val), ("p_test", p_test))
     ]
     if not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-9):
         raise ValueError(f"p_train, p_val and p_test must add up to 1, got {shares}")
@@ -171,8 +171,8 @@ def one_hot_encode_sequence(
     array([[1., 0., 0., 0.],
            [0., 0., 1., 0.]])
     """
-    size = _check.size("vocab_size", vocab_size)
-    numbers = _check.classes("sequence", token_numbers(sequence, word_to_idx), size)
+    size = check.size("vocab_size", vocab_size)
+    numbers = check.classes("sequence", token_numbers(sequence, word_to_idx), size)
     if numbers.ndim != 1:
         raise ValueError(f"sequence must be one sequence of tokens, got shape {numbers.shape}")
     encoding = np.zeros((len(numbers), size, 1))
@@ -219,7 +219,7 @@ def sequence_sets(count: int = 100, seed: int = 2023) -> SequenceSets:
     >>> len(sets.train.x), len(sets.validation.x), len(sets.test.x)
     (80, 10, 10)
     """
-    count = _check.size("count", count, least=0)
+    count = check.size("count", count, least=0)
     pairs = create_datasets(
         [token_numbers(tokens) for tokens in _draw(np.random.RandomState(seed), count)]
     )
@@ -258,7 +258,7 @@ def airline_passengers(window: int = 4) -> Forecasting:
     >>> data.series[:3], data.train_x.shape, data.test_x.shape
     (array([112., 118., 132.], dtype=float32), (111, 4, 1), (25, 4, 1))
     """
-    window = _check.size("window", window)
+    window = check.size("window", window)
     text = files("bptt.lab").joinpath("airline-passengers.csv").read_text(encoding="utf-8")
     series = np.array([line.split(",")[1] for line in text.split()[1:]], dtype=np.float32)
     split = int(0.8 * len(series))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bptt import _check, _core
+from bptt._core import lab_backward, lab_forward
+from bptt._support import check
 from bptt.lab.pieces import Array, Columns, column, columns, init_orthogonal, parameters
 
 SHAPES = {
@@ -40,8 +41,8 @@ def init_lstm(hidden_size: int, vocab_size: int, z_size: int | None = None) -> t
     >>> [param.shape for param in lab.init_lstm(50, 4)][:5]
     [(50, 54), (50, 54), (50, 54), (50, 54), (4, 50)]
     """
-    h, v = _check.size("hidden_size", hidden_size), _check.size("vocab_size", vocab_size)
-    z = h + v if z_size is None else _check.size("z_size", z_size)
+    h, v = check.size("hidden_size", hidden_size), check.size("vocab_size", vocab_size)
+    z = h + v if z_size is None else check.size("z_size", z_size)
     if z != h + v:
         raise ValueError(f"z_size must be hidden_size + vocab_size = {h + v}, got {z}")
     shapes = [(h, z)] * 4 + [(v, h)]
@@ -88,7 +89,7 @@ def forward(
     params, h, v = check_parameters("p", p)
     x = columns("inputs", inputs, v)
     state = [column("h_prev", h_prev, h), column("C_prev", C_prev, h)]
-    output, hs, logits, cs, *gates = _core.lab_forward(list(params.values()), x, state, v)
+    output, hs, logits, cs, *gates = lab_forward(list(params.values()), x, state, v)
     hs = hs.reshape(-1, h)
     i, f, g, o = gates
     z = np.concatenate([hs[:-1], x], axis=1)
@@ -163,8 +164,8 @@ def backward(
     )
     x = np.ascontiguousarray(zs[:, hidden:])
     kept = [x, out, hs, cs, *gates]
-    exact = _check.flag("exact", exact)
-    loss, grads = _core.lab_backward(list(params.values()), kept, y, vocab, hidden, exact)
+    exact = check.flag("exact", exact)
+    loss, grads = lab_backward(list(params.values()), kept, y, vocab, hidden, exact)
     return loss, tuple(grad.reshape(param.shape) for grad, param in zip(grads, params.values()))
 
 

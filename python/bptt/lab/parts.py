@@ -22,10 +22,9 @@ from bptt.lab.data import (
 from bptt.lab.lstm import forward
 from bptt.lab.rnn import forward_pass
 from bptt.lab.training import ByHand, train_lstm, train_rnn
-from bptt.layers import Linear, OneHot
+from bptt.layers import LSTM, RNN, Linear, OneHot
 from bptt.model import Sequential
 from bptt.optimizers import SGD, Adam
-from bptt.recurrent import LSTM, RNN
 
 Array = NDArray[Any]
 

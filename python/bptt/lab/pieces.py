@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bptt import _check
+from bptt._support import check
 
 Array = NDArray[np.float64]
 Columns = ArrayLike | Sequence[ArrayLike]
@@ -64,7 +64,7 @@ def sigmoid(x: ArrayLike, derivative: bool = False) -> Any:
     (0.5, 0.25)
     """
     with np.errstate(over="ignore"):
-        f = 1 / (1 + np.exp(-(_check.floats("x", x, FLOAT64) + EPSILON)))
+        f = 1 / (1 + np.exp(-(check.floats("x", x, FLOAT64) + EPSILON)))
     return f * (1 - f) if derivative else f
 
 
@@ -77,7 +77,7 @@ def tanh(x: ArrayLike, derivative: bool = False) -> Any:
     >>> round(float(lab.tanh(0.0)), 9), round(float(lab.tanh(0.0, derivative=True)), 9)
     (0.0, 1.0)
     """
-    f = np.tanh(_check.floats("x", x, FLOAT64) + EPSILON)
+    f = np.tanh(check.floats("x", x, FLOAT64) + EPSILON)
     return 1 - f * f if derivative else f
 
 
@@ -91,7 +91,7 @@ def softmax(x: ArrayLike) -> Array:
     array([[0.5],
            [0.5]])
     """
-    array = _check.floats("x", x, FLOAT64)
+    array = check.floats("x", x, FLOAT64)
     if array.ndim == 0 or array.size == 0:
         raise ValueError(f"x must be an array with numbers along axis 0, got shape {array.shape}")
     shifted = array + EPSILON
@@ -123,7 +123,7 @@ def clip_gradient_norm(grads: Sequence[Array], max_norm: float = 0.25) -> Sequen
     >>> grad.round(3)
     array([0.15, 0.2 ])
     """
-    bound = _check.real("max_norm", max_norm)
+    bound = check.real("max_norm", max_norm)
     if not bound >= 0:
         raise ValueError(f"max_norm must be at least 0, got {max_norm}")
     _check_writable("grads", grads)
@@ -161,13 +161,13 @@ def update_parameters(
     >>> lab.update_parameters([np.array([1.0])], [np.array([10.0])], lr=0.01)
     [array([0.9])]
     """
-    rate = _check.real("lr", lr)
+    rate = check.real("lr", lr)
     _check_writable("params", params)
     if len(params) != len(grads):
         raise ValueError(f"there are {len(params)} params and {len(grads)} grads")
     steps = []
     for n, (param, grad) in enumerate(zip(params, grads)):
-        step = grad if _is_ready(grad) else _check.floats(f"grads[{n}]", grad, FLOAT64)
+        step = grad if _is_ready(grad) else check.floats(f"grads[{n}]", grad, FLOAT64)
         if step.shape != param.shape:
             raise ValueError(f"grads[{n}] must have shape {param.shape}, got {step.shape}")
         steps.append(rate * step)
@@ -196,7 +196,7 @@ def _is_ready(value: object) -> TypeGuard[Array]:
 
 def column(name: str, value: ArrayLike, rows: int) -> Array:
     """Return a (rows, 1) column as flat numbers."""
-    array = _check.floats(name, value, FLOAT64)
+    array = check.floats(name, value, FLOAT64)
     if array.shape != (rows, 1):
         raise ValueError(f"{name} must have shape {(rows, 1)}, got {array.shape}")
     return array.ravel()
@@ -204,7 +204,7 @@ def column(name: str, value: ArrayLike, rows: int) -> Array:
 
 def columns(name: str, values: Columns, rows: int, steps: int | None = None) -> Array:
     """Return T columns, a list of (rows, 1) arrays or an array (T, rows, 1), as (T, rows)."""
-    array = _check.floats(name, values, FLOAT64)  # type: ignore[arg-type]
+    array = check.floats(name, values, FLOAT64)  # type: ignore[arg-type]
     shape = ("T" if steps is None else steps, rows, 1)
     wanted = "({}, {}, {})".format(*shape)
     if array.size == 0:
@@ -229,7 +229,7 @@ def parameters(
     for n, (parameter, letters) in enumerate(shapes.items()):
         array = given[n]
         if not _is_ready(array):  # naming it takes longer than looking
-            array = _check.floats(f"{name}[{n}] ({parameter})", array, FLOAT64)
+            array = check.floats(f"{name}[{n}] ({parameter})", array, FLOAT64)
         shape = array.shape
         rows, columns = letters
         if (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bptt._extras import require
+from bptt._support.extras import require
 from bptt.lab.data import airline_passengers
 from bptt.lab.parts import Part
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bptt import _check, _core
+from bptt._core import lab_backward, lab_forward
+from bptt._support import check
 from bptt.lab.pieces import Array, Columns, column, columns, init_orthogonal, parameters
 
 SHAPES = {
@@ -39,7 +40,7 @@ def init_rnn(hidden_size: int, vocab_size: int) -> tuple[Array, ...]:
     >>> [param.shape for param in lab.init_rnn(50, 4)]
     [(50, 4), (50, 50), (4, 50), (50, 1), (4, 1)]
     """
-    h, v = _check.size("hidden_size", hidden_size), _check.size("vocab_size", vocab_size)
+    h, v = check.size("hidden_size", hidden_size), check.size("vocab_size", vocab_size)
     weights = [init_orthogonal(np.zeros(shape)) for shape in ((h, v), (h, h), (v, h))]
     return (*weights, np.zeros((h, 1)), np.zeros((v, 1)))
 
@@ -81,7 +82,7 @@ def forward_pass(
     v, h = p["W"].shape
     x = columns("inputs", inputs, v)
     h0 = column("hidden_state", hidden_state, h)
-    outputs, hidden = _core.lab_forward(list(p.values()), x, [h0], v)
+    outputs, hidden = lab_forward(list(p.values()), x, [h0], v)
     return list(outputs.reshape(-1, v, 1)), list(hidden.reshape(-1, h, 1)[1:])
 
 
@@ -143,6 +144,6 @@ def backward_pass(
     y = columns("targets", targets, v, steps)
     h0 = np.zeros(h) if hidden_state is None else column("hidden_state", hidden_state, h)
     states = np.concatenate([h0[None], hidden])
-    exact = _check.flag("exact", exact)
-    loss, grads = _core.lab_backward(list(p.values()), [x, out, states], y, v, h, exact)
+    exact = check.flag("exact", exact)
+    loss, grads = lab_backward(list(p.values()), [x, out, states], y, v, h, exact)
     return loss, tuple(grad.reshape(param.shape) for grad, param in zip(grads, p.values()))

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bptt import _check, _core
-from bptt._data import Sequences
-from bptt._progress import SLICE, progress_bar
+from bptt._core import Dataset, LabTraining
+from bptt._data.sequences import Sequences
+from bptt._support import check
+from bptt._support.progress import SLICE, progress_bar
 from bptt.history import DivergedError, History
 from bptt.lab import lstm, rnn
 from bptt.lab.data import VOCABULARY, Tokens, sequence_sets, token_numbers
@@ -169,13 +170,13 @@ class _Training:
     ) -> None:
         self._shapes = [param.shape for param in params.values()]
         self._vocab_size = sizes[1]
-        self._core = _core.LabTraining(
+        self._core = LabTraining(
             list(params.values()),
             is_lstm,
             sizes,
-            _check.real("lr", lr),
-            _check.real("max_norm", max_norm),
-            _check.flag("exact", exact),
+            check.real("lr", lr),
+            check.real("max_norm", max_norm),
+            check.flag("exact", exact),
         )
 
     def run(
@@ -185,8 +186,8 @@ class _Training:
         epochs: int,
         progress: bool,
     ) -> ByHand:
-        epochs = _check.size("epochs", epochs, least=0)
-        progress = _check.flag("progress", progress)
+        epochs = check.size("epochs", epochs, least=0)
+        progress = check.flag("progress", progress)
         if training_set is None:
             sets = sequence_sets()
             training_set = zip(sets.train.x, sets.train.y)
@@ -212,7 +213,7 @@ class _Training:
                     if validated is not None:
                         history.validation_loss.append(validated[0])
                         per_token.validation_loss.append(validated[1])
-                    bar.advance(history)
+                    bar.advance(loss, None if validated is None else validated[0])
         except KeyboardInterrupt:
             history.interrupted = per_token.interrupted = True
         history.seconds = per_token.seconds = time.perf_counter() - begin
@@ -227,7 +228,7 @@ class _Training:
             ),
         )
 
-    def _walk(self, dataset: tuple[_core.Dataset, int], *, learn: bool) -> tuple[float, float]:
+    def _walk(self, dataset: tuple[Dataset, int], *, learn: bool) -> tuple[float, float]:
         """Go through the sequences; return their mean loss and mean loss a token."""
         data, count = dataset
         done, loss, token_loss, diverged = 0, 0.0, 0.0, False
@@ -236,7 +237,7 @@ class _Training:
             done, loss, token_loss, diverged = self._core.walk(data, state, learn, SLICE)
         return loss / count, token_loss / count
 
-    def _dataset(self, name: str, pairs: Pairs) -> tuple[_core.Dataset, int]:
+    def _dataset(self, name: str, pairs: Pairs) -> tuple[Dataset, int]:
         pairs = list(pairs)
         for n, pair in enumerate(pairs):
             if len(pair) != 2:
@@ -252,7 +253,7 @@ class _Training:
         def flat(which: int) -> Sequences:
             tokens = [token_numbers(pair[which]) for pair in pairs]
             below = self._vocab_size
-            return Sequences(name, tokens, None, lambda part, v: _check.classes(part, v, below))
+            return Sequences(name, tokens, None, lambda part, v: check.classes(part, v, below))
 
         inputs, targets = flat(0), flat(1)
-        return _core.Dataset(inputs.flat, targets.flat, inputs.offsets), len(pairs)
+        return Dataset(inputs.flat, targets.flat, inputs.offsets), len(pairs)

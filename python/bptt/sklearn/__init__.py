@@ -27,7 +27,7 @@ Examples
 ['cell']
 """
 
-from bptt._extras import require
+from bptt._support.extras import require
 
 require("sklearn", "sklearn")
 

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 import bptt
-from bptt import _check
+from bptt._support import check
 from bptt.sklearn._sequences import Scale, Sequences, read_sequences, take
 from bptt.sklearn._threads import limit_worker_threads
 
@@ -290,22 +290,22 @@ class SequenceEstimator(BaseEstimator):
     def _check_parameters(self) -> None:
         """Refuse parameters that are out of range, before anything is changed."""
         for name in ("hidden_size", "num_layers", "batch_size", "max_iter", "n_iter_no_change"):
-            _check.size(name, getattr(self, name))
+            check.size(name, getattr(self, name))
         for name in ("bidirectional", "shuffle", "early_stopping", "scale", "warm_start"):
-            _check.flag(name, getattr(self, name))
+            check.flag(name, getattr(self, name))
         if not isinstance(self.cell, str) or self.cell not in _CELLS:
             raise ValueError(f'cell must be "lstm", "gru" or "rnn", got {self.cell!r}')
-        if not 0 <= _check.real("dropout", self.dropout) < 1:
+        if not 0 <= check.real("dropout", self.dropout) < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
-        if not 0 < _check.real("learning_rate_init", self.learning_rate_init) < math.inf:
+        if not 0 < check.real("learning_rate_init", self.learning_rate_init) < math.inf:
             raise ValueError(
                 f"learning_rate_init must be above 0 and finite, got {self.learning_rate_init}"
             )
-        if self.clip_norm is not None and not _check.real("clip_norm", self.clip_norm) > 0:
+        if self.clip_norm is not None and not check.real("clip_norm", self.clip_norm) > 0:
             raise ValueError(f"clip_norm must be above 0 or None, got {self.clip_norm}")
-        if not _check.real("tol", self.tol) >= 0:
+        if not check.real("tol", self.tol) >= 0:
             raise ValueError(f"tol must be at least 0, got {self.tol}")
-        if not 0 < _check.real("validation_fraction", self.validation_fraction) < 1:
+        if not 0 < check.real("validation_fraction", self.validation_fraction) < 1:
             raise ValueError(
                 f"validation_fraction must be between 0 and 1, got {self.validation_fraction}"
             )

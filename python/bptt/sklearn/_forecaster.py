@@ -12,7 +12,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
 
-from bptt import _check
+from bptt._support import check
 from bptt.sklearn._estimators import SequenceRegressor
 from bptt.sklearn._sequences import (
     Sequences,
@@ -61,7 +61,7 @@ def make_windows(series: Any, window: int, horizon: int = 1) -> tuple[Array, Arr
     >>> X.tolist(), y.tolist()
     ([[1.0, 2.0], [2.0, 3.0]], [[3.0, 4.0], [4.0, 5.0]])
     """
-    window, horizon = _check.size("window", window), _check.size("horizon", horizon)
+    window, horizon = check.size("window", window), check.size("horizon", horizon)
     windows, followers, _ = _cut(_read_series(series)[0], window, horizon)
     return (windows[..., 0] if windows.shape[2] == 1 else windows), _as_given(followers)
 
@@ -213,7 +213,7 @@ class SequenceForecaster(SequenceRegressor):
         """
         check_is_fitted(self)
         windows: Sequences
-        steps = self.horizon if steps is None else _check.size("steps", steps)
+        steps = self.horizon if steps is None else check.size("steps", steps)
         if series is None:
             if self._last is None:
                 raise ValueError(
@@ -350,9 +350,9 @@ class SequenceForecaster(SequenceRegressor):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        _check.size("window", self.window)
-        _check.size("horizon", self.horizon)
-        _check.flag("subtract_last", self.subtract_last)
+        check.size("window", self.window)
+        check.size("horizon", self.horizon)
+        check.flag("subtract_last", self.subtract_last)
         if self.strategy not in ("direct", "recursive"):
             raise ValueError(f'strategy must be "direct" or "recursive", got {self.strategy!r}')
 

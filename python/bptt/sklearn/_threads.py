@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 
-from bptt import _core
+from bptt._core import get_num_threads, set_num_threads
 
 
 def limit_worker_threads() -> None:
@@ -19,5 +19,5 @@ def limit_worker_threads() -> None:
         return
     text = os.environ.get("OMP_NUM_THREADS", "1").split(",")[0].strip()
     share = int(text) if text.isdigit() and int(text) > 0 else 1
-    if _core.get_num_threads() > share:
-        _core.set_num_threads(share)
+    if get_num_threads() > share:
+        set_num_threads(share)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from bptt import _core
+from bptt._core import Layer, Lengths, Tape
 from bptt.torch._path import core_of, states_of, warn_once
 
 
@@ -21,7 +21,7 @@ def run(module: Any, x: Any, hx: Any) -> Any:
     lengths = None
     if packed is not None:
         x = packed.data
-        lengths = _core.Lengths.packed(packed.batch_sizes.tolist())
+        lengths = Lengths.packed(packed.batch_sizes.tolist())
         if packed.sorted_indices is not None:
             states = tuple(state.index_select(1, packed.sorted_indices) for state in states)
     elif not batched:
@@ -82,14 +82,14 @@ class _Sizes:
 class _Call:
     """What a call is, but for its tensors."""
 
-    core: _core.Layer
+    core: Layer
     sizes: _Sizes
-    lengths: _core.Lengths | None
+    lengths: Lengths | None
     seed: int
 
     def forward(
         self, x: Any, states: tuple[Any, ...], weights: tuple[Any, ...], record: bool
-    ) -> tuple[Any, list[Any], _core.Tape | None]:
+    ) -> tuple[Any, list[Any], Tape | None]:
         """Return y, the final states (L D, B, H) and the tape."""
         array = _array(x)
         given = self.state_arrays(array, states)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from bptt import _core
+from bptt._core import Layer
 
 KINDS: tuple[Any, ...] = (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN)
 TORCH_FORWARD = {kind: kind.forward for kind in KINDS}
@@ -174,7 +174,7 @@ def _check_shapes(module: Any, x: Any, hx: Any, states: tuple[Any, ...]) -> Path
     return _CORE
 
 
-def core_of(module: Any) -> _core.Layer:
+def core_of(module: Any) -> Layer:
     """Return the core's layer with the options of a module."""
     return _core_layer(*_options(module))
 
@@ -191,8 +191,8 @@ def _options(module: Any) -> tuple[Any, ...]:
 
 
 @functools.lru_cache(maxsize=256)
-def _core_layer(*options: Any) -> _core.Layer:
-    return _core.Layer.recurrent(*options)
+def _core_layer(*options: Any) -> Layer:
+    return Layer.recurrent(*options)
 
 
 @functools.lru_cache(maxsize=256)

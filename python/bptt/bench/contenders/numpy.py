@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bptt._extras import require
+from bptt._support.extras import require
 from bptt.bench.cases import FitCase, FitData, LayerCase, LayerData, StepCase
 from bptt.bench.rules import Array, Contender, Results, UnsupportedError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-from bptt._extras import require
+from bptt._support.extras import require
 from bptt.bench.cases import BF16, FitCase, FitData, LayerCase, LayerData, StepCase
 from bptt.bench.rules import Contender, Results
 

@@ -1,0 +1,1 @@
+"""Data sets: from what users give to what the core takes."""

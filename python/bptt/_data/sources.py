@@ -1,0 +1,265 @@
+"""Where sequences are taken from: arrays, mapped files, batches of somebody else."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bptt._core import Dataset
+from bptt._data.sequences import dataset_of, inputs_of, sample_weights
+from bptt._support.progress import SLICE
+from bptt.layers._stack import Stack
+from bptt.losses import Loss
+
+Lengths = NDArray[np.int64]
+
+#: What `Sequential` takes: an array, or a list of N arrays; or an iterable of batches.
+Data = ArrayLike | Sequence[ArrayLike]
+Batches = Iterable[tuple[Any, ...]]
+
+#: Mapped files of more bytes are let go of from time to time: their pages count as our memory.
+_LARGE = 2**27
+
+
+@dataclass
+class Piece:
+    """A core data set, and which of its sequences are the next ones of an epoch."""
+
+    core: Dataset
+    lengths: Lengths  # of all its sequences
+    order: NDArray[np.uint64]
+    batch_size: int
+    release: Callable[[], None] | None = None  # lets memory go after a call of the core
+
+    @property
+    def slice(self) -> float:
+        """Seconds that a call of the core may take: how much it reads has to be bounded, too."""
+        return SLICE if self.release is None else SLICE / 5
+
+
+#: (prefix of names, x, y, sample weights, whether these are all of the data) to a core data set
+#: and the lengths of its sequences.
+Convert = Callable[[str, Any, Any, Any, bool], tuple[Dataset, Lengths]]
+
+
+class Source(Protocol):
+    """What an epoch is taken from."""
+
+    @property
+    def lengths(self) -> Lengths | None:
+        """Of all sequences, if they are known beforehand."""
+
+    def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
+        """Go through the sequences once, in this order if there is one."""
+
+    def batches(self, batch_size: int) -> int | None:
+        """Return how many batches that is, if it is known."""
+
+
+class Whole:
+    """Sequences that the core sees all at once."""
+
+    def __init__(self, core: Dataset, lengths: Lengths, arrays: Sequence[Any]) -> None:
+        self.lengths = lengths
+        self._core = core
+        self._release = releaser(arrays)
+
+    def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
+        """Give them as one piece."""
+        order = np.arange(len(self.lengths), dtype=np.uint64) if order is None else order
+        yield Piece(self._core, self.lengths, order, batch_size, self._release)
+
+    def batches(self, batch_size: int) -> int:
+        """Return how many batches there are."""
+        return -(-len(self.lengths) // batch_size)
+
+
+class Mapped:
+    """Sequences in files, in another form than the core's: converted by batches."""
+
+    def __init__(self, convert: Convert, prefix: str, x: Any, y: Any, weights: Any) -> None:
+        """Take no y for data that are predicted from."""
+        self._convert, self._prefix = convert, prefix
+        counts = []
+        for name, value in zip("xy", [x] if y is None else [x, y]):
+            try:
+                counts.append(len(value))
+            except TypeError:
+                message = f"{prefix}{name} must have an item for every sequence, got {value!r}"
+                raise ValueError(message) from None
+        if counts[0] != counts[-1]:
+            raise ValueError(f"{prefix}x has {counts[0]} sequences and {prefix}y has {counts[1]}")
+        if 0 in counts:
+            raise ValueError(f"{prefix}x is empty: it needs at least one sequence")
+        if weights is not None:
+            weights = np.array(sample_weights(f"{prefix}sample_weight", weights, counts[0]))
+        steps = [x.shape[1]] * len(x) if isinstance(x, np.ndarray) else [len(part) for part in x]
+        self.lengths = np.array(steps)
+        self._data = x, y, weights
+        self._release = releaser(self._data)
+        self._piece(np.zeros(1, np.uint64))  # what does not fit is refused before anything is done
+
+    def _piece(self, chosen: NDArray[np.uint64]) -> Piece:
+        def take(value: Any) -> Any:
+            if value is None or isinstance(value, np.ndarray):
+                return None if value is None else value[chosen]
+            return [value[n] for n in chosen]
+
+        x, y, weights = map(take, self._data)
+        core, lengths = self._convert(self._prefix, x, y, weights, False)
+        order = np.arange(len(chosen), dtype=np.uint64)
+        return Piece(core, lengths, order, len(chosen), self._release)
+
+    def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
+        """Give every batch as a piece of its own."""
+        order = np.arange(len(self.lengths), dtype=np.uint64) if order is None else order
+        for first in range(0, len(order), batch_size):
+            yield self._piece(order[first : first + batch_size])
+
+    def batches(self, batch_size: int) -> int:
+        """Return how many batches there are."""
+        return -(-len(self.lengths) // batch_size)
+
+
+class Iterated:
+    """Batches (x, y) or (x, y, sample weights) from anything that can be iterated."""
+
+    lengths = None
+
+    def __init__(self, convert: Convert, prefix: str, batches: Iterable[Any], epochs: int) -> None:
+        self._convert, self._prefix, self._batches = convert, prefix, batches
+        if epochs > 1 and isinstance(batches, Iterator):
+            raise ValueError(
+                f"{prefix}x is an iterator, which gives its batches once, and there are {epochs} "
+                "epochs: give something that can be gone through again, such as a list or an "
+                "object whose __iter__ begins anew"
+            )
+
+    def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
+        """Give every batch as a piece of its own."""
+        n = -1
+        for n, batch in enumerate(self._batches):
+            name = f"{self._prefix}batch {n}"
+            if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+                raise ValueError(
+                    f"{name} must be a tuple (x, y) or (x, y, sample_weight), got "
+                    f"{type(batch).__name__}"
+                )
+            x, y, weights = (*batch, None)[:3]
+            core, lengths = self._convert(f"{name} ", x, y, weights, False)
+            every = np.arange(len(lengths), dtype=np.uint64)
+            yield Piece(core, lengths, every, len(lengths))
+        if n < 0:
+            raise ValueError(f"{self._prefix}x has no batches: it needs at least one")
+
+    def batches(self, batch_size: int) -> int | None:
+        """Return how many batches there are, if the iterable has a length."""
+        try:
+            return len(self._batches)  # type: ignore[arg-type]
+        except TypeError:
+            return None
+
+
+def training_source(
+    stack: Stack,
+    loss: Loss,
+    prefix: str,
+    x: Any,
+    y: Any,
+    weights: Any,
+    epochs: int,
+    evaluated: bool = False,
+) -> Source:
+    """Return where x, y and sample weights come from; without a y, x is an iterable of them."""
+
+    def convert(prefix: str, x: Any, y: Any, weights: Any, whole: bool) -> tuple[Dataset, Lengths]:
+        return dataset_of(stack, loss, prefix, x, y, weights, evaluated and whole)
+
+    if y is None:
+        if isinstance(x, np.ndarray) or not isinstance(x, Iterable):
+            raise ValueError(f"{prefix}y is missing: only an iterable of batches comes without")
+        if weights is not None:
+            raise ValueError(
+                "sample_weight goes with arrays: give batches (x, y, sample_weight) instead"
+            )
+        return Iterated(convert, prefix, x, epochs)
+    targets_dtype = np.uint32 if loss._classes else stack.dtype
+    if _needs_a_copy(x, _inputs_dtype(stack)) or _needs_a_copy(y, targets_dtype):
+        return Mapped(convert, prefix, x, y, weights)
+    return Whole(*convert(prefix, x, y, weights, True), [x, y])
+
+
+def validation_source(
+    stack: Stack, loss: Loss, given: Any, epochs: int, prefix: str = "validation "
+) -> Source:
+    """Return where data come from that are evaluated: (x, y), or an iterable of batches."""
+    if isinstance(given, np.ndarray) or not isinstance(given, Iterable):
+        raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
+    if not isinstance(given, (tuple, list)):
+        given = (given, None)
+    if len(given) != 2:
+        raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
+    x, y = given
+    return training_source(stack, loss, prefix, x, y, None, epochs, evaluated=True)
+
+
+def prediction_source(stack: Stack, x: Any) -> Source:
+    """Return where sequences without targets come from."""
+
+    def convert(prefix: str, x: Any, y: Any, weights: Any, whole: bool) -> tuple[Dataset, Lengths]:
+        inputs = inputs_of(stack, f"{prefix}x", x)
+        return Dataset(inputs.flat, None, inputs.offsets), np.diff(inputs.offsets)
+
+    if _needs_a_copy(x, _inputs_dtype(stack)):
+        return Mapped(convert, "", x, None, None)
+    return Whole(*convert("", x, None, None, True), [x])
+
+
+def _inputs_dtype(stack: Stack) -> Any:
+    return stack.dtype if stack.tokens is None else np.uint32
+
+
+def _needs_a_copy(value: Any, dtype: Any) -> bool:
+    """Tell whether arrays in files would have to be copied as a whole."""
+    if isinstance(value, (list, tuple)):
+        return any(mapping_of(part) is not None for part in value)
+    if mapping_of(value) is None or value.ndim < 2:
+        return False
+    return value.dtype != dtype or not (value.flags.c_contiguous and value.flags.aligned)
+
+
+def mapping_of(value: Any) -> mmap.mmap | None:
+    """Return the mapped file that an array lies in, if it does."""
+    while isinstance(value, np.ndarray):
+        value = value.base
+    return value if isinstance(value, mmap.mmap) else None
+
+
+def releaser(values: Sequence[Any]) -> Callable[[], None] | None:
+    """Return what gives back the memory of large mapped files, which are read again if needed."""
+    mappings = {}
+    for value in values:
+        for array in value if isinstance(value, (list, tuple)) else [value]:
+            mapping = mapping_of(array)
+            # Pages of a copy-on-write mapping may be the only place of what was written to it.
+            if mapping is not None and len(mapping) > _LARGE and not _copy_on_write(array):
+                mappings[id(mapping)] = mapping
+
+    def release() -> None:
+        for mapping in mappings.values():
+            mapping.madvise(mmap.MADV_DONTNEED)
+
+    return release if hasattr(mmap, "MADV_DONTNEED") and mappings else None
+
+
+def _copy_on_write(array: Any) -> bool:
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return bool(array.mode == "c")
+        array = array.base
+    return True  # not known

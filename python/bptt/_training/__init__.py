@@ -1,0 +1,1 @@
+"""Training and evaluation: the loops around the core, and what they keep."""

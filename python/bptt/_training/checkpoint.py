@@ -1,0 +1,142 @@
+"""Training state in a model's file: training that was broken off goes on with the same bits.
+
+Beside what `Sequential.save` writes, such a file has a text in its metadata under "bptt.training"::
+
+    {"version": 1, "epochs": 3, "settings": {...}, "parts": {"trainer": {...}, "order": {...}, ...}}
+
+Parts are whatever has a `state_dict`: nested dicts and lists of numbers, texts and arrays. An array
+is a tensor of the file, ``training.0`` and so on, and ``{"tensor": "training.0"}`` in the text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bptt._support import check
+from bptt._training.state import Array, Resumable
+from bptt.layers import _files
+from bptt.layers._stack import Stack
+
+VERSION = 1
+
+
+class Checkpoint:
+    """The file that a training run leaves behind after every so many epochs.
+
+    Parameters
+    ----------
+    path : object
+        What the user gave.
+    every : object
+        Epochs from one to the next.
+    settings : dict
+        What a run must have in common with the one that it goes on from, as JSON can hold it.
+    """
+
+    def __init__(self, path: object, every: object, settings: dict[str, Any]) -> None:
+        self._path, self._settings = _files.path_of(path), settings
+        self._every = check.size("checkpoint_every", every)
+        if not self._path.parent.is_dir():
+            raise FileNotFoundError(f"checkpoint: there is no directory {str(self._path.parent)!r}")
+
+    def is_due(self, epochs: int) -> bool:
+        """Tell whether it is to be written after so many epochs."""
+        return epochs % self._every == 0
+
+    def write(self, stack: Stack, epochs: int, parts: Mapping[str, Resumable]) -> None:
+        """Write the layers and the state after so many epochs."""
+        tensors: dict[str, Array] = {}
+        states = {name: _pack(part.state_dict(), tensors) for name, part in parts.items()}
+        training = {
+            "version": VERSION,
+            "epochs": epochs,
+            "settings": self._settings,
+            "parts": states,
+        }
+        _files.write(self._path, stack, {"bptt.training": json.dumps(training)}, tensors)
+
+    def read(self, stack: Stack) -> Saved | None:
+        """Read the file, if it is there; it must be of such a model and of these settings."""
+        try:
+            saved, metadata, tensors = _files.read(self._path)
+        except FileNotFoundError:
+            return None
+        if "bptt.training" not in metadata:
+            raise self._unfit("has a model in it, but no training to resume; load it and train on")
+        try:
+            training = json.loads(metadata["bptt.training"])
+            version, epochs, settings = (training[n] for n in ("version", "epochs", "settings"))
+            parts = {name: _unpack(state, tensors) for name, state in training["parts"].items()}
+            known = type(epochs) is int and isinstance(settings, dict)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            known = False
+        if not known or epochs < 0:
+            raise self._unfit("has a damaged training state")
+        if version != VERSION:
+            raise self._unfit(f"has a training state of version {version}, not {VERSION}")
+        if _files.architecture(saved) != _files.architecture(stack):
+            layers = ", ".join(map(repr, saved.layers))
+            raise self._unfit(f"is of another model, Sequential({layers})")
+        names = sorted({*settings, *self._settings})
+        ours = json.loads(json.dumps(self._settings))
+        if differing := [name for name in names if settings.get(name) != ours.get(name)]:
+            were = ", ".join(f"{name} {settings.get(name)!r}" for name in differing)
+            are = ", ".join(f"{name} {ours.get(name)!r}" for name in differing)
+            raise self._unfit(
+                f"is of a run with {were}; this one has {are}. To resume, settings and data must "
+                "be the same; to train on with others, load it with bptt.load and fit that"
+            )
+        return Saved(self, saved, epochs, parts)
+
+    def _unfit(self, why: str) -> ValueError:
+        return ValueError(f"resume: {os.fspath(self._path)!r} {why}")
+
+
+class Saved:
+    """What was read from a checkpoint."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, stack: Stack, epochs: int, states: dict[str, Any]
+    ) -> None:
+        self.stack, self.epochs = stack, epochs
+        self._checkpoint, self._states = checkpoint, states
+
+    def restore(self, parts: Mapping[str, Resumable]) -> None:
+        """Let parts go on from their states."""
+        if set(parts) != set(self._states):
+            raise self._checkpoint._unfit(f"has states of {sorted(self._states)}")
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(self._states[name])
+        except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
+            raise self._checkpoint._unfit(
+                f"has a state of {name} that does not fit: {error}"
+            ) from None
+
+
+def _pack(value: Any, tensors: dict[str, Array]) -> Any:
+    """Return what JSON can hold of a value; arrays become tensors."""
+    if isinstance(value, np.ndarray):
+        name = f"training.{len(tensors)}"
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {name: _pack(part, tensors) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_pack(part, tensors) for part in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _unpack(value: Any, tensors: dict[str, Array]) -> Any:
+    if isinstance(value, dict):
+        if list(value) == ["tensor"]:
+            return tensors[value["tensor"]]
+        return {name: _unpack(part, tensors) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_unpack(part, tensors) for part in value]
+    return value

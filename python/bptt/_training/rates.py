@@ -1,0 +1,50 @@
+"""The learning rates of a run, which the trainer is given ahead of its steps."""
+
+from __future__ import annotations
+
+from bptt._core import Trainer
+from bptt._training.state import Training
+from bptt.schedules import Rate
+
+
+class Rates:
+    """The schedule of a run: gives the trainer the rates of the coming steps."""
+
+    def __init__(self, trainer: Trainer, training: Training, steps: int | None) -> None:
+        """Take the steps of all the run, if they are known."""
+        self._trainer, self._training = trainer, training
+        self._taken = trainer.optimizer_steps
+        schedule = training.schedule
+        if schedule is not None:
+            schedule._plan(training.schedule_state, steps)
+            self.set(1)  # refused here, if at all
+
+    def ahead(self, step: int = 0) -> Rate:
+        """Return the rate so many steps from here."""
+        schedule, lr = self._training.schedule, float(self._training.optimizer.lr)
+        if schedule is None:
+            return lr, None
+        return schedule._rate(self._training.schedule_state, lr, step)
+
+    def set(self, steps: int) -> None:
+        """Set the rates of the coming steps."""
+        schedule = self._training.schedule
+        if schedule is not None:
+            count = steps if schedule.per == "step" else 1
+            self._trainer.set_rates([self.ahead(step) for step in range(count)])
+
+    def after_steps(self) -> None:
+        """Go on by the steps that were taken."""
+        taken, self._taken = (
+            self._trainer.optimizer_steps - self._taken,
+            self._trainer.optimizer_steps,
+        )
+        schedule = self._training.schedule
+        if schedule is not None and schedule.per == "step":
+            schedule._step(self._training.schedule_state, {}, taken)
+
+    def after_epoch(self, logs: dict[str, float]) -> None:
+        """Go on by an epoch."""
+        schedule = self._training.schedule
+        if schedule is not None and schedule.per == "epoch":
+            schedule._step(self._training.schedule_state, logs)

@@ -1,0 +1,109 @@
+"""The settings of `fit`, and whether they fit the data and each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bptt._data.sources import Lengths, Piece, Source
+from bptt._training.state import Training
+from bptt.callbacks import EarlyStopping
+from bptt.losses import Loss
+from bptt.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of `fit` but data, optimiser, schedule and callbacks: a field for each."""
+
+    loss: Loss
+    epochs: int
+    batch_size: int
+    shuffle: bool
+    rng: np.random.Generator
+    clip_norm: float | None
+    tbptt: int | None
+    stateful: bool
+    accumulate: int
+    metrics: list[str]
+    progress: bool
+
+    def steps_of(self, piece: Piece) -> int:
+        """Return how many steps of the optimiser a piece takes, at most."""
+        if self.tbptt is None:
+            return -(-len(piece.order) // (piece.batch_size * self.accumulate))
+        lengths, size = piece.lengths[piece.order], piece.batch_size
+        longest = [lengths[n : n + size].max() for n in range(0, len(lengths), size)]
+        return int(sum(-(-length // self.tbptt) for length in longest))
+
+    def steps_of_run(self, source: Source, epochs: int) -> int | None:
+        """Return how many steps of the optimiser the run takes, if that is known beforehand."""
+        batches = source.batches(self.batch_size)
+        if batches is None:
+            return None
+        chunks = 1
+        if self.tbptt is not None:
+            lengths = source.lengths
+            if lengths is None or lengths.min() < lengths.max():
+                return None
+            chunks = -(-int(lengths[0]) // self.tbptt)
+        return epochs * -(-batches * chunks // self.accumulate)
+
+    def shared(
+        self, training: Training, source: Source, validation: Any, sample_weight: Any
+    ) -> dict[str, Any]:
+        """Return what a run must have in common with the one that it resumes, for JSON."""
+        lengths = source.lengths
+        return {
+            "loss": repr(self.loss),
+            "optimizer": repr(training.optimizer),
+            "schedule": repr(training.schedule),
+            "batch_size": self.batch_size,
+            "accumulate": self.accumulate,
+            "validation": validation is not None,
+            "sample_weight": sample_weight is not None,
+            "metrics": self.metrics,
+            "clip_norm": self.clip_norm,
+            "shuffle": self.shuffle,
+            "tbptt": self.tbptt,
+            "stateful": self.stateful,
+            "sequences": None if lengths is None else len(lengths),
+            "steps": None if lengths is None else int(lengths.sum()),
+        }
+
+
+def check_stateful(settings: Settings, lengths: Lengths | None) -> None:
+    """Refuse settings with which rows of a batch cannot continue those of the batch before."""
+    if not settings.stateful or lengths is None:
+        return  # the core checks batches that come one by one
+    batch_size, count = settings.batch_size, len(lengths)
+    if settings.shuffle:
+        raise ValueError(
+            "stateful=True carries the states of every batch into the next one, so their order "
+            "must stay: it needs shuffle=False"
+        )
+    if batch_size < count and count % batch_size:
+        raise ValueError(
+            "stateful=True carries the state of every row into the next batch, so batch_size must "
+            f"divide the number of sequences: got batch_size {batch_size} for {count} sequences"
+        )
+    if lengths.min() < lengths.max():
+        raise ValueError(
+            f"stateful=True needs sequences of one length, got {lengths.min()} to {lengths.max()} "
+            "steps: cut them to one length, or use tbptt without stateful"
+        )
+
+
+def check_monitors(watchers: list[Any], metrics: list[str], validation: bool) -> None:
+    """See whether what is watched will be there."""
+    names = ["loss", *metrics]
+    names += [f"validation_{name}" for name in names] if validation else []
+    for watcher in watchers:
+        monitor = getattr(watcher, "monitor", None)
+        if isinstance(watcher, (Schedule, EarlyStopping)) and monitor not in (None, *names):
+            raise ValueError(
+                f"{type(watcher).__name__} has monitor={monitor!r}, but fit has only "
+                f"{', '.join(names)}: name it in metrics, or give validation data"
+            )

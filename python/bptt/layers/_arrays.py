@@ -1,0 +1,123 @@
+"""How a layer's parameters lie in memory: one flat array, seen as named arrays."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bptt._core import Layer as CoreLayer
+from bptt._support import check
+
+Array = NDArray[Any]
+
+#: What a layer that is loaded from a file can have.
+_most_parameters: ContextVar[float] = ContextVar("_most_parameters", default=math.inf)
+
+
+@contextmanager
+def parameters_at_most(count: int) -> Iterator[None]:
+    """Refuse, before there is memory for them, more parameters of a layer."""
+    token = _most_parameters.set(count)
+    try:
+        yield
+    finally:
+        _most_parameters.reset(token)
+
+
+def new_array(length: int, dtype: np.dtype[Any]) -> Array:
+    """Return memory for the parameters of a layer; `parameters_at_most` limits how many."""
+    if length > _most_parameters.get():
+        raise ValueError(f"the layer has {length} parameters, more than there are in the file")
+    return np.empty(length, dtype)
+
+
+def views_of(flat: Array, core: CoreLayer) -> dict[str, Array]:
+    """Return the parts of a flat array, as a layer's parameters are parts of one, by name."""
+    views, start = {}, 0
+    for name, shape in core.parameters():
+        end = start + math.prod(shape)
+        views[name] = flat[start:end].reshape(shape)
+        start = end
+    return views
+
+
+class OwnArrays:
+    """A layer's parameters, and whether anybody else can have written to them.
+
+    The core keeps weights packed from call to call. Whoever has one of the arrays, or a view of
+    one, may write to it, and then all are compared at every call. As long as the layer alone has
+    them, which their reference counts tell, they need not be.
+    """
+
+    #: Each given once.
+    _versions = itertools.count(1)
+    #: What `_references` gives where nobody else has them.
+    _alone = (0, 0, 0)
+
+    def __init__(self, flat: Array, core: CoreLayer | None) -> None:
+        self.array = flat
+        self._views = {"": flat[:]} if core is None else views_of(flat, core)
+        self._seen, self._version = True, 0
+
+    def by_name(self) -> Mapping[str, Array]:
+        """Return the arrays, for anybody."""
+        views = MappingProxyType(self._views)
+        self._seen = True  # in this order: see `version`
+        return views
+
+    def flat(self) -> Array:
+        """Return all in one array, for anybody."""
+        array = self.array
+        self._seen = True
+        return array
+
+    def version(self) -> int:
+        """Return a number that stays the same while nobody can have written to the parameters."""
+        if not self._seen:
+            return self._version
+        # Another thread may ask for the arrays meanwhile: what it had before this line shows in the
+        # counts, and what it gets after it in `_seen`.
+        self._seen = False
+        self._version = version = next(self._versions)
+        if self._references() != self._alone:
+            self._seen = True
+        return version
+
+    def _references(self) -> tuple[int, int, int]:
+        """Return how often things are referred to, the flat array but for its views."""
+        views = self._views
+        counts = [sys.getrefcount(view) for view in views.values()]
+        return sys.getrefcount(views), sys.getrefcount(self.array) - len(views), max(counts)
+
+
+OwnArrays._alone = OwnArrays(np.empty(1), None)._references()
+
+
+def load_arrays(parameters: Mapping[str, Array], given: Mapping[str, ArrayLike]) -> None:
+    """Copy arrays to those of the same names, all or none."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"a state dict maps names to arrays, got {type(given).__name__}")
+    missing = [name for name in parameters if name not in given]
+    unknown = [name for name in given if name not in parameters]
+    if missing or unknown:
+        raise ValueError(
+            f"the state dict does not fit: missing {missing or 'none'}, "
+            f"unknown {unknown or 'none'}; it takes {list(parameters)}"
+        )
+    arrays = {}
+    for name, array in parameters.items():
+        new = check.floats(name, given[name], array.dtype)
+        if new.shape != array.shape:
+            raise ValueError(f"{name} must have shape {array.shape}, got {new.shape}")
+        arrays[name] = new
+    for name, new in arrays.items():
+        parameters[name][...] = new

@@ -1,0 +1,78 @@
+"""How the sequences of a call lie in its arrays: layouts, lengths, states."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bptt._core import Lengths
+from bptt.layers._arrays import Array
+
+State = tuple[Array, ...]
+
+
+class Batch:
+    """How the sequences of a call lie in its arrays."""
+
+    def __init__(
+        self, x: Array, lengths: ArrayLike | None, batch_first: bool, features: str = "I"
+    ) -> None:
+        if x.ndim not in (2, 3):
+            layout = "(B, T, " if batch_first else "(T, B, "
+            raise ValueError(
+                f"x must be {layout}{features}) or (T, {features}), got shape {x.shape}"
+            )
+        self.batch_first, self.batched = batch_first, x.ndim == 3
+        self.rows, self.steps = 1, x.shape[0]
+        if self.batched:
+            self.rows, self.steps = x.shape[:2] if self.batch_first else x.shape[1::-1]
+        self.shape = x.shape[:-1]
+        self.lengths: Lengths | None = None
+        if lengths is not None:
+            self.lengths = Lengths(_check_lengths(lengths, self.rows, self.steps))
+
+    def to_three(self, array: Array) -> Array:
+        """Give an array without a batch the dimension of one."""
+        if self.batched:
+            return array
+        return array[None] if self.batch_first else array[:, None]
+
+    def from_three(self, array: Array) -> Array:
+        if self.batched:
+            return array
+        return array[0] if self.batch_first else array[:, 0]
+
+    def to_core(self, array: Array) -> Array:
+        """Give an array of the call's layout the core's: three dimensions, or no padding."""
+        array = self.to_three(array)
+        if self.lengths is None:
+            return array
+        return self.lengths.pack(array, self.batch_first)
+
+    def from_steps(self, flat: Array, features: int) -> Array:
+        """Give numbers of every step and row, in the core's order, the call's layout."""
+        if self.lengths is not None:
+            flat = flat.reshape(-1, features)
+            array = self.lengths.unpack(flat, self.steps, self.batch_first)
+        else:
+            array = flat.reshape(self.steps, self.rows, features)
+            array = array.swapaxes(0, 1).copy() if self.batch_first else array
+        return self.from_three(array)
+
+    def states_from_core(self, states: list[Array]) -> State:
+        return tuple(states if self.batched else [state[:, 0] for state in states])
+
+
+def _check_lengths(lengths: ArrayLike, rows: int, steps: int) -> list[int]:
+    array = np.asarray(lengths)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"lengths must be whole numbers, got dtype {array.dtype}")
+    if array.shape != (rows,):
+        raise ValueError(
+            f"lengths must have shape {(rows,)}, one for each sequence, got {array.shape}"
+        )
+    numbers: list[int] = array.tolist()
+    if numbers and not 0 <= min(numbers) <= max(numbers) <= steps:
+        wrong = min(numbers) if min(numbers) < 0 else max(numbers)
+        raise ValueError(f"lengths must be from 0 to {steps}, the steps of x, got {wrong}")
+    return numbers

@@ -1,0 +1,97 @@
+"""Layers that fit together: what a model is before it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bptt._core import Layer as CoreLayer
+from bptt._core import features_of
+from bptt.layers._arrays import Array, load_arrays
+from bptt.layers._base import Layer, TrainableLayer
+from bptt.layers.last_step import LastStep
+from bptt.layers.stepper import Stepper
+
+
+class Stack:
+    """Layers one after the other, each the input of the next.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+        The layers. They are shared, not copied.
+    dtype : numpy.dtype
+        Of the parameters of all layers; float32 where no layer has any.
+    features : list of tuple (int or None, int)
+        Features of the input and the output of each layer; None for an input of tokens.
+    tokens : int or None
+        How many different tokens the first layer takes; None where it takes numbers.
+    per_sequence : bool
+        Whether the output has one step per sequence (LastStep) and not all steps.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        for n, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"layer {n} must be a bptt layer, got {type(layer).__name__}")
+        self.layers = layers
+        self._trained = [layer for layer in layers if isinstance(layer, TrainableLayer)]
+        dtypes = {layer.dtype for layer in self._trained}
+        if len(dtypes) > 1:
+            raise ValueError("all layers must have one dtype, got float32 and float64")
+        if len({id(layer) for layer in self._trained}) < len(self._trained):
+            raise ValueError("a layer can be in a model only once")
+        self.dtype: np.dtype[Any] = dtypes.pop() if dtypes else np.dtype(np.float32)
+        self.features = features_of(self.core_layers())  # checks that the layers fit together
+        self.tokens = layers[0]._core.tokens
+        self.per_sequence = any(isinstance(layer, LastStep) for layer in layers)
+
+    @property
+    def outputs(self) -> int:
+        """Features of the last layer's output."""
+        return self.features[-1][1]
+
+    def core_layers(self) -> list[CoreLayer]:
+        """Return the core's layers."""
+        return [layer._core for layer in self.layers]
+
+    def flat_parameters(self) -> list[Array]:
+        """Return the parameters themselves, one flat array for each layer that has some."""
+        return [layer._flat for layer in self._trained]
+
+    def named_parameters(self) -> dict[str, Array]:
+        """Return the parameters themselves, named ``"<layer>.<parameter>"``."""
+        return {
+            f"{n}.{name}": array
+            for n, layer in enumerate(self.layers)
+            for name, array in layer.parameters.items()
+        }
+
+    def draw_seed(self) -> int:
+        """Draw what dropout starts from in a training run, from the generators of all layers."""
+        return sum(layer._seed() for layer in self.layers) % 2**64
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return copies of all parameters, named ``"<layer>.<parameter>"``."""
+        return {name: array.copy() for name, array in self.named_parameters().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
+        """Copy parameters into the layers, in place; all or, with a ValueError, none."""
+        load_arrays(self.named_parameters(), state_dict)
+
+    def stepper(self, batch: int = 1) -> Stepper:
+        """Return a `Stepper`, which is given one step of `batch` rows at a time.
+
+        LastStep does nothing there: of the steps so far, the last is the one at hand.
+
+        Examples
+        --------
+        >>> import bptt
+        >>> model = bptt.Sequential(bptt.OneHot(3), bptt.GRU(3, 8, rng=0), bptt.Linear(8, 3, rng=1))
+        >>> model.stepper().step(2).shape
+        (1, 3)
+        """
+        return Stepper(self.layers, self.flat_parameters(), self.dtype, batch)

@@ -1,0 +1,124 @@
+"""Layers and models that are given one step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bptt._core import Stepper as CoreStepper
+from bptt._core import features_of
+from bptt._support import check
+from bptt.layers._arrays import Array
+
+UINT32 = np.dtype(np.uint32)
+
+
+class Stepper:
+    """A layer or model that is given one step at a time and keeps its state in between.
+
+    Made by ``layer.stepper(batch)`` and ``model.stepper(batch)``, with the parameters as they are
+    then; dropout is off. Layers with two directions have no stepper.
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> lstm = bptt.LSTM(3, 5, rng=0)
+    >>> x = np.ones((4, 1, 3), np.float32)  # (T, B, I)
+    >>> stepper = lstm.stepper()
+    >>> y = [stepper.step(x_t).copy() for x_t in x]
+    >>> bool((np.array(y) == lstm(x)[0]).all())
+    True
+    >>> before = stepper.state
+    >>> first = stepper.step(x[0]).copy()
+    >>> stepper.state = before
+    >>> bool((stepper.step(x[0]) == first).all())
+    True
+    """
+
+    def __init__(
+        self, layers: Sequence[Any], params: list[Array], dtype: np.dtype[Any], batch: int
+    ) -> None:
+        self._batch = check.size("batch", batch)
+        self._dtype, self._recurrent = dtype, [x for x in layers if hasattr(x, "_state_shapes")]
+        for layer in self._recurrent:
+            if layer.bidirectional:
+                raise ValueError(
+                    f"{layer} has two directions, and the second starts at the end of a sequence: "
+                    "it cannot be given one step at a time"
+                )
+        cores = [layer._core for layer in layers]
+        features = features_of(cores)
+        self._classes = cores[0].tokens
+        # What the core takes as it is.
+        self._plain: tuple[np.dtype[Any], tuple[Any, ...]] = (dtype, (self._batch, features[0][0]))
+        if self._classes is not None:
+            self._plain = (UINT32, (self._batch,))
+        self._y = np.empty((self._batch, features[-1][1]), dtype)
+        double = dtype == np.float64
+        self._core = CoreStepper(cores, params, double, self._batch)
+
+    def step(self, x: ArrayLike) -> Array:
+        """Take one step.
+
+        Parameters
+        ----------
+        x : array_like
+            (B, F), or (F,) if B is 1; for a model that starts with OneHot or Embedding a token for
+            every row, (B,), or one number if B is 1.
+
+        Returns
+        -------
+        ndarray
+            The outputs (B, F). The next step overwrites them: copy what is to be kept.
+        """
+        dtype, shape = self._plain
+        if type(x) is not np.ndarray or x.dtype is not dtype or x.shape != shape:
+            x = self._given(x)
+        self._core.step(x, self._y)
+        return self._y
+
+    def _given(self, x: ArrayLike) -> Array:
+        if self._classes is not None:
+            tokens = check.classes("x", np.atleast_1d(np.asarray(x)), self._classes)
+            if tokens.shape != (self._batch,):
+                raise ValueError(f"x must have shape {(self._batch,)}, got {tokens.shape}")
+            return tokens
+        array = check.floats("x", x, self._dtype)
+        if array.ndim == 1 and self._batch == 1:
+            array = array[None]
+        if array.shape != self._plain[1]:
+            raise ValueError(f"x must have shape {self._plain[1]}, got {array.shape}")
+        return array
+
+    def reset(self) -> None:
+        """Go back to the zero state."""
+        self._core.reset()
+
+    @property
+    def state(self) -> tuple[tuple[Array, ...], ...]:
+        """A copy of every recurrent layer's state, as its passes take it; set it to go back."""
+        states = []
+        for layer, flat in zip(self._recurrent, self._core.states()):
+            shapes = layer._state_shapes(self._batch)
+            states.append(tuple(part.reshape(shape) for part, shape in zip(flat, shapes)))
+        return tuple(states)
+
+    @state.setter
+    def state(self, states: Sequence[ArrayLike | Sequence[ArrayLike]]) -> None:
+        if not isinstance(states, (tuple, list)) or len(states) != len(self._recurrent):
+            raise ValueError(f"state must have a state for each of {len(self._recurrent)} layers")
+        flat = []
+        for layer, state in zip(self._recurrent, states):
+            shapes = layer._state_shapes(self._batch)
+            given = layer._state_parts(f"the state of {layer}", state)
+            parts = [np.empty(0, self._dtype)] * 2
+            for n, (part, shape) in enumerate(zip(given, shapes)):
+                array = check.floats("state", part, self._dtype)
+                if array.shape != shape:
+                    raise ValueError(f"a state of {layer} must have shape {shape}: {array.shape}")
+                parts[n] = array.reshape(-1)
+            flat.append((parts[0], parts[1]))
+        self._core.set_states(flat)

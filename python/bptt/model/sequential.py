@@ -1,0 +1,523 @@
+"""`Sequential`, which trains layers in Rust with the habits of Keras, and `load`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bptt._data.sources import (
+    Batches,
+    Data,
+    prediction_source,
+    training_source,
+    validation_source,
+)
+from bptt._support import check
+from bptt._support.progress import sequence_bar
+from bptt._training.checkpoint import Checkpoint
+from bptt._training.evaluate import evaluate, predict
+from bptt._training.metrics import check_metrics, metrics_of
+from bptt._training.run import Run
+from bptt._training.settings import Settings, check_monitors, check_stateful
+from bptt._training.state import Training, training_of
+from bptt._training.trainer import trainer_of
+from bptt.callbacks import Callback, Calls, EarlyStopping
+from bptt.history import History
+from bptt.layers import _files, _summary
+from bptt.layers._base import Layer
+from bptt.layers._stack import Stack
+from bptt.losses import Loss, MSELoss, loss_of
+from bptt.model._generate import generate
+from bptt.optimizers import Optimizer
+from bptt.schedules import Schedule, schedule_of
+
+Array = NDArray[Any]
+
+
+class Sequential(Stack):
+    """Layers one after the other, every step of one the input of the next.
+
+    Parameters
+    ----------
+    *layers : RNN, LSTM, GRU, Linear, OneHot, Embedding, LayerNorm, Dropout or LastStep
+        OneHot or Embedding only as the first, for data that are tokens. All of one dtype.
+
+    Attributes
+    ----------
+    layers : tuple
+        The layers. They are shared, not copied: training changes their parameters in place.
+    history : History or None
+        Of the last `fit`, also when it ended with an error.
+    stop_training : bool
+        Set to True by a callback, ends `fit` after the epoch.
+
+    Notes
+    -----
+    Data sets are batch-first: an array (N, T, F), or a list of N arrays (T_i, F) of any lengths;
+    for a model that starts with OneHot or Embedding, (N, T) or N arrays (T_i,) of whole numbers.
+    Targets have a value for every step: classes (N, T) for the loss "cross_entropy", real numbers
+    (N, T, O) for the others. With a LastStep among the layers, they have one for every sequence:
+    (N, O), or (N,) classes.
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> model = bptt.Sequential(bptt.OneHot(3), bptt.RNN(3, 8, rng=0), bptt.Linear(8, 3, rng=1))
+    >>> x = [[0, 1, 2, 0, 1], [1, 2, 0]]  # what comes next in 0 1 2 0 1 2 ...
+    >>> y = [[1, 2, 0, 1, 2], [2, 0, 1]]
+    >>> history = model.fit(x, y, loss="cross_entropy", optimizer=bptt.Adam(0.02), epochs=200,
+    ...                     batch_size=1, rng=0, progress=False)
+    >>> [scores.argmax(axis=-1).tolist() for scores in model.predict(x)]
+    [[1, 2, 0, 1, 2], [2, 0, 1]]
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        super().__init__(*layers)
+        self.history: History | None = None
+        self.stop_training = False
+        self._training: Training | None = None
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    def _repr_html_(self) -> str:
+        return _summary.summary_html(self)
+
+    def summary(self) -> str:
+        """Return a table of the layers, their outputs and how many parameters they have.
+
+        Returns
+        -------
+        str
+            A prompt shows it as it is; elsewhere, print it.
+
+        Examples
+        --------
+        >>> import bptt
+        >>> layers = bptt.Embedding(9, 16), bptt.GRU(16, 32), bptt.LastStep(), bptt.Linear(32, 2)
+        >>> bptt.Sequential(*layers).summary()
+        layer             output      parameters
+        ----------------------------------------
+        Embedding(9, 16)  (N, T, 16)         144
+        GRU(16, 32)       (N, T, 32)       4,800
+        LastStep()        (N, 32)              0
+        Linear(32, 2)     (N, 2)              66
+        ----------------------------------------
+        5,010 parameters, float32, 19.6 KiB
+        """
+        return _summary.summary(self)
+
+    def fit(
+        self,
+        x: Data | Batches,
+        y: Data | None = None,
+        *,
+        loss: str | Loss,
+        optimizer: Optimizer | None = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation: tuple[Data, Data] | Batches | None = None,
+        clip_norm: float | None = None,
+        shuffle: bool = True,
+        rng: object = None,
+        progress: bool = True,
+        tbptt: int | None = None,
+        stateful: bool = False,
+        sample_weight: ArrayLike | None = None,
+        schedule: Schedule | None = None,
+        metrics: Sequence[str] = (),
+        early_stopping: EarlyStopping | None = None,
+        callbacks: Sequence[Callback | Any] = (),
+        accumulate: int = 1,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 1,
+        resume: bool = False,
+    ) -> History:
+        """Train the layers, in place.
+
+        Ctrl-C ends training early: the layers keep what they learnt, and the history so far is
+        returned, marked as interrupted.
+
+        Fitting again goes on from the layers' parameters. What the optimiser remembers (momentum,
+        running means) lives on with the optimiser object, as in Keras: given the same object, or
+        none, the next `fit` of this model goes on with it, and given another it begins anew. So
+        does a schedule. The model keeps them of its last `fit`.
+
+        Parameters
+        ----------
+        x, y : array_like or list of array_like
+            Sequences of any lengths, and a target for each of their steps, or with LastStep for
+            each sequence; see the notes of the class. Without y, x is an iterable of batches
+            ``(x, y)`` or ``(x, y, sample_weight)``, gone through once an epoch: a list, a data
+            loader. Batches are trained on as they come, whatever `batch_size` and `shuffle` say.
+            Arrays in files (numpy.memmap) may be larger than memory: of a batch, only its own
+            sequences are read.
+        loss : str or loss
+            "cross_entropy", "bce_with_logits", "mse", "mae", "huber", or an object with options,
+            such as ``bptt.CrossEntropyLoss(label_smoothing=0.1)``. The mean over all steps, or
+            numbers, of a batch.
+        optimizer : Optimizer, optional
+            The update rule, such as ``bptt.Adam()``; by default that of the last `fit`.
+        epochs : int, default 1
+            Passes over the data.
+        batch_size : int, default 32
+            Sequences of a batch.
+        validation : tuple (x, y) or iterable of batches, optional
+            Evaluated after every epoch.
+        clip_norm : float, optional
+            Gradients whose norm, over all parameters, is above this are scaled down to it.
+        shuffle : bool, default True
+            Whether the sequences take a new order every epoch.
+        rng : None, int or numpy.random.Generator
+            For the shuffling.
+        progress : bool, default True
+            Whether to show a progress bar (needs tqdm, ``pip install "bptt[progress]"``).
+        tbptt : int, optional
+            Truncated backpropagation through time: a batch is walked in chunks of so many steps,
+            and every chunk is a step of the optimiser on the mean loss of its own steps. It starts
+            from the states that the one before ended with; gradients do not go back beyond it.
+            Memory is that of a chunk, and Ctrl-C waits for a chunk rather than a batch. The losses
+            of a batch's chunks are averaged over their steps. By default, sequences are whole.
+        stateful : bool, default False
+            Whether row b of a batch starts from the states that row b of the batch before ended
+            with, as Keras has it; from zero at the start of every epoch, and in evaluation. For a
+            long sequence in pieces: with batch_size B, piece n + B goes on where piece n ends.
+            Needs ``shuffle=False``, sequences of one length, and a batch_size that divides their
+            number.
+        sample_weight : array_like (N,), optional
+            What the losses of each sequence are multiplied with in training, at least 0. As in
+            Keras, the mean is still divided by how many steps there are. Weights for classes belong
+            to the loss.
+        schedule : Schedule, optional
+            Changes the learning rate, such as ``bptt.StepLR(10)``.
+        metrics : list of str, default none
+            For the history, as means over all steps of an epoch (training data: while training):
+            "accuracy" (for "cross_entropy"; for "bce_with_logits", the share of numbers on the
+            right side), "perplexity" (for "cross_entropy"), "rmse" (for the others).
+        early_stopping : EarlyStopping, optional
+            Stops training when it no longer improves, and restores the best parameters.
+        callbacks : list, default none
+            Objects that are called between epochs; see `Callback`.
+        accumulate : int, default 1
+            Batches whose gradients make one step of the optimiser, the same, up to rounding, as if
+            they were one batch. Not with `tbptt`.
+        checkpoint : str or path, optional
+            A file to which model and training state are written after epochs, as `save` does it:
+            killed at any moment, the one before or the new one is there. `bptt.load` gives the
+            model in it.
+        checkpoint_every : int, default 1
+            Epochs from one checkpoint to the next; there is one after the last epoch, too.
+        resume : bool, default False
+            Whether to go on from `checkpoint`, if it is there, with its parameters, the state of
+            the optimiser, the schedule, callbacks and all random numbers, and its history, so that
+            the result has the bits of a run that was never broken off. `epochs` counts those that
+            are done; a run that early stopping has ended does not go on. The
+            model, the data and all other settings must be those of the first run; the parameters
+            of this model, and the seed, do not matter.
+
+        Returns
+        -------
+        History
+            The losses, each epoch's mean over all steps, as `evaluate` has it, and the metrics.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or settings that do not fit, also those of the checkpoint; for `tbptt` and
+            `stateful` also if a layer is bidirectional, since its second direction starts at the
+            end. Nothing is changed then, but for batches of an iterable: earlier epochs stay.
+        OSError
+            If the checkpoint cannot be written. The layers keep what they learnt.
+        DivergedError
+            If a loss or a parameter becomes NaN or infinite. The layers keep the parameters of the
+            end of the last good epoch.
+
+        Examples
+        --------
+        One sequence of 2000 steps, in chunks of 50:
+
+        >>> import numpy as np, bptt
+        >>> wave = np.sin(0.3 * np.arange(2001)).reshape(1, -1, 1)
+        >>> model = bptt.Sequential(bptt.GRU(1, 8, rng=0), bptt.Linear(8, 1, rng=1))
+        >>> history = model.fit(wave[:, :-1], wave[:, 1:], loss="mse", optimizer=bptt.Adam(0.01),
+        ...                     epochs=5, tbptt=50, progress=False)
+        >>> history.loss[-1] < 0.1 * history.loss[0]
+        True
+
+        Which of three kinds a sequence is, with what else can be set:
+
+        >>> rng = np.random.default_rng(0)
+        >>> kinds = rng.integers(0, 3, 60)
+        >>> x = rng.standard_normal((60, 10, 1)) + kinds[:, None, None]
+        >>> model = bptt.Sequential(bptt.GRU(1, 16, rng=rng), bptt.LastStep(),
+        ...                         bptt.Linear(16, 3, rng=rng))
+        >>> history = model.fit(x, kinds, loss=bptt.CrossEntropyLoss(label_smoothing=0.05),
+        ...                     optimizer=bptt.AdamW(0.01), schedule=bptt.CosineAnnealingLR(40),
+        ...                     metrics=["accuracy"], epochs=40, rng=rng, progress=False)
+        >>> history.accuracy[-1] > 0.9
+        True
+
+        Training that can be broken off at any time, and goes on where it was:
+
+        >>> import os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
+        >>> options = {"loss": "mse", "optimizer": bptt.Adam(0.01), "rng": 0, "progress": False}
+        >>> twin = bptt.Sequential(bptt.GRU(1, 8, rng=2), bptt.Linear(8, 1, rng=3))
+        >>> for epochs in (2, 5):  # as if the process had ended after two of five epochs
+        ...     history = twin.fit(wave[:, :-1], wave[:, 1:], epochs=epochs, checkpoint=path,
+        ...                        resume=True, **options)
+        >>> len(history.loss)
+        5
+        """
+        loss = loss_of(loss)
+        settings = Settings(
+            loss,
+            epochs=check.size("epochs", epochs, least=0),
+            batch_size=check.size("batch_size", batch_size),
+            shuffle=check.flag("shuffle", shuffle),
+            rng=check.generator(rng),
+            clip_norm=None if clip_norm is None else check.real("clip_norm", clip_norm),
+            tbptt=None if tbptt is None else check.size("tbptt", tbptt),
+            stateful=check.flag("stateful", stateful),
+            accumulate=check.size("accumulate", accumulate),
+            metrics=check_metrics(metrics, loss.name),
+            progress=check.flag("progress", progress),
+        )
+        schedule = schedule_of(schedule)
+        calls = Calls(self, callbacks, early_stopping)
+        training = training_of(self._training, optimizer, schedule)
+        resume = check.flag("resume", resume)
+        if resume and checkpoint is None:
+            raise ValueError("resume=True needs the file to go on from: give checkpoint=path")
+        source = training_source(self, loss, "", x, y, sample_weight, epochs)
+        check_stateful(settings, source.lengths)
+        checked = None
+        if validation is not None:
+            checked = validation_source(self, loss, validation, epochs)
+        check_monitors([schedule, *calls.callbacks], settings.metrics, checked is not None)
+        file = None
+        if checkpoint is not None:
+            shared = settings.shared(training, source, validation, sample_weight)
+            file = Checkpoint(checkpoint, checkpoint_every, shared)
+        run = Run(self, settings, training, source, checked, calls)
+        run.prepare(file, resume)
+        self.history, self.stop_training, self._training = run.history, run.stopped, run.kept
+        return run()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the model to a file, for `bptt.load`.
+
+        It is in the safetensors format, by custom named ``.safetensors``: the parameters by the names of
+        `state_dict`, and of what layers the model is in the metadata. A file that was there is replaced in
+        one step: at any moment, also if the process is killed, the old or the new one is there as a whole.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; what was there is left as it was.
+
+        Examples
+        --------
+        >>> import os, tempfile, bptt
+        >>> model = bptt.Sequential(bptt.RNN(2, 3, rng=0))
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+        >>> model.save(path)
+        >>> bptt.load(path)
+        Sequential(RNN(2, 3))
+        """  # noqa: E501
+        _files.write(path, self, {}, {})
+
+    def predict(self, x: Data, *, progress: bool = True) -> Array | list[Array]:
+        """Return the outputs for every step, or with LastStep for every sequence.
+
+        Ctrl-C ends it with a KeyboardInterrupt.
+
+        Parameters
+        ----------
+        x : array_like or list of array_like
+            Sequences, as for `fit`; of arrays in files, too, only some are read at a time.
+        progress : bool, default True
+            Whether to show a progress bar (needs tqdm) if it takes longer than two seconds.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            (N, T, O) if x is one array, else a list of N arrays (T_i, O); (N, O) with LastStep.
+        """
+        progress = check.flag("progress", progress)
+        source = prediction_source(self, x)
+        lengths = source.lengths
+        assert lengths is not None
+        with sequence_bar(len(lengths), progress) as bar:
+            trainer = trainer_of(self, MSELoss())  # prediction computes no loss
+            flat = predict(trainer, source, self.per_sequence, bar)
+        if self.per_sequence:
+            return flat
+        if isinstance(x, (list, tuple)):
+            return np.split(flat, np.cumsum(lengths)[:-1])
+        return flat.reshape(len(lengths), -1, flat.shape[-1])
+
+    @overload
+    def evaluate(
+        self, x: Data | Batches, y: Data | None = None, *, loss: str | Loss, progress: bool = True
+    ) -> float: ...
+
+    @overload
+    def evaluate(
+        self,
+        x: Data | Batches,
+        y: Data | None = None,
+        *,
+        loss: str | Loss,
+        metrics: Sequence[str],
+        progress: bool = True,
+    ) -> dict[str, float]: ...
+
+    def evaluate(
+        self,
+        x: Data | Batches,
+        y: Data | None = None,
+        *,
+        loss: str | Loss,
+        metrics: Sequence[str] | None = None,
+        progress: bool = True,
+    ) -> float | dict[str, float]:
+        """Return the mean loss, of which `fit` tells the same kind.
+
+        Ctrl-C ends it with a KeyboardInterrupt.
+
+        Parameters
+        ----------
+        x, y : array_like or list of array_like
+            Sequences and targets, as for `fit`, of any lengths.
+        loss, metrics
+            As for `fit`.
+        progress : bool, default True
+            Whether to show a progress bar (needs tqdm) if it takes longer than two seconds.
+
+        Returns
+        -------
+        float or dict of str to float
+            The mean over all steps (with LastStep: sequences), whichever sequence they are of; in
+            cross-entropy, ignored ones do not count, others as their class's weight. With `metrics`, that
+            as "loss" beside them.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or settings that do not fit, or if no target counts.
+        """  # noqa: E501
+        loss = loss_of(loss)
+        names = check_metrics(() if metrics is None else metrics, loss.name)
+        progress = check.flag("progress", progress)
+        source = validation_source(self, loss, (x, y), 1, "")
+        trainer = trainer_of(self, loss, metrics=names)
+        total = None if source.lengths is None else len(source.lengths)
+        with sequence_bar(total, progress) as bar:
+            value = evaluate(trainer, source, bar)
+        if metrics is None:
+            return value
+        return {"loss": value} | metrics_of(names, trainer.take_metrics(True))
+
+    def generate(
+        self,
+        prompt: ArrayLike,
+        n: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        rng: object = None,
+    ) -> NDArray[np.int64]:
+        """Continue a sequence of tokens: draw the next one from the model's logits, again and again.
+
+        For a model that starts with OneHot or Embedding and gives a logit for each token, trained
+        with "cross_entropy" to tell the next one. It is given one step at a time (`stepper`).
+
+        Parameters
+        ----------
+        prompt : array_like of int
+            The tokens to continue, (T,), at least one.
+        n : int
+            How many tokens to draw.
+        temperature : float, default 1.0
+            The logits are divided by it: below 1, likely tokens become likelier. At 0 the likeliest
+            is taken, the first of several.
+        top_k : int, optional
+            Draw from the k likeliest tokens only; by default from all.
+        rng : None, int or numpy.random.Generator
+            What is drawn with; the same seed draws the same tokens.
+
+        Returns
+        -------
+        ndarray of int64
+            The n new tokens, without the prompt.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the model is not such a one, has a layer of two directions, or gives logits that are not
+            finite, or if a parameter is out of range.
+
+        Examples
+        --------
+        >>> import numpy as np, bptt
+        >>> model = bptt.Sequential(bptt.OneHot(3), bptt.GRU(3, 8, rng=0), bptt.Linear(8, 3, rng=1))
+        >>> x = np.arange(31)[None] % 3  # 0 1 2 0 1 2 ...
+        >>> history = model.fit(x[:, :-1], x[:, 1:], loss="cross_entropy", epochs=100,
+        ...                     optimizer=bptt.Adam(0.05), progress=False)
+        >>> model.generate([0, 1], 5, temperature=0)
+        array([2, 0, 1, 2, 0])
+        """  # noqa: E501
+        return generate(self, prompt, n, temperature, top_k, rng)
+
+
+def load(path: str | os.PathLike[str]) -> Sequential:
+    """Load a model that `Sequential.save`, or `Sequential.fit` with a checkpoint, has written.
+
+    Nothing in the file is executed. Random numbers of its layers' dropout are seeded anew.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    Sequential
+        The model: the same layers, and the same bits of all parameters.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is damaged, of another version, has no model in it, or one of unknown layers, or if a
+        parameter is missing or of a wrong shape or dtype.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, bptt
+    >>> model = bptt.Sequential(bptt.GRU(1, 4, rng=0), bptt.Linear(4, 1, rng=1))
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+    >>> model.save(path)
+    >>> twin = bptt.load(path)
+    >>> twin
+    Sequential(GRU(1, 4), Linear(4, 1))
+    >>> x = np.ones((2, 3, 1))
+    >>> bool((twin.predict(x) == model.predict(x)).all())
+    True
+    """
+    stack, _, others = _files.read(path)
+    unknown = [name for name in others if not name.startswith("training.")]
+    if unknown:
+        raise ValueError(f"{os.fspath(path)!r}: there are tensors of no layer: {unknown}")
+    return Sequential(*stack.layers)
