@@ -36,6 +36,7 @@ pub use nn::{
 pub use recurrent::{Compute, GRU, Gradients, LSTM, Params, RNN, Recurrent, State, Stepper, Tape};
 pub use threads::{num_threads, set_num_threads};
 pub use train::{
-    Dataset, Inputs, Metric, Optimizer, Progress, Rate, Rule, Trainer, clip_by_global_norm,
+    Dataset, EVALUATION_ROWS, EVALUATION_STEPS, Inputs, Metric, Optimizer, Progress, Rate, Rule,
+    Trainer, clip_by_global_norm,
 };
 pub use view::{BatchSizes, Rows, RowsMut, Seq, SeqMut, Shape};

@@ -4,15 +4,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "EVALUATION_ROWS",
+    "EVALUATION_STEPS",
+    "IGNORED",
     "Dataset",
+    "LabProgress",
     "LabTraining",
     "Layer",
     "Lengths",
+    "Loss",
+    "Model",
+    "Optimizer",
+    "Progress",
     "Stepper",
     "Tape",
     "Trainer",
     "__version__",
-    "features_of",
     "fma_peak",
     "get_num_threads",
     "lab_backward",
@@ -22,11 +29,13 @@ __all__ = [
 ]
 
 __version__: str
+IGNORED: int
+EVALUATION_ROWS: int
+EVALUATION_STEPS: int
 
 def simd_level() -> str: ...
 def get_num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...
-def features_of(layers: list[Layer]) -> list[tuple[int | None, int]]: ...
 def fma_peak(double: bool, seconds: float) -> float: ...
 def lab_forward(
     params: list[NDArray[np.float64]],
@@ -38,10 +47,22 @@ def lab_backward(
     params: list[NDArray[np.float64]],
     arrays_of_pass: list[NDArray[np.float64]],
     targets: NDArray[np.float64],
-    vocab_size: int,
-    hidden_size: int,
+    sizes: tuple[int, int],
     exact: bool,
+    max_norm: float,
 ) -> tuple[float, list[NDArray[np.float64]]]: ...
+
+@final
+class LabProgress:
+    def __new__(cls) -> LabProgress: ...
+    @property
+    def done(self) -> int: ...
+    @property
+    def loss_sum(self) -> float: ...
+    @property
+    def token_loss_sum(self) -> float: ...
+    @property
+    def diverged(self) -> bool: ...
 
 @final
 class LabTraining:
@@ -55,12 +76,8 @@ class LabTraining:
         exact: bool,
     ) -> LabTraining: ...
     def walk(
-        self,
-        data: Dataset,
-        progress: tuple[int, float, float],
-        learn: bool,
-        seconds: float,
-    ) -> tuple[int, float, float, bool]: ...
+        self, data: Dataset, progress: LabProgress, learn: bool, seconds: float
+    ) -> LabProgress: ...
     def params(self) -> list[NDArray[np.float64]]: ...
 
 @final
@@ -69,9 +86,7 @@ class Tape:
 
 @final
 class Stepper:
-    def __new__(
-        cls, layers: list[Layer], params: list[NDArray[Any]], double: bool, rows: int
-    ) -> Stepper: ...
+    def __new__(cls, model: Model, params: list[NDArray[Any]], rows: int) -> Stepper: ...
     def step(self, x: NDArray[Any], y: NDArray[Any]) -> None: ...
     def reset(self) -> None: ...
     def states(self) -> list[tuple[NDArray[Any], NDArray[Any]]]: ...
@@ -175,13 +190,91 @@ class Dataset:
     ) -> Dataset: ...
 
 @final
+class Model:
+    def __new__(cls, layers: list[Layer], double: bool) -> Model: ...
+    @property
+    def features(self) -> list[tuple[int | None, int]]: ...
+    def outputs(self, rows: int) -> NDArray[Any]: ...
+    def predict(
+        self,
+        params: list[NDArray[Any]],
+        data: Dataset,
+        done: int,
+        outputs: NDArray[Any],
+        seconds: float,
+    ) -> int: ...
+
+@final
+class Loss:
+    @staticmethod
+    def cross_entropy(*, label_smoothing: float, weight: list[float] | None) -> Loss: ...
+    @staticmethod
+    def bce_with_logits(*, pos_weight: list[float] | None) -> Loss: ...
+    @staticmethod
+    def mse() -> Loss: ...
+    @staticmethod
+    def mae() -> Loss: ...
+    @staticmethod
+    def huber(*, delta: float) -> Loss: ...
+
+@final
+class Optimizer:
+    @staticmethod
+    def sgd(*, lr: float, weight_decay: float, momentum: float, nesterov: bool) -> Optimizer: ...
+    @staticmethod
+    def adam(
+        *,
+        lr: float,
+        weight_decay: float,
+        betas: tuple[float, float],
+        eps: float,
+        decoupled: bool,
+    ) -> Optimizer: ...
+    @staticmethod
+    def rmsprop(
+        *,
+        lr: float,
+        weight_decay: float,
+        alpha: float,
+        eps: float,
+        momentum: float,
+        centered: bool,
+    ) -> Optimizer: ...
+    @staticmethod
+    def adagrad(*, lr: float, weight_decay: float, lr_decay: float, eps: float) -> Optimizer: ...
+
+@final
+class Progress:
+    def __new__(
+        cls, *, batches: int = 0, loss_sum: float = 0.0, count: float = 0.0
+    ) -> Progress: ...
+    @property
+    def done(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batches(self) -> int: ...
+    @property
+    def loss_sum(self) -> float: ...
+    @property
+    def count(self) -> float: ...
+    @property
+    def diverged(self) -> bool: ...
+
+@final
 class Trainer:
     def __new__(
         cls,
-        layers: list[Layer],
+        model: Model,
         params: list[NDArray[Any]],
-        double: bool,
-        options: dict[str, Any],
+        *,
+        loss: Loss,
+        optimizer: Optimizer,
+        clip_norm: float | None = None,
+        tbptt: int | None = None,
+        stateful: bool = False,
+        accumulate: int = 1,
+        metrics: list[str] = [],
     ) -> Trainer: ...
     def set_seed(self, seed: int) -> None: ...
     def read_params(self, params: list[NDArray[Any]]) -> None: ...
@@ -192,12 +285,10 @@ class Trainer:
         data: Dataset,
         order: NDArray[np.uint64],
         batch_size: int,
-        progress: tuple[int, int, int, float, float, bool],
+        progress: Progress,
         seconds: float,
-    ) -> tuple[int, int, int, float, float, bool]: ...
-    def evaluate(
-        self, data: Dataset, progress: tuple[int, int, int, float, float, bool], seconds: float
-    ) -> tuple[int, int, int, float, float, bool]: ...
+    ) -> Progress: ...
+    def evaluate(self, data: Dataset, progress: Progress, seconds: float) -> Progress: ...
     def finish_epoch(self) -> None: ...
     def take_metrics(self, evaluated: bool) -> list[float]: ...
     def set_rates(self, rates: list[tuple[float, float | None]]) -> None: ...
@@ -205,5 +296,3 @@ class Trainer:
     def optimizer_steps(self) -> int: ...
     def optimizer_state(self) -> tuple[int, list[NDArray[Any]]]: ...
     def restore_optimizer(self, steps: int, vectors: list[NDArray[Any]]) -> None: ...
-    def outputs(self, rows: int) -> NDArray[Any]: ...
-    def predict(self, data: Dataset, done: int, outputs: NDArray[Any], seconds: float) -> int: ...

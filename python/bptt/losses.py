@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bptt._core import IGNORED
+from bptt._core import Loss as CoreLoss
 from bptt._support import check
 
 Array = NDArray[Any]
-
-#: The core's class of a token without a target (nn::IGNORED).
-IGNORED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,9 @@ class Loss:
     #: Whether targets are classes, and not real numbers.
     _classes: ClassVar[bool] = False
 
-    def _numbers(self) -> list[float]:
-        return []
-
-    def _core(self) -> tuple[str, list[float]]:
-        """Return the core's name of the loss and its numbers."""
-        return self.name, self._numbers()
+    def _core(self) -> CoreLoss:
+        """Return the loss as the core computes it."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -65,9 +61,10 @@ class CrossEntropyLoss(Loss):
     ignore_index: int = -100
     label_smoothing: float = 0.0
 
-    def _numbers(self) -> list[float]:
+    def _core(self) -> CoreLoss:
         smoothing = check.real("label_smoothing", self.label_smoothing)
-        return [smoothing, *_weights("weight", self.weight)]
+        weight = _weights("weight", self.weight)
+        return CoreLoss.cross_entropy(label_smoothing=smoothing, weight=weight)
 
     def _targets(self, name: str, value: Any, below: int) -> Array:
         """Return classes below a number as uint32, those that do not count as `IGNORED`."""
@@ -77,8 +74,8 @@ class CrossEntropyLoss(Loss):
     def _counted(self, targets: Array) -> Array:
         """Tell which of the converted targets count in the mean."""
         counted: Array = targets != IGNORED
-        weights = np.array(_weights("weight", self.weight))
-        if len(weights):
+        if (weight := _weights("weight", self.weight)) is not None:
+            weights = np.array(weight)
             counted[counted] = weights[np.minimum(targets[counted], len(weights) - 1)] > 0
         return counted
 
@@ -105,8 +102,8 @@ class BCEWithLogitsLoss(Loss):
 
     pos_weight: ArrayLike | None = None
 
-    def _numbers(self) -> list[float]:
-        return _weights("pos_weight", self.pos_weight)
+    def _core(self) -> CoreLoss:
+        return CoreLoss.bce_with_logits(pos_weight=_weights("pos_weight", self.pos_weight))
 
 
 @dataclass(frozen=True)
@@ -122,6 +119,9 @@ class MSELoss(Loss):
 
     name = "mse"
 
+    def _core(self) -> CoreLoss:
+        return CoreLoss.mse()
+
 
 @dataclass(frozen=True)
 class L1Loss(Loss):
@@ -135,6 +135,9 @@ class L1Loss(Loss):
     """
 
     name = "mae"
+
+    def _core(self) -> CoreLoss:
+        return CoreLoss.mae()
 
 
 @dataclass(frozen=True)
@@ -160,8 +163,8 @@ class HuberLoss(Loss):
 
     delta: float = 1.0
 
-    def _numbers(self) -> list[float]:
-        return [check.real("delta", self.delta)]
+    def _core(self) -> CoreLoss:
+        return CoreLoss.huber(delta=check.real("delta", self.delta))
 
 
 LOSSES = {
@@ -179,9 +182,9 @@ def loss_of(loss: object) -> Loss:
     raise ValueError(f"loss must be {names} or an object such as bptt.HuberLoss(), got {loss!r}")
 
 
-def _weights(name: str, weights: ArrayLike | None) -> list[float]:
+def _weights(name: str, weights: ArrayLike | None) -> list[float] | None:
     if weights is None:
-        return []
+        return None
     array = check.floats(name, weights, np.dtype(np.float64))
     if array.ndim != 1 or not len(array):
         raise ValueError(

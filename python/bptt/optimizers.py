@@ -6,8 +6,10 @@ stands for g (not in AdamW).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
+from bptt._core import Optimizer as CoreOptimizer
 from bptt._support import check
 
 
@@ -21,26 +23,23 @@ class Optimizer:
 
     lr: float
 
-    def _core(self) -> tuple[str, list[float]]:
-        """Return the core's name of the rule and its numbers."""
+    def _core(self) -> CoreOptimizer:
+        """Return the rule as the core runs it."""
         raise NotImplementedError
 
-    def _numbers(self, *names: str) -> list[float]:
-        flags = {field.name for field in fields(self) if field.type == "bool"}
-        return [
-            float(check.flag(name, getattr(self, name)))
-            if name in flags
-            else check.real(name, getattr(self, name))
-            for name in names
-        ]
+    def _numbers(self, *names: str) -> dict[str, float]:
+        return {name: check.real(name, getattr(self, name)) for name in names}
 
-    def _betas(self) -> list[float]:
-        betas = getattr(self, "betas")  # noqa: B009 - of those that have some
-        try:
-            beta1, beta2 = betas
-        except (TypeError, ValueError):
-            raise ValueError(f"betas must be two numbers, got {betas!r}") from None
-        return [check.real("betas[0]", beta1), check.real("betas[1]", beta2)]
+    def _flag(self, name: str) -> bool:
+        return check.flag(name, getattr(self, name))
+
+
+def _two_betas(betas: Any) -> tuple[float, float]:
+    try:
+        beta1, beta2 = betas
+    except (TypeError, ValueError):
+        raise ValueError(f"betas must be two numbers, got {betas!r}") from None
+    return check.real("betas[0]", beta1), check.real("betas[1]", beta2)
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,9 @@ class SGD(Optimizer):
     weight_decay: float = 0.0
     nesterov: bool = False
 
-    def _core(self) -> tuple[str, list[float]]:
-        return "sgd", self._numbers("lr", "weight_decay", "momentum", "nesterov")
+    def _core(self) -> CoreOptimizer:
+        numbers = self._numbers("lr", "weight_decay", "momentum")
+        return CoreOptimizer.sgd(**numbers, nesterov=self._flag("nesterov"))
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,9 @@ class Adam(Optimizer):
     eps: float = 1e-8
     weight_decay: float = 0.0
 
-    def _core(self) -> tuple[str, list[float]]:
-        return "adam", [*self._numbers("lr", "weight_decay"), *self._betas(), *self._numbers("eps")]
+    def _core(self) -> CoreOptimizer:
+        numbers, betas = self._numbers("lr", "weight_decay", "eps"), _two_betas(self.betas)
+        return CoreOptimizer.adam(**numbers, betas=betas, decoupled=False)
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,9 @@ class AdamW(Optimizer):
     eps: float = 1e-8
     weight_decay: float = 1e-2
 
-    def _core(self) -> tuple[str, list[float]]:
-        return (
-            "adamw",
-            [*self._numbers("lr", "weight_decay"), *self._betas(), *self._numbers("eps")],
-        )
+    def _core(self) -> CoreOptimizer:
+        numbers, betas = self._numbers("lr", "weight_decay", "eps"), _two_betas(self.betas)
+        return CoreOptimizer.adam(**numbers, betas=betas, decoupled=True)
 
 
 @dataclass(frozen=True)
@@ -183,11 +182,9 @@ class RMSprop(Optimizer):
     momentum: float = 0.0
     centered: bool = False
 
-    def _core(self) -> tuple[str, list[float]]:
-        return (
-            "rmsprop",
-            self._numbers("lr", "weight_decay", "alpha", "eps", "momentum", "centered"),
-        )
+    def _core(self) -> CoreOptimizer:
+        numbers = self._numbers("lr", "weight_decay", "alpha", "eps", "momentum")
+        return CoreOptimizer.rmsprop(**numbers, centered=self._flag("centered"))
 
 
 @dataclass(frozen=True)
@@ -220,5 +217,5 @@ class Adagrad(Optimizer):
     weight_decay: float = 0.0
     eps: float = 1e-10
 
-    def _core(self) -> tuple[str, list[float]]:
-        return "adagrad", self._numbers("lr", "weight_decay", "lr_decay", "eps")
+    def _core(self) -> CoreOptimizer:
+        return CoreOptimizer.adagrad(**self._numbers("lr", "weight_decay", "lr_decay", "eps"))

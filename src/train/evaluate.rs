@@ -10,12 +10,12 @@ use crate::nn::{Network, Sequential};
 use crate::simd::Element;
 use crate::view::Rows;
 
-/// Sequences that are taken at a time, at most.
-const EVALUATION_ROWS: usize = 256;
+/// Sequences that evaluation and prediction take at a time, at most.
+pub const EVALUATION_ROWS: usize = 256;
 
-/// Steps of them all together, unless one sequence alone has more: what a batch takes of memory and time
-/// must not grow with the longest sequence 256 times.
-const EVALUATION_STEPS: usize = 1 << 18;
+/// Steps of them all together, at most, unless one sequence alone has more: the memory and time of a batch must
+/// not grow with the longest sequence 256 times.
+pub const EVALUATION_STEPS: usize = 1 << 18;
 
 /// The sequences from `first` on that are taken together.
 fn batch_from<E: Element>(data: &Dataset<'_, E>, first: usize) -> Vec<usize> {

@@ -13,6 +13,7 @@ mod trainer;
 pub use clip::clip_by_global_norm;
 pub(crate) use clip::sum_of_squares;
 pub use data::{Dataset, Inputs};
+pub use evaluate::{EVALUATION_ROWS, EVALUATION_STEPS};
 pub use metric::Metric;
 pub use optim::{Optimizer, Rate, Rule};
 pub use trainer::{Progress, Trainer};

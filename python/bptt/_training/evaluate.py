@@ -9,48 +9,51 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bptt._core import Trainer
+from bptt._core import EVALUATION_ROWS, EVALUATION_STEPS, Progress, Trainer
 from bptt._data.sources import Source
 from bptt._support.progress import QUIET, SequenceBar
+from bptt.layers._stack import Stack
 
 Array = NDArray[Any]
 
 
 def _at_a_time(source: Source) -> int:
-    """Return how many sequences a piece has: as the core takes them (src/train/evaluate.rs)."""
+    """Return how many sequences a piece has: as many as the core takes at a time."""
     longest = 1 if source.lengths is None else int(source.lengths.max())
-    return max(1, min(256, 2**18 // longest))
+    return max(1, min(EVALUATION_ROWS, EVALUATION_STEPS // longest))
 
 
 def evaluate(trainer: Trainer, source: Source, bar: SequenceBar = QUIET) -> float:
     """Return the mean loss of all steps, or numbers, each counting what it counts in training."""
     done, loss, count = 0, 0.0, 0.0
     for piece in source.pieces(None, _at_a_time(source)):
-        progress = (0, 0, 0, 0.0, 0.0, False)
-        while progress[0] < len(piece.order):
+        progress = Progress()
+        while progress.done < len(piece.order):
             progress = trainer.evaluate(piece.core, progress, piece.slice)
             if piece.release is not None:
                 piece.release()
-            bar.advance(done + progress[0])
-        done, loss, count = done + progress[0], loss + progress[3], count + progress[4]
+            bar.advance(done + progress.done)
+        done += progress.done
+        loss += progress.loss_sum
+        count += progress.count
     if count == 0:
         raise ValueError("no target counts: there is nothing to evaluate")
     return loss / count
 
 
-def predict(
-    trainer: Trainer, source: Source, per_sequence: bool, bar: SequenceBar = QUIET
-) -> Array:
+def predict(stack: Stack, source: Source, bar: SequenceBar = QUIET) -> Array:
     """Return the outputs (sum of T, O), or (N, O) with one for every sequence."""
-    lengths = source.lengths
+    lengths, per_sequence = source.lengths, stack.per_sequence
     assert lengths is not None
-    outputs = trainer.outputs(len(lengths) if per_sequence else int(lengths.sum()))
+    model, params = stack.core_model(), stack.flat_parameters()
+    outputs = model.outputs(len(lengths) if per_sequence else int(lengths.sum()))
     done = first = 0
     for piece in source.pieces(None, _at_a_time(source)):
         end = first + (len(piece.order) if per_sequence else int(piece.lengths.sum()))
         count = 0
         while count < len(piece.order):
-            count = trainer.predict(piece.core, count, outputs[first:end], piece.slice)
+            to = outputs[first:end]
+            count = model.predict(params, piece.core, count, to, piece.slice)
             if piece.release is not None:
                 piece.release()
             bar.advance(done + count)

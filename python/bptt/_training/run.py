@@ -6,7 +6,8 @@ import math
 import time
 from typing import Any
 
-from bptt._data.sources import Source
+from bptt._core import Progress
+from bptt._data.sources import Piece, Source
 from bptt._support.progress import Bar, progress_bar
 from bptt._training.checkpoint import Checkpoint
 from bptt._training.evaluate import evaluate
@@ -193,22 +194,29 @@ class Run:
         done_before, batches, loss, count = 0, 0, 0.0, 0.0
         for piece in source.pieces(self._order.next(), settings.batch_size):
             rates.set(settings.steps_of(piece))
-            progress = (0, 0, batches, loss, count, False)
-            while progress[0] < len(piece.order):
+            progress = Progress(batches=batches, loss_sum=loss, count=count)
+            while progress.done < len(piece.order):
                 progress = trainer.train(
                     piece.core, piece.order, piece.batch_size, progress, piece.slice
                 )
                 if piece.release is not None:
                     piece.release()
-                done, steps, batches, loss, count, diverged = progress
-                if diverged:
+                if progress.diverged:
                     return math.nan
                 if source.lengths is not None:
-                    batch = piece.lengths[piece.order[done : done + piece.batch_size]]
-                    within = float(len(batch) * steps / batch.max()) if steps else 0.0
-                    bar.within((done_before + done + within) / len(source.lengths))
-            done_before += progress[0]
+                    done = done_before + _sequences_done(progress, piece)
+                    bar.within(done / len(source.lengths))
+            done_before += progress.done
+            batches, loss, count = progress.batches, progress.loss_sum, progress.count
             rates.after_steps()
         trainer.finish_epoch()
         rates.after_steps()
         return loss / count if count else 0.0
+
+
+def _sequences_done(progress: Progress, piece: Piece) -> float:
+    """Return how many sequences of a piece are done, the current batch by its steps."""
+    if not progress.steps:
+        return float(progress.done)
+    batch = piece.lengths[piece.order[progress.done : progress.done + piece.batch_size]]
+    return float(progress.done + len(batch) * progress.steps / batch.max())

@@ -1,10 +1,8 @@
-"""The core's trainer: built for `fit`, `evaluate` and `predict`."""
+"""The core's trainer: built for `fit` and `evaluate`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
 
 from bptt._core import Trainer
 from bptt._training.metrics import METRICS
@@ -12,7 +10,7 @@ from bptt.layers._stack import Stack
 from bptt.losses import Loss
 from bptt.optimizers import SGD, Optimizer
 
-#: For trainers that only evaluate and predict.
+#: For trainers that only evaluate.
 NO_STEPS = SGD(0.0)
 
 
@@ -28,14 +26,14 @@ def trainer_of(  # an argument for each option of the core
     accumulate: int = 1,
 ) -> Trainer:
     """Return a trainer with copies of the parameters."""
-    options = {
-        "loss": loss._core(),
-        "optimizer": optimizer._core(),
-        "metrics": [METRICS[name][0] for name in metrics],
-        "clip_norm": clip_norm,
-        "tbptt": tbptt,
-        "stateful": stateful,
-        "accumulate": accumulate,
-    }
-    double = stack.dtype == np.float64
-    return Trainer(stack.core_layers(), stack.flat_parameters(), double, options)
+    return Trainer(
+        stack.core_model(),
+        stack.flat_parameters(),
+        loss=loss._core(),
+        optimizer=optimizer._core(),
+        metrics=[METRICS[name][0] for name in metrics],
+        clip_norm=clip_norm,
+        tbptt=tbptt,
+        stateful=stateful,
+        accumulate=accumulate,
+    )

@@ -9,7 +9,15 @@ from numpy.typing import ArrayLike
 
 from bptt._core import lab_backward, lab_forward
 from bptt._support import check
-from bptt.lab.pieces import Array, Columns, column, columns, init_orthogonal, parameters
+from bptt.lab.pieces import (
+    MAX_NORM,
+    Array,
+    Columns,
+    column,
+    columns,
+    init_orthogonal,
+    parameters,
+)
 
 SHAPES = {
     **{f"W_{gate}": ("H", "Z") for gate in "figo"},
@@ -165,7 +173,7 @@ def backward(
     x = np.ascontiguousarray(zs[:, hidden:])
     kept = [x, out, hs, cs, *gates]
     exact = check.flag("exact", exact)
-    loss, grads = lab_backward(list(params.values()), kept, y, vocab, hidden, exact)
+    loss, grads = lab_backward(list(params.values()), kept, y, (hidden, vocab), exact, MAX_NORM)
     return loss, tuple(grad.reshape(param.shape) for grad, param in zip(grads, params.values()))
 
 

@@ -16,6 +16,9 @@ Columns = ArrayLike | Sequence[ArrayLike]
 #: What the notebook adds to arguments.
 EPSILON = 1e-12
 
+#: The notebook clips the norm of all gradients together to this.
+MAX_NORM = 0.25
+
 FLOAT64 = np.dtype(np.float64)
 
 
@@ -100,7 +103,7 @@ def softmax(x: ArrayLike) -> Array:
     return total
 
 
-def clip_gradient_norm(grads: Sequence[Array], max_norm: float = 0.25) -> Sequence[Array]:
+def clip_gradient_norm(grads: Sequence[Array], max_norm: float = MAX_NORM) -> Sequence[Array]:
     """Scale gradients in place so that their norm together is at most `max_norm`.
 
     Parameters

@@ -9,7 +9,15 @@ from numpy.typing import ArrayLike
 
 from bptt._core import lab_backward, lab_forward
 from bptt._support import check
-from bptt.lab.pieces import Array, Columns, column, columns, init_orthogonal, parameters
+from bptt.lab.pieces import (
+    MAX_NORM,
+    Array,
+    Columns,
+    column,
+    columns,
+    init_orthogonal,
+    parameters,
+)
 
 SHAPES = {
     "U": ("H", "V"),
@@ -145,5 +153,5 @@ def backward_pass(
     h0 = np.zeros(h) if hidden_state is None else column("hidden_state", hidden_state, h)
     states = np.concatenate([h0[None], hidden])
     exact = check.flag("exact", exact)
-    loss, grads = lab_backward(list(p.values()), [x, out, states], y, v, h, exact)
+    loss, grads = lab_backward(list(p.values()), [x, out, states], y, (h, v), exact, MAX_NORM)
     return loss, tuple(grad.reshape(param.shape) for grad, param in zip(grads, p.values()))

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bptt._core import Dataset, LabTraining
+from bptt._core import Dataset, LabProgress, LabTraining
 from bptt._data.sequences import Sequences
 from bptt._support import check
 from bptt._support.progress import SLICE, progress_bar
 from bptt.history import DivergedError, History
 from bptt.lab import lstm, rnn
 from bptt.lab.data import VOCABULARY, Tokens, sequence_sets, token_numbers
-from bptt.lab.pieces import Array, parameters
+from bptt.lab.pieces import MAX_NORM, Array, parameters
 
 Pairs = Iterable[tuple[Tokens, Tokens]]
 
@@ -53,7 +53,7 @@ def train_rnn(
     hidden_size: int = 50,
     epochs: int = 2000,
     lr: float = 3e-4,
-    max_norm: float = 0.25,
+    max_norm: float = MAX_NORM,
     exact: bool = False,
     seed: int = 2023,
     progress: bool = True,
@@ -121,7 +121,7 @@ def train_lstm(
     hidden_size: int = 50,
     epochs: int = 500,
     lr: float = 0.1,
-    max_norm: float = 0.25,
+    max_norm: float = MAX_NORM,
     exact: bool = False,
     seed: int = 2023,
     progress: bool = True,
@@ -231,11 +231,10 @@ class _Training:
     def _walk(self, dataset: tuple[Dataset, int], *, learn: bool) -> tuple[float, float]:
         """Go through the sequences; return their mean loss and mean loss a token."""
         data, count = dataset
-        done, loss, token_loss, diverged = 0, 0.0, 0.0, False
-        while done < count and not diverged:
-            state = (done, loss, token_loss)
-            done, loss, token_loss, diverged = self._core.walk(data, state, learn, SLICE)
-        return loss / count, token_loss / count
+        progress = LabProgress()
+        while progress.done < count and not progress.diverged:
+            progress = self._core.walk(data, progress, learn, SLICE)
+        return progress.loss_sum / count, progress.token_loss_sum / count
 
     def _dataset(self, name: str, pairs: Pairs) -> tuple[Dataset, int]:
         pairs = list(pairs)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bptt._core import Layer as CoreLayer
-from bptt._core import features_of
+from bptt._core import Model
 from bptt.layers._arrays import Array, load_arrays
 from bptt.layers._base import Layer, TrainableLayer
 from bptt.layers.last_step import LastStep
@@ -38,14 +37,14 @@ class Stack:
             if not isinstance(layer, Layer):
                 raise TypeError(f"layer {n} must be a bptt layer, got {type(layer).__name__}")
         self.layers = layers
-        self._trained = [layer for layer in layers if isinstance(layer, TrainableLayer)]
-        dtypes = {layer.dtype for layer in self._trained}
+        trained = [layer for layer in layers if isinstance(layer, TrainableLayer)]
+        dtypes = {layer.dtype for layer in trained}
         if len(dtypes) > 1:
             raise ValueError("all layers must have one dtype, got float32 and float64")
-        if len({id(layer) for layer in self._trained}) < len(self._trained):
+        if len({id(layer) for layer in trained}) < len(trained):
             raise ValueError("a layer can be in a model only once")
         self.dtype: np.dtype[Any] = dtypes.pop() if dtypes else np.dtype(np.float32)
-        self.features = features_of(self.core_layers())  # checks that the layers fit together
+        self.features = self.core_model().features  # checks that the layers fit together
         self.tokens = layers[0]._core.tokens
         self.per_sequence = any(isinstance(layer, LastStep) for layer in layers)
 
@@ -54,13 +53,14 @@ class Stack:
         """Features of the last layer's output."""
         return self.features[-1][1]
 
-    def core_layers(self) -> list[CoreLayer]:
-        """Return the core's layers."""
-        return [layer._core for layer in self.layers]
+    def core_model(self) -> Model:
+        """Return the layers as the core runs them. It has no parameters: its calls take them."""
+        return Model([layer._core for layer in self.layers], self.dtype == np.float64)
 
     def flat_parameters(self) -> list[Array]:
-        """Return the parameters themselves, one flat array for each layer that has some."""
-        return [layer._flat for layer in self._trained]
+        """Return the parameters themselves, one flat array for each layer, empty without any."""
+        none = np.empty(0, self.dtype)
+        return [layer._flat if isinstance(layer, TrainableLayer) else none for layer in self.layers]
 
     def named_parameters(self) -> dict[str, Array]:
         """Return the parameters themselves, named ``"<layer>.<parameter>"``."""
@@ -94,4 +94,4 @@ class Stack:
         >>> model.stepper().step(2).shape
         (1, 3)
         """
-        return Stepper(self.layers, self.flat_parameters(), self.dtype, batch)
+        return Stepper(self.layers, self.core_model(), self.flat_parameters(), batch)

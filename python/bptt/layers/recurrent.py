@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bptt._core import Layer as CoreLayer
+from bptt._core import Model
 from bptt._core import Tape as CoreTape
 from bptt._support import check
 from bptt.layers._arrays import Array
@@ -308,7 +309,8 @@ class Recurrent(TrainableLayer):
 
     def stepper(self, batch: int = 1) -> Stepper:
         """Return a `Stepper`, which is given one step of `batch` rows at a time."""
-        return Stepper([self], [self._flat], self.dtype, batch)
+        model = Model([self._core], self.dtype == np.float64)
+        return Stepper([self], model, [self._flat], batch)
 
     def _state_shapes(self, rows: int) -> list[tuple[int, ...]]:
         layers = self.num_layers * (2 if self.bidirectional else 1)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bptt._core import Model
 from bptt._core import Stepper as CoreStepper
-from bptt._core import features_of
 from bptt._support import check
 from bptt.layers._arrays import Array
 
@@ -39,9 +39,9 @@ class Stepper:
     """
 
     def __init__(
-        self, layers: Sequence[Any], params: list[Array], dtype: np.dtype[Any], batch: int
+        self, layers: Sequence[Any], model: Model, params: list[Array], batch: int
     ) -> None:
-        self._batch = check.size("batch", batch)
+        self._batch, dtype = check.size("batch", batch), params[0].dtype
         self._dtype, self._recurrent = dtype, [x for x in layers if hasattr(x, "_state_shapes")]
         for layer in self._recurrent:
             if layer.bidirectional:
@@ -49,16 +49,13 @@ class Stepper:
                     f"{layer} has two directions, and the second starts at the end of a sequence: "
                     "it cannot be given one step at a time"
                 )
-        cores = [layer._core for layer in layers]
-        features = features_of(cores)
-        self._classes = cores[0].tokens
+        features, self._classes = model.features, layers[0]._core.tokens
         # What the core takes as it is.
         self._plain: tuple[np.dtype[Any], tuple[Any, ...]] = (dtype, (self._batch, features[0][0]))
         if self._classes is not None:
             self._plain = (UINT32, (self._batch,))
         self._y = np.empty((self._batch, features[-1][1]), dtype)
-        double = dtype == np.float64
-        self._core = CoreStepper(cores, params, double, self._batch)
+        self._core = CoreStepper(model, params, self._batch)
 
     def step(self, x: ArrayLike) -> Array:
         """Take one step.

@@ -30,7 +30,7 @@ from bptt.history import History
 from bptt.layers import _files, _summary
 from bptt.layers._base import Layer
 from bptt.layers._stack import Stack
-from bptt.losses import Loss, MSELoss, loss_of
+from bptt.losses import Loss, loss_of
 from bptt.model._generate import generate
 from bptt.optimizers import Optimizer
 from bptt.schedules import Schedule, schedule_of
@@ -358,8 +358,7 @@ class Sequential(Stack):
         lengths = source.lengths
         assert lengths is not None
         with sequence_bar(len(lengths), progress) as bar:
-            trainer = trainer_of(self, MSELoss())  # prediction computes no loss
-            flat = predict(trainer, source, self.per_sequence, bar)
+            flat = predict(self, source, bar)
         if self.per_sequence:
             return flat
         if isinstance(x, (list, tuple)):
