@@ -2,7 +2,8 @@
 
 use core::arch::x86_64::*;
 
-use super::{Element, Kernel, Simd, bf16};
+use super::bf16;
+use super::vector::{Element, Kernel, Simd};
 
 /// Proof that the machine has AVX2 and FMA; made only in [`frame`].
 #[derive(Clone, Copy)]

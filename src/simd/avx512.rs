@@ -3,7 +3,8 @@
 use core::arch::x86_64::*;
 use core::mem::transmute;
 
-use super::{Element, Kernel, Simd, bf16};
+use super::bf16;
+use super::vector::{Element, Kernel, Simd};
 
 /// Proof that the machine has AVX-512, made only in [`frame`], and if it says so AVX512_BF16, made only in
 /// [`outlined_pairs`].

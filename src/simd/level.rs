@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 
-use super::{Element, Kernel, Simd};
 use crate::error::{Error, Result};
 
 /// The instructions that kernels are compiled for.
@@ -70,24 +69,6 @@ impl Level {
         return self.0 == Tier::Avx512 && is_x86_feature_detected!("avx512bf16");
         #[cfg(not(target_arch = "x86_64"))]
         false
-    }
-
-    /// Numbers of a vector register.
-    pub(crate) fn lanes<E: Element>(self) -> usize {
-        struct Lanes;
-        impl<E: Element> Kernel<E> for Lanes {
-            type Output = usize;
-            #[inline(always)]
-            fn run<S: Simd<E>>(self, _s: S) -> usize {
-                S::LANES
-            }
-        }
-        self.run::<E, _>(Lanes)
-    }
-
-    /// Runs a task, compiled for this level.
-    pub fn run<E: Element, T: Kernel<E>>(self, task: T) -> T::Output {
-        E::run(self, task)
     }
 
     /// `"portable"`, `"avx2"` or `"avx512"`: the names `BPTT_SIMD` takes.

@@ -11,7 +11,8 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use super::{Element, Kernel, Level, Simd};
+use super::level::Level;
+use super::vector::{Element, Kernel, Simd};
 
 /// Runs `iterations` of the loop on the calling thread and returns how many floating-point operations
 /// they were, two for a multiply-add of one lane.

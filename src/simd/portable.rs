@@ -4,7 +4,7 @@
 use wide::bytemuck::cast;
 use wide::{f32x4, f64x2, i32x4, i64x2};
 
-use super::{Kernel, Simd};
+use super::vector::{Kernel, Simd};
 
 /// The level that needs no proof.
 #[derive(Clone, Copy)]

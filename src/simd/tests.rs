@@ -1,5 +1,6 @@
 //! Every level's operations against plain arithmetic, whole and partial vectors.
 
+use super::vector::lanes;
 use super::*;
 
 struct Ops;

@@ -9,6 +9,7 @@ mod kernels;
 mod lab;
 mod layers;
 mod models;
+mod modules;
 mod regularised;
 mod training;
 mod truncated;
