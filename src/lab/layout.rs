@@ -1,4 +1,4 @@
-//! Between the notebook's arrays and the flat parameters of this library's layers.
+//! The layout of the notebook's arrays, and of the flat parameters of this library's layers.
 //!
 //! ```text
 //! RNN   U (H, V), V (H, H), W (V, H), b_hidden (H,), b_out (V,)
@@ -9,39 +9,33 @@
 //!
 //! bias_hh is the notebook's 1e-12.
 
-use super::{EPSILON, Kind, LabNetwork};
+use super::kind::{Kind, Sizes};
+use super::network::LabNetwork;
+use super::published::EPSILON;
 use crate::error::{Result, ensure};
 
-/// An array of the notebook: rows of one or two runs, each (first number in the flat slice, length of
-/// a row).
+/// An array of the notebook. A row is one or two runs of numbers of the flat slice, each given by the place of the
+/// first row's first number and by the length of a row.
 struct Array {
     rows: usize,
     runs: Vec<(usize, usize)>,
 }
 
 impl LabNetwork {
-    /// How many numbers bias_hh is, the last ones of the recurrent layer.
-    pub(super) fn second_bias_len(&self) -> usize {
-        match self.kind {
-            Kind::Rnn => self.hidden,
-            Kind::Lstm => 4 * self.hidden,
-        }
-    }
-
-    /// Where the notebook's arrays lie, in its order.
+    /// The places of the notebook's arrays, in its order.
     fn arrays(&self) -> Vec<Array> {
-        let (h, v) = (self.hidden, self.vocab);
+        let Sizes { kind, hidden: h, vocab: v } = self.sizes;
         let whole = |first, rows, columns| Array { rows, runs: vec![(first, columns)] };
-        let linear = self.recurrent_len();
+        let linear = self.sizes.recurrent_len();
         let (weight, bias) = (whole(linear, v, h), whole(linear + v * h, v, 1));
-        match self.kind {
+        match kind {
             Kind::Rnn => {
                 let (u, w, b) = (whole(0, h, v), whole(h * v, h, h), whole(h * (v + h), h, 1));
                 vec![u, w, weight, b, bias]
             }
             Kind::Lstm => {
                 let (weight_hh, bias_ih) = (4 * h * v, 4 * h * (v + h));
-                // f, i, g, o among i, f, g, o.
+                // The notebook's order f, i, g, o, as places in the order i, f, g, o.
                 let gates = [1, 0, 2, 3];
                 let mut arrays: Vec<_> = gates
                     .map(|g| Array {
@@ -60,15 +54,15 @@ impl LabNetwork {
     /// The flat parameters of the notebook's arrays, each in C order.
     ///
     /// # Errors
-    /// If an array is missing or has the wrong size.
+    /// If the number of arrays or the size of one is wrong.
     pub fn import(&self, given: &[&[f64]]) -> Result<Vec<f64>> {
         let arrays = self.arrays();
-        ensure!(given.len() == arrays.len(), "got {} arrays, not {}", given.len(), arrays.len());
+        let (count, want) = (given.len(), arrays.len());
+        ensure!(count == want, "got {count} arrays of parameters, this network has {want}");
         let mut flat = vec![EPSILON; self.parameter_len()];
-        for (array, &from) in arrays.iter().zip(given) {
-            let len = array.len();
-            ensure!(from.len() == len, "an array has {} numbers, not {len}", from.len());
-            let mut from = from;
+        for (n, (array, &from)) in arrays.iter().zip(given).enumerate() {
+            let (mut from, len, want) = (from, from.len(), array.len());
+            ensure!(len == want, "array {n} of the parameters has {len} numbers, not {want}");
             array.for_each_run(|range| {
                 let (row, rest) = from.split_at(range.len());
                 flat[range].copy_from_slice(row);
@@ -81,7 +75,7 @@ impl LabNetwork {
     /// The notebook's arrays of flat parameters or gradients.
     ///
     /// # Errors
-    /// If there are not as many as the network has.
+    /// If their number is not [`LabNetwork::parameter_len`].
     pub fn export(&self, flat: &[f64]) -> Result<Vec<Vec<f64>>> {
         self.check_params(flat.len())?;
         let export = |array: Array| {
@@ -98,7 +92,7 @@ impl Array {
         self.rows * self.runs.iter().map(|run| run.1).sum::<usize>()
     }
 
-    /// Calls `work` with the places of its numbers, in C order.
+    /// Calls `work` with the place of every run of every row, in C order.
     fn for_each_run(&self, mut work: impl FnMut(std::ops::Range<usize>)) {
         for row in 0..self.rows {
             for &(first, columns) in &self.runs {

@@ -1,5 +1,5 @@
-//! The gradients that the notebook publishes, which are not those of its loss. They live here and
-//! nowhere else.
+//! The gradients that the notebook publishes. They are not the gradients of its loss. All of its formulas that
+//! differ are in this file.
 //!
 //! ```text
 //! RNN, from the last step back, d_o = o_t - onehot:
@@ -8,26 +8,31 @@
 //!     d_V += d_f h_{t-1}'                   h_{-1} is the last state, not the initial one
 //!     d_h_next = V' d_f
 //!
-//! LSTM, each step alone, c_t the state after step t, T the last:
+//! LSTM, each step alone, c_t the state after step t, T the last step:
 //!     dh = W_v' dv                          nothing comes back from the step after
-//!     do = o (1 - o) dh tanh(c_{t-1})       the state before the step; slopes are those
-//!     dc = dh o (1 - tanh(tanh c_{t-1})^2)  at a value instead of its argument:
-//!     dg = s(g) dc i    di = s(i) dc g      s(a) = sigmoid(a) (1 - sigmoid(a)), for g too
+//!     do = s(o) dh tanh(c_{t-1})            the state before the step
+//!     dc = dh o (1 - tanh(tanh c_{t-1})^2)  the slope at tanh c_{t-1} instead of c_{t-1}
+//!     dg = s(g) dc i    di = s(i) dc g      s(a) = sigmoid(a) (1 - sigmoid(a)), for g too: the slope at
+//!                                           a gate's value instead of its argument
 //!     df = sigmoid(f) dc c_{t-2}            no slope; c_{-2} is c_T
 //!     W_v_d += dv h_{t-1}'
 //! ```
 //!
-//! (For `do`, too, the slope is s(o).) The notebook's marks check numbers computed this way.
+//! The notebook's marks check numbers computed this way.
 
-use super::EPSILON;
-use super::part::TANH;
-use crate::cell::{Block, Cell, Rnn};
+use crate::cell::{Block, Cell, Nonlinearity, Rnn};
 use crate::math::elementary::{sigmoid, tanh};
 use crate::simd::{Element, Simd};
 use crate::view::Rows;
 
-/// The RNN's cell with the published slope; recorded with the last state as the initial one, its
-/// layer's backward pass is the published one.
+/// What the notebook adds to arguments of sigmoid and tanh, and to logarithms.
+pub(super) const EPSILON: f64 = 1e-12;
+
+/// The RNN's cell.
+pub(super) const TANH: Rnn = Rnn { nonlinearity: Nonlinearity::Tanh };
+
+/// The RNN's cell with the published slope. A layer with this cell has the published backward pass, if the last state
+/// takes the place of the initial one.
 #[derive(Debug, Clone, Copy)]
 pub struct PublishedRnn;
 
@@ -71,8 +76,8 @@ impl Cell for PublishedRnn {
     }
 }
 
-/// The LSTM's published way back: turns `tape`, of every step i, f, g, o and c, each `padded` numbers,
-/// into the gradients of the gates' arguments, in the place of i, f, g, o. `dh` is (T, H).
+/// The LSTM's published backward pass. `tape` holds i, f, g, o and c of every step, each `padded` numbers. The gradients
+/// of the gates' arguments take the place of i, f, g, o. `dh` is (T, H).
 #[inline(always)]
 pub(super) fn lstm_back<S: Simd<f64>>(
     s: S,
@@ -104,8 +109,8 @@ pub(super) fn lstm_back<S: Simd<f64>>(
     }
 }
 
-/// One step on one vector of units: from i, f, g, o, the states before this step and the one before
-/// it, and dh to the gradients of the gates' arguments.
+/// One step of one vector of units. `gates` are i, f, g, o, `c` the states c_{t-1} and c_{t-2}. Returns the gradients of
+/// the gates' arguments.
 #[inline(always)]
 fn lstm_cell<S: Simd<f64>>(s: S, gates: [S::V; 4], c: [S::V; 2], dh: S::V) -> [S::V; 4] {
     let [i, f, g, o] = gates;

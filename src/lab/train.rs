@@ -1,17 +1,20 @@
-//! The notebook's loop: gradient descent on one sequence after the other, gradients clipped.
+//! The notebook's training: gradient descent on one sequence after the other, with clipped gradients.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::board::{Team, Who};
+use super::board::Board;
+use super::kind::{Gradient, Kind, Sizes};
+use super::network::LabNetwork;
 use super::output::{Output, UnpackOutput};
-use super::part::{Part, UnpackPart};
+use super::published::EPSILON;
 use super::step::{Descent, Run, Sequence};
-use super::{EPSILON, Gradient, Kind, LabNetwork};
+use super::unit_block::{UnitBlock, UnpackUnits};
 use crate::buffer::zeros;
 use crate::error::{Error, Result, ensure};
 use crate::simd::Level;
-use crate::threads;
+use crate::threads::backoff;
+use crate::threads::team::{self, Member};
 use crate::train::Dataset;
 
 /// A network in training.
@@ -37,26 +40,28 @@ use crate::train::Dataset;
 pub struct Training {
     network: LabNetwork,
     level: Level,
-    parts: Vec<Mutex<Part>>,
+    /// One block with all units, or two that two threads can share. In a round of a team each member locks its own.
+    blocks: Vec<Mutex<UnitBlock>>,
     output: Output,
+    /// The one-hot targets of a sequence, (T, V).
     targets: Vec<f64>,
     descent: Descent,
 }
 
-/// How far [`Training`] came through the sequences of an epoch.
+/// How far [`Training`] got in an epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Progress {
     /// Sequences done.
     pub done: usize,
-    /// The sum of their losses as the notebook has them.
+    /// The sum of their losses, as the notebook defines them.
     pub loss_sum: f64,
-    /// The sum of each sequence's mean cross-entropy a token.
+    /// The sum of their cross-entropies, each the mean over the sequence's tokens.
     pub token_loss_sum: f64,
-    /// The last loss was NaN or infinite; the step was not taken.
+    /// Whether the last loss was NaN or infinite. Such a sequence changes no parameter.
     pub diverged: bool,
 }
 
-/// From so many units on, two threads share a sequence: a step of fewer takes less time than a meeting.
+/// With fewer units, two threads do not share a sequence: a step takes less time than a meeting.
 const TEAM_UNITS: usize = 32;
 
 impl Training {
@@ -74,19 +79,17 @@ impl Training {
         ensure!(lr >= 0.0 && lr.is_finite(), "lr must be at least 0 and finite, got {lr}");
         ensure!(max_norm > 0.0 && max_norm.is_finite(), "max_norm must be above 0, got {max_norm}");
         let level = Level::current()?;
-        // Results do not depend on the number of threads, so the parts do not either. What goes back
-        // through time needs all units at every step.
-        let apart = (network.kind, gradient) == (Kind::Lstm, Gradient::Published);
-        let hidden = network.hidden;
-        let units = match apart && hidden >= TEAM_UNITS {
-            // Whole vectors; the leader has the output layer besides.
-            true => vec![hidden / 16 * 8, hidden - hidden / 16 * 8],
-            false => vec![hidden],
-        };
-        let (parts, output) = network.pack(level, &params, &units)?;
-        let parts = parts.into_iter().map(Mutex::new).collect();
+        // The number of blocks does not depend on the number of threads, so the results do not either. Only the
+        // published backward pass of the LSTM needs no other unit: nothing goes back through time.
+        let Sizes { kind, hidden, .. } = network.sizes;
+        let shares = (kind, gradient) == (Kind::Lstm, Gradient::Published) && hidden >= TEAM_UNITS;
+        // Whole vectors of units. The first block is smaller, because the leader also has the output layer.
+        let first = hidden / 16 * 8;
+        let units = if shares { vec![first, hidden - first] } else { vec![hidden] };
+        let (blocks, output) = network.pack(level, &params, &units)?;
+        let blocks = blocks.into_iter().map(Mutex::new).collect();
         let descent = Descent { lr, max_norm, gradient };
-        Ok(Self { network, level, parts, output, targets: Vec::new(), descent })
+        Ok(Self { network, level, blocks, output, targets: Vec::new(), descent })
     }
 
     /// The network.
@@ -96,25 +99,26 @@ impl Training {
 
     /// The parameters, flat, in this library's order.
     pub fn params(&self) -> Vec<f64> {
-        let mut flat = vec![EPSILON; self.network.parameter_len()];
-        let (recurrent, linear) = flat.split_at_mut(self.network.recurrent_len());
-        for part in &self.parts {
-            let part = lock(part);
-            self.level.run(UnpackPart(&part, &part.weights, recurrent));
+        let sizes = self.network.sizes;
+        let mut flat = vec![EPSILON; sizes.parameter_len()];
+        let (recurrent, linear) = flat.split_at_mut(sizes.recurrent_len());
+        for block in &self.blocks {
+            let block = lock(block);
+            self.level.run(UnpackUnits(&block, &block.weights, recurrent));
         }
-        // The packed bias has the second one in it.
-        let biases = self.network.second_bias_len();
+        // The packed bias is the sum of both.
+        let biases = sizes.bias_len();
         let first = recurrent.len() - 2 * biases;
         recurrent[first..][..biases].iter_mut().for_each(|bias| *bias -= EPSILON);
         self.level.run(UnpackOutput(&self.output, &self.output.weights, linear));
         flat
     }
 
-    /// One step for every sequence from `progress.done` on, until they are done, a loss is not finite,
-    /// or the time is up.
+    /// Takes one step for every sequence from `progress.done` on, until all are done, a loss is not finite, or it is
+    /// later than `until`.
     ///
     /// # Errors
-    /// If the data are not tokens with classes, or one is out of range.
+    /// If the data are not tokens with classes, or one of these is not below V.
     pub fn train(
         &mut self,
         data: &Dataset<'_, f64>,
@@ -124,7 +128,7 @@ impl Training {
         self.walk(data, progress, until, true)
     }
 
-    /// The losses of the sequences from `progress.done` on, until they are done or the time is up.
+    /// Computes the losses of the sequences from `progress.done` on, until all are done or it is later than `until`.
     ///
     /// # Errors
     /// As [`Training::train`].
@@ -144,72 +148,67 @@ impl Training {
         until: Instant,
         learn: bool,
     ) -> Result<Progress> {
-        let LabNetwork { hidden, vocab, .. } = self.network;
-        let (level, descent) = (self.level, self.descent);
+        let Sizes { hidden, vocab, .. } = self.network.sizes;
+        let Self { level, blocks, output, targets, descent, .. } = self;
         let longest = (0..data.len()).map(|n| data.range(n).len()).max().unwrap_or(0);
-        for part in &mut self.parts {
-            let part = part.get_mut().unwrap_or_else(PoisonError::into_inner);
-            part.reserve(longest, level.lanes::<f64>())?;
+        for block in &mut *blocks {
+            let block = block.get_mut().unwrap_or_else(PoisonError::into_inner);
+            block.reserve(longest, level.lanes::<f64>())?;
         }
-        let zero = zeros(hidden)?;
-        let steps_of = |n| {
-            let (tokens, classes) = data
-                .tokens(n)
-                .ok_or_else(|| Error::new("the lab's networks read tokens and predict classes"))?;
-            match tokens.iter().chain(classes).find(|&&token| token as usize >= vocab) {
-                Some(token) => Err(Error::new(format!("token {token} is not below {vocab}"))),
-                None => Ok((tokens, classes)),
-            }
+        let (zero, board) = (zeros(hidden)?, Board::new(longest, hidden)?);
+        let (level, blocks, descent) = (*level, &blocks[..], learn.then_some(*descent));
+        let sequence = |n| {
+            let (tokens, classes) = tokens_and_classes(data, n, vocab)?;
+            Ok((Sequence { tokens, zero: &zero, descent }, classes))
         };
-        let team = Team::new(Sequence::board(longest, hidden))?;
-        let (team, parts, zero) = (&team, &self.parts[..], &zero[..]);
-        let sequence = |tokens| Sequence { tokens, zero, descent: learn.then_some(descent) };
-        let leader = Leader { output: &mut self.output, targets: &mut self.targets };
-        let lead = |leader: Leader<'_>, progress: &mut Progress| {
-            while progress.done < data.len() && !progress.diverged {
-                let (tokens, classes) = steps_of(progress.done)?;
-                one_hot(classes, vocab, leader.targets);
-                let output = Some((&mut *leader.output, &leader.targets[..]));
-                let loss = if parts.len() == 2 && team.begin(progress.done) {
-                    let team = Some((team, Who::Leader));
-                    let parts = &mut [lock(&parts[0])];
-                    level.run(Run { sequence: sequence(tokens), parts, team, output })?
-                } else {
-                    let mut parts: Vec<_> = parts.iter().map(lock).collect();
-                    let parts = &mut parts;
-                    level.run(Run { sequence: sequence(tokens), parts, team: None, output })?
-                };
-                progress.done += 1;
-                progress.loss_sum += loss;
-                progress.token_loss_sum += loss * vocab as f64 / tokens.len() as f64;
-                progress.diverged = learn && !loss.is_finite();
-                if Instant::now() >= until {
-                    break;
+        // A member's work on a sequence. Only the leader has the output layer, and the targets.
+        let work = |sequence: Sequence<'_>,
+                    member: &mut Member<'_>,
+                    output: Option<(&mut Output, &[f64])>| {
+            let mut blocks: Vec<_> = blocks[member.part(blocks.len())].iter().map(lock).collect();
+            level.run(Run { sequence, blocks: &mut blocks, board: &board, member, output })
+        };
+        let helpers = if backoff::is_now() { 0 } else { blocks.len() - 1 };
+        team::run(
+            |team| {
+                while progress.done < data.len() && !progress.diverged {
+                    let (sequence, classes) = sequence(progress.done)?;
+                    one_hot(classes, vocab, targets);
+                    let output = Some((&mut *output, &targets[..]));
+                    let loss =
+                        team.round(progress.done, |member| work(sequence, member, output))?;
+                    progress.done += 1;
+                    progress.loss_sum += loss;
+                    progress.token_loss_sum += loss * vocab as f64 / classes.len() as f64;
+                    progress.diverged = learn && !loss.is_finite();
+                    if Instant::now() >= until {
+                        break;
+                    }
                 }
-            }
-            Ok(())
-        };
-        let help = |n| {
-            let (tokens, _) = steps_of(n)?;
-            let (parts, team) = (&mut [lock(&parts[1])], Some((team, Who::Helper)));
-            level.run(Run { sequence: sequence(tokens), parts, team, output: None })?;
-            Ok(())
-        };
-        // Whichever thread takes the second task helps.
-        let mut tasks = vec![Some((leader, &mut progress))];
-        tasks.extend((parts.len() == 2).then_some(None));
-        threads::run(tasks, |task| match task {
-            Some((leader, progress)) => team.lead(|| lead(leader, progress)),
-            None => team.help(help),
-        })?;
+                Ok(())
+            },
+            vec![(); helpers],
+            |(), n, member| work(sequence(n)?.0, member, None).map(drop),
+        )?;
         Ok(progress)
     }
 }
 
-/// What only the leader has.
-struct Leader<'a> {
-    output: &'a mut Output,
-    targets: &'a mut Vec<f64>,
+/// The tokens and the classes of sequence `n`.
+fn tokens_and_classes<'a>(
+    data: &Dataset<'a, f64>,
+    n: usize,
+    vocab: usize,
+) -> Result<(&'a [u32], &'a [u32])> {
+    let (tokens, classes) = data.tokens(n).ok_or_else(|| {
+        Error::new("the lab's networks take tokens as inputs and classes as targets")
+    })?;
+    match tokens.iter().chain(classes).find(|&&token| token as usize >= vocab) {
+        Some(token) => Err(Error::new(format!(
+            "sequence {n} has token {token}; tokens must be below {vocab}, the size of the vocabulary"
+        ))),
+        None => Ok((tokens, classes)),
+    }
 }
 
 /// Writes the one-hot vectors (T, V) of tokens.
@@ -221,6 +220,6 @@ fn one_hot(tokens: &[u32], vocab: usize, to: &mut Vec<f64>) {
     }
 }
 
-fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
-    part.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(block: &Mutex<UnitBlock>) -> MutexGuard<'_, UnitBlock> {
+    block.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,16 +2,9 @@
 
 #![allow(unsafe_code)]
 
-use std::time::{Duration, Instant};
-
-use super::team::{MOST, Member, OVER, Team};
-use super::{backoff, run};
+use super::team::{self, Member};
 use crate::error::Result;
 use crate::simd::{Element, Kernel, Level, Simd};
-
-/// A step takes about 10 us, and all members have equal parts. A thread that loses its core is away for at least a
-/// millisecond. So a thread this late was descheduled.
-const LATE: Duration = Duration::from_micros(200);
 
 /// Work in rounds that threads can share.
 ///
@@ -111,27 +104,20 @@ pub(crate) fn run_rounds<E: Element, W: Rounds<E>>(
     mut work: W,
     most: usize,
 ) -> Result<()> {
-    let rounds = work.rounds().div_ceil(AT_ONCE);
-    if rounds >= OVER / MOST - 1 {
-        return level.run(Alone(work)); // a 32-bit counter has no room for them
-    }
     level.run(Around::Begin(&mut work));
-    // SAFETY: from here on each handle is used for rounds only, by one member of one team.
-    let helpers = (1..most).map(|_| unsafe { work.alias() });
-    let mut tasks: Vec<_> = helpers.map(|work| (false, work)).collect();
-    // SAFETY: as above; nobody uses `work` itself until all rounds are over.
-    tasks.insert(0, (true, unsafe { work.alias() }));
-    let (team, start) = (Team::new(LATE), Instant::now());
-    run(tasks, |(leads, mut work)| match leads {
-        true => team.lead(|| {
+    // SAFETY: from here on each handle is used for rounds only, by one member of one team. Nobody uses `work` itself
+    // until all rounds are over.
+    let alias = |_| unsafe { work.alias() };
+    let (mut leader, helpers) = (alias(0), (1..most).map(alias).collect());
+    let rounds = work.rounds().div_ceil(AT_ONCE);
+    team::run(
+        |team| {
             (0..rounds)
-                .try_for_each(|n| team.round(n, |member| level.run(Chunk(&mut work, n, member))))
-        }),
-        false => team.help(|n, member| level.run(Chunk(&mut work, n, member))),
-    })?;
+                .try_for_each(|n| team.round(n, |member| level.run(Chunk(&mut leader, n, member))))
+        },
+        helpers,
+        |helper, n, member| level.run(Chunk(helper, n, member)),
+    )?;
     level.run(Around::End(&mut work));
-    if let Some(waited) = team.waited() {
-        backoff::after(2 * waited > start.elapsed());
-    }
     Ok(())
 }

@@ -1,59 +1,101 @@
-//! Threads that share every step of a pass, each with some of the hidden units.
+//! A team: threads that share work, round after round.
 //!
-//! A leader goes through rounds; whoever has joined by the beginning of a round takes part in it, so nobody
-//! waits for a thread that is still asleep, and a leader that nobody comes to does everything. Within a round
-//! the members meet: what one wrote before a meeting, the others can read after it. They wait actively, a
-//! meeting being a few cache lines that travel between cores, and let other threads run if it takes long.
+//! The leader announces rounds. Helpers that have joined by the start of a round take part in it. Threads that are not
+//! awake when a round starts skip it, so a leader without helpers does everything itself. Within a round the members
+//! meet: after a meeting, each can read what the others wrote before it. A meeting is a few cache lines that travel
+//! between two cores, so members wait actively. After about 10 us they let other threads run.
+//!
+//! A member that comes [`LATE`] to a meeting was descheduled. From the next round on the leader works alone, and the
+//! helpers leave.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::{backoff, pool};
 use crate::error::{Result, ensure};
 
-/// A number in a cache line (and the one fetched with it) of its own.
+/// The work between two meetings takes up to some 10 us, and is about equal for all members. A thread that loses its core
+/// is away for at least a millisecond. So a thread this late was descheduled.
+const LATE: Duration = Duration::from_micros(200);
+
+/// More than the members of any team.
+const MOST: u64 = 1 << 12;
+const OVER: u64 = u64::MAX;
+
+/// How often a waiting thread looks before it lets others run: about 10 us. The thread it waits for may have no core.
+const SPINS: u32 = 500;
+
+/// Runs a team. `lead` goes through rounds with [`Team::round`], on the calling thread. Each of `helpers` is a thread's
+/// own value, with which it calls `help` for every round in which it takes part.
+///
+/// # Errors
+/// The first error of any member. The others stop when they next wait.
+pub(crate) fn run<H: Send>(
+    lead: impl FnOnce(&Team) -> Result<()> + Send,
+    helpers: Vec<H>,
+    help: impl Fn(&mut H, usize, &mut Member<'_>) -> Result<()> + Sync,
+) -> Result<()> {
+    enum Task<L, H> {
+        Lead(L),
+        Help(H),
+    }
+    let (team, start) = (Team::new(1 + helpers.len(), LATE), Instant::now());
+    let mut tasks = vec![Task::Lead(lead)];
+    tasks.extend(helpers.into_iter().map(Task::Help));
+    pool::run(tasks, |task| match task {
+        Task::Lead(lead) => team.lead(lead),
+        Task::Help(mut helper) => team.help(|n, member| help(&mut helper, n, member)),
+    })?;
+    if let Some(waited) = team.waited() {
+        backoff::after(waited, start.elapsed());
+    }
+    Ok(())
+}
+
+/// A number in a cache line of its own, and in the next line, which is fetched with it.
 #[repr(align(128))]
 #[derive(Default)]
-struct Line(AtomicUsize);
+struct Line(AtomicU64);
+
+/// What the leader announces, in one cache line.
+#[repr(align(128))]
+#[derive(Default)]
+struct Announcement {
+    /// The number of the round plus 1, times [`MOST`], plus its members; or [`OVER`].
+    round: AtomicU64,
+    /// The number of the round's first meeting.
+    meeting: AtomicU64,
+}
 
 /// What the members share.
-#[derive(Default)]
 pub(crate) struct Team {
-    /// Helpers that have come.
+    announced: Announcement,
+    /// The number of helpers that have joined.
     joined: Line,
-    /// How often anybody came to a meeting.
-    arrived: Line,
-    /// The round, from 1, times [`MOST`], plus its members; or [`OVER`]. And how many had `arrived` before it.
-    round: Line,
-    before: AtomicUsize,
-    /// How long a meeting may take before the leader goes on alone, and whether it does: who is so late has no
-    /// core of its own.
+    /// The last meeting that each member came to.
+    came: Vec<Line>,
+    /// A member that comes this late to a meeting was descheduled.
     patience: Duration,
+    /// A member came late to a meeting. From now on the leader works alone.
     late: AtomicBool,
-    /// How many nanoseconds the leader waited, in meetings that took long.
+    /// The nanoseconds that all members together waited, in waits of more than [`SPINS`].
     waited: AtomicU64,
-    /// Somebody failed: nobody may wait for it.
+    /// A member failed: nobody may wait for it.
     broken: AtomicBool,
 }
 
-/// More than the members of any team.
-pub(super) const MOST: usize = 1 << 12;
-pub(super) const OVER: usize = usize::MAX;
-
-/// How often to look, some 10 us, before others may run: the one waited for may have no core.
-const SPINS: u32 = 500;
-
-/// A member in a round: which one of how many.
+/// A member in a round: its index and the number of members.
 pub(crate) struct Member<'a> {
     pub index: usize,
     pub count: usize,
     team: Option<&'a Team>,
-    /// How many have come to the next meeting once all have.
-    meeting: usize,
+    /// The number of the next meeting.
+    meeting: u64,
 }
 
 impl Member<'_> {
-    /// Somebody who works alone.
+    /// The only member, without a team.
     pub fn alone() -> Self {
         Self { index: 0, count: 1, team: None, meeting: 0 }
     }
@@ -64,7 +106,7 @@ impl Member<'_> {
         self.index * things / self.count..(self.index + 1) * things / self.count
     }
 
-    /// Waits for the others to come to the same meeting.
+    /// Waits until all members have come to the same meeting.
     ///
     /// # Errors
     /// If one of them failed.
@@ -78,78 +120,94 @@ impl Member<'_> {
 
     #[inline(never)]
     fn meet_others(&mut self, team: &Team) -> Result<()> {
-        team.arrived.0.fetch_add(1, Ordering::AcqRel);
-        let meeting = self.meeting;
-        self.meeting += self.count;
-        let waited = team.wait(|| team.arrived.0.load(Ordering::Acquire) >= meeting)?;
+        self.come(team);
+        let (meeting, members) = (self.meeting, &team.came[..self.count]);
+        self.meeting += 1;
+        let all_came = || members.iter().all(|came| came.0.load(Ordering::Acquire) >= meeting);
+        let waited = team.wait(all_came)?;
         if waited > team.patience {
             team.late.store(true, Ordering::Relaxed);
         }
-        if self.index == 0 {
+        if !waited.is_zero() {
             team.waited.fetch_add(waited.as_nanos() as u64, Ordering::Relaxed);
         }
         Ok(())
     }
+
+    /// Comes to the next meeting, without waiting for the others.
+    fn come(&self, team: &Team) {
+        team.came[self.index].0.store(self.meeting, Ordering::Release);
+    }
 }
 
 impl Team {
-    /// One that leaves behind who is so late.
-    pub fn new(patience: Duration) -> Self {
-        Self { patience, ..Self::default() }
+    fn new(members: usize, patience: Duration) -> Self {
+        Self {
+            announced: Announcement::default(),
+            joined: Line::default(),
+            came: (0..members).map(|_| Line::default()).collect(),
+            patience,
+            late: AtomicBool::new(false),
+            waited: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
+        }
     }
 
     /// For the leader: calls `work`, which goes through rounds, and then lets the helpers go.
-    ///
-    /// # Errors
-    /// If `work` fails, here or at a helper's.
-    pub fn lead(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    fn lead(&self, work: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         let mut guard = Guard { team: self, failed: true };
-        let result = work();
+        let result = work(self);
         guard.failed = result.is_err();
         // A helper that failed has reported it.
         if guard.failed && self.broken.load(Ordering::Relaxed) { Ok(()) } else { result }
     }
 
-    /// For the leader: round `n`, with whoever is there.
+    /// For the leader: its part of round `n`, with all helpers that have joined. The numbers of the rounds must grow.
     ///
     /// # Errors
-    /// If `work` fails, here or at a helper's.
-    pub fn round(&self, n: usize, work: impl FnOnce(&mut Member<'_>) -> Result<()>) -> Result<()> {
+    /// If `work` fails, or a helper.
+    pub fn round<T>(&self, n: usize, work: impl FnOnce(&mut Member<'_>) -> Result<T>) -> Result<T> {
         let late = self.late.load(Ordering::Relaxed);
-        let count = if late { 1 } else { 1 + self.joined.0.load(Ordering::Acquire) };
-        let before = self.arrived.0.load(Ordering::Relaxed);
-        self.before.store(before, Ordering::Relaxed);
-        self.round.0.store((n + 1) * MOST + count, Ordering::Release);
-        let mut member = Member { index: 0, count, team: Some(self), meeting: before + count };
-        work(&mut member)?;
-        member.meet()
+        let joined = if late { 0 } else { self.joined.0.load(Ordering::Acquire) };
+        let meeting = self.came[0].0.load(Ordering::Relaxed) + 1;
+        self.announced.meeting.store(meeting, Ordering::Relaxed);
+        self.announced.round.store((n as u64 + 1) * MOST + joined + 1, Ordering::Release);
+        let count = joined as usize + 1;
+        let mut member = Member { index: 0, count, team: Some(self), meeting };
+        let result = work(&mut member)?;
+        member.meet()?;
+        Ok(result)
     }
 
-    /// For a helper: calls `work` with every round from now on.
+    /// For a helper: joins, and calls `work` for every round in which it takes part, until the leader lets it go or
+    /// works alone.
     ///
     /// # Errors
-    /// If `work` fails. Failures of others are reported by them.
-    pub fn help(&self, mut work: impl FnMut(usize, &mut Member<'_>) -> Result<()>) -> Result<()> {
+    /// If `work` fails. Another member's failure is reported by that member.
+    fn help(&self, mut work: impl FnMut(usize, &mut Member<'_>) -> Result<()>) -> Result<()> {
+        let mut last = self.announced.round.load(Ordering::Acquire);
+        if last == OVER {
+            return Ok(()); // it came too late, and has not joined
+        }
         let mut guard = Guard { team: self, failed: true };
-        let mut last = self.round.0.load(Ordering::Acquire);
-        let index = 1 + self.joined.0.fetch_add(1, Ordering::AcqRel);
+        let index = 1 + self.joined.0.fetch_add(1, Ordering::AcqRel) as usize;
         let mut result = Ok(());
-        // Over already if it came too late.
-        while last != OVER
-            && result.is_ok()
-            && self.wait(|| self.round.0.load(Ordering::Acquire) != last).is_ok()
-        {
-            last = self.round.0.load(Ordering::Acquire);
+        let round = || self.announced.round.load(Ordering::Acquire);
+        // If a member was late, nobody waits in a round any more: it is seen by all only when a round is over.
+        let late = || self.late.load(Ordering::Relaxed);
+        while result.is_ok() && self.wait(|| round() != last || late()).is_ok() && !late() {
+            last = round();
             if last == OVER {
                 break;
             }
-            // Of a round that began before this helper came, nobody waits for it.
-            let (n, count) = (last / MOST - 1, last % MOST);
+            // A round that began before this helper joined goes on without it.
+            let (n, count) = ((last / MOST - 1) as usize, (last % MOST) as usize);
             if index < count {
-                let meeting = self.before.load(Ordering::Relaxed) + count;
-                result = work(n, &mut Member { index, count, team: Some(self), meeting });
+                let meeting = self.announced.meeting.load(Ordering::Relaxed);
+                let mut member = Member { index, count, team: Some(self), meeting };
+                result = work(n, &mut member);
                 if result.is_ok() {
-                    self.arrived.0.fetch_add(1, Ordering::AcqRel);
+                    member.come(self);
                 }
             }
         }
@@ -158,17 +216,18 @@ impl Team {
         if reported { Ok(()) } else { result }
     }
 
-    /// How long the leader waited in meetings that took long; `None` if no helper came.
-    pub fn waited(self) -> Option<Duration> {
-        let came = self.joined.0.into_inner() > 0;
-        came.then(|| Duration::from_nanos(self.waited.into_inner()))
+    /// How long the team waited for members that were late; `None` if no helper joined. If one member is late, all
+    /// others wait: they count once.
+    fn waited(self) -> Option<Duration> {
+        let (waited, joined) = (self.waited.into_inner(), self.joined.0.into_inner());
+        waited.checked_div(joined).map(Duration::from_nanos)
     }
 
-    /// Waits, and says how long beyond [`SPINS`].
+    /// Waits, and returns how long it took beyond [`SPINS`] looks.
     fn wait(&self, ready: impl Fn() -> bool) -> Result<Duration> {
         let (mut spins, mut start) = (0, None);
         while !ready() {
-            ensure!(!self.broken.load(Ordering::Relaxed), "another thread of the pass failed");
+            ensure!(!self.broken.load(Ordering::Relaxed), "another thread of the team failed");
             if spins < SPINS {
                 spins += 1;
                 std::hint::spin_loop();
@@ -181,7 +240,7 @@ impl Team {
     }
 }
 
-/// Lets the others go, whatever ends this one's work.
+/// Lets the others go, also if this member's work panics.
 struct Guard<'a> {
     team: &'a Team,
     failed: bool,
@@ -192,7 +251,7 @@ impl Drop for Guard<'_> {
         if self.failed {
             self.team.broken.store(true, Ordering::Relaxed);
         }
-        self.team.round.0.store(OVER, Ordering::Release);
+        self.team.announced.round.store(OVER, Ordering::Release);
     }
 }
 
@@ -203,7 +262,7 @@ mod tests {
 
     #[test]
     fn members_read_what_others_wrote_before_a_meeting() {
-        let team = Team::new(Duration::MAX);
+        let team = Team::new(3, Duration::MAX);
         let numbers: Vec<_> = (0..3).map(|_| AtomicU64::new(0)).collect();
         let work = |n: usize, member: &mut Member<'_>| {
             numbers[member.index].store(n as u64 + 1, Ordering::Relaxed);
@@ -215,9 +274,9 @@ mod tests {
         let mut together = 0;
         std::thread::scope(|scope| {
             let helpers: Vec<_> = (0..2).map(|_| scope.spawn(|| team.help(work))).collect();
-            team.lead(|| {
+            team.lead(|team| {
                 let mut n = 0;
-                // The helpers come when they come.
+                // Until the helpers have joined, rounds have fewer members.
                 while together < 100 {
                     team.round(n, |member| {
                         together += usize::from(member.count == 3);
@@ -237,14 +296,14 @@ mod tests {
     #[test]
     fn nobody_waits_for_one_that_failed() {
         for leader_fails in [false, true] {
-            let team = Team::new(Duration::MAX);
+            let team = Team::new(2, Duration::MAX);
             let fails = |fails: bool, member: &mut Member<'_>| {
                 ensure!(!fails || member.count == 1, "no memory");
                 member.meet()
             };
             std::thread::scope(|scope| {
                 let helper = scope.spawn(|| team.help(|_, member| fails(!leader_fails, member)));
-                let led = team.lead(|| {
+                let led = team.lead(|team| {
                     (0..).try_for_each(|n| team.round(n, |member| fails(leader_fails, member)))
                 });
                 let helped = helper.join().unwrap();

@@ -134,7 +134,7 @@ fn leaves_of(tree: &UseTree, path: &mut Vec<String>, leaves: &mut Vec<(Vec<Strin
         }
         UseTree::Name(name) => {
             let name = name.ident.to_string();
-            leaves.push(([&path[..], &[name.clone()]].concat(), name));
+            leaves.push(([&path[..], std::slice::from_ref(&name)].concat(), name));
         }
         UseTree::Rename(part) => {
             let original = [&path[..], &[part.ident.to_string()]].concat();
