@@ -96,7 +96,11 @@ class Stepper:
 
     @property
     def state(self) -> tuple[tuple[Array, ...], ...]:
-        """A copy of every recurrent layer's state, as its passes take it; set it to go back."""
+        """The state of each recurrent layer, ``(h,)`` or for an LSTM ``(h, c)``, copied.
+
+        Set it to go back to an earlier step. Where an RNN or GRU is the only recurrent layer, h
+        alone is accepted, too.
+        """
         states = []
         for layer, flat in zip(self._recurrent, self._core.states()):
             shapes = layer._state_shapes(self._batch)
@@ -104,9 +108,18 @@ class Stepper:
         return tuple(states)
 
     @state.setter
-    def state(self, states: Sequence[ArrayLike | Sequence[ArrayLike]]) -> None:
-        if not isinstance(states, (tuple, list)) or len(states) != len(self._recurrent):
-            raise ValueError(f"state must have a state for each of {len(self._recurrent)} layers")
+    def state(self, states: ArrayLike | Sequence[ArrayLike | Sequence[ArrayLike]]) -> None:
+        count = len(self._recurrent)
+        if count == 1 and hasattr(states, "__array__"):
+            states = (states,)
+        if not isinstance(states, (tuple, list)) or len(states) != count:
+            got = type(states).__name__
+            if isinstance(states, (tuple, list)):
+                got = f"{len(states)} items"
+            raise ValueError(
+                f"state must be a tuple of states, one for each recurrent layer ({count}), "
+                f"got {got}"
+            )
         flat = []
         for layer, state in zip(self._recurrent, states):
             shapes = layer._state_shapes(self._batch)
@@ -115,7 +128,9 @@ class Stepper:
             for n, (part, shape) in enumerate(zip(given, shapes)):
                 array = check.floats("state", part, self._dtype)
                 if array.shape != shape:
-                    raise ValueError(f"a state of {layer} must have shape {shape}: {array.shape}")
+                    raise ValueError(
+                        f"a state of {layer} must have shape {shape}, got {array.shape}"
+                    )
                 parts[n] = array.reshape(-1)
             flat.append((parts[0], parts[1]))
         self._core.set_states(flat)

@@ -32,8 +32,8 @@ _PARAMETERS = """hidden_size : int, default 64
     cell : {"lstm", "gru", "rnn"}, default "lstm"
         What a layer is made of.
     bidirectional : bool, default False
-        Whether a second direction reads the sequences from their end. What is taken of it is its
-        output at the last step, where it has begun: of use with `num_layers` above 1.
+        Whether a second direction reads each sequence from its end. Its output is taken at the
+        first step, after it has read the whole sequence.
     dropout : float, default 0.0
         The share of the outputs of every recurrent layer that are dropped while training.
     batch_size : int, default 32

@@ -105,7 +105,7 @@ def test_what_a_stepper_refuses():
             stepper.step(bad)
     with pytest.raises(ValueError, match="must have shape"):
         stepper.state = ((np.ones((1, 2, 5)),),)
-    with pytest.raises(ValueError, match="for each of 1 layers"):
+    with pytest.raises(ValueError, match="for each recurrent layer"):
         stepper.state = ()
     np.testing.assert_array_equal(stepper.state[0][0], before[0][0])
     tokens = bptt.Sequential(bptt.OneHot(3), bptt.RNN(3, 2, rng=0)).stepper()

@@ -1,4 +1,4 @@
-"""States of an RNN or GRU: h alone or (h,) go in, (h,) comes out."""
+"""States of an RNN or GRU: h alone or (h,) goes in, (h,) comes out."""
 
 import numpy as np
 import pytest
@@ -29,13 +29,39 @@ def test_h_alone_is_a_state(layer, batched):
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
-def test_h_alone_is_a_steppers_state(layer):
+@pytest.mark.parametrize("in_model", [False, True], ids=["layer", "model"])
+def test_h_alone_is_a_steppers_state(layer, in_model):
+    whole = bptt.Sequential(layer, bptt.Linear(5, 2, rng=0)) if in_model else layer
     h = np.random.default_rng(0).standard_normal((2, 1, 5), np.float32)
-    ours, theirs = layer.stepper(), layer.stepper()
-    ours.state, theirs.state = (h,), ((h,),)
     x = np.ones((1, 3), np.float32)
-    assert ours.step(x).tobytes() == theirs.step(x).tobytes()
-    assert ours.state[0][0].shape == h.shape
+    outputs = []
+    for state in (h, (h,), ((h,),)):
+        stepper = whole.stepper()
+        stepper.state = state
+        assert isinstance(stepper.state, tuple) and isinstance(stepper.state[0], tuple)
+        assert stepper.state[0][0].tobytes() == h.tobytes()
+        outputs.append(stepper.step(x).tobytes())
+    assert outputs[0] == outputs[1] == outputs[2]
+    assert outputs[0] != whole.stepper().step(x).tobytes()
+
+
+def test_what_is_no_steppers_state():
+    h = np.zeros((1, 1, 5), np.float32)
+    gru, lstm = bptt.GRU(3, 5, rng=0), bptt.LSTM(3, 5, rng=0)
+    two = bptt.Sequential(bptt.GRU(3, 5, rng=0), bptt.GRU(5, 5, rng=0))
+    for whole, state, message in (
+        (gru, h[0], r"a state of GRU\(3, 5\) must have shape \(1, 1, 5\), got \(1, 5\)"),
+        (gru, (h, h), r"for each recurrent layer \(1\), got 2 items"),
+        (gru, 3, r"for each recurrent layer \(1\), got int"),
+        (lstm, h, r"the state of LSTM\(3, 5\) must be a tuple \(h, c\), got ndarray"),
+        (two, h, r"for each recurrent layer \(2\), got ndarray"),
+    ):
+        stepper = whole.stepper()
+        stepper.step(np.ones((1, 3), np.float32))
+        before = [part.tobytes() for state_of in stepper.state for part in state_of]
+        with pytest.raises(ValueError, match=message):
+            stepper.state = state
+        assert before == [part.tobytes() for state_of in stepper.state for part in state_of]
 
 
 def test_what_is_no_state():
