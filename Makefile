@@ -8,15 +8,29 @@ BIN = $(VENV)/bin
 TORCH_BIN = $(TORCH_VENV)/bin
 CORE_SOURCES = Cargo.toml Cargo.lock pyproject.toml python/core/Cargo.toml $(shell find src python/core -name '*.rs')
 
-.PHONY: help lab test test-rust test-python parity notebooks kill bench lint docs clean
+.PHONY: help check lab test test-rust test-python test-levels parity notebooks kill bench lint deny \
+	docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
+check: $(VENV)/.tools  ## the fast loop: formatting, lints, unit tests, the Python tests of what changed
+	test -f $(VENV)/.core || $(MAKE) $(VENV)/.core
+	cargo fmt --all --check
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	cargo clippy --quiet --workspace -- -D warnings
+	cargo test --quiet --lib
+	$(BIN)/python -m mypy python/bptt
+	$(BIN)/python -m pytest -q --testmon
+
 lab: $(VENV)/.core  ## train the lab's four models; table and plots (lab-plots/)
 	$(BIN)/python -m bptt lab
 
-test: test-rust test-python  ## all tests but those that need PyTorch
+# The tests in Rust are compiled while the wheel is: each alone leaves a core idle for minutes.
+test:  ## all tests but those that need PyTorch
+	$(MAKE) --jobs=2 --output-sync=target test-rust $(VENV)/.core
+	$(MAKE) test-python
 
 test-rust:  ## kernels, contracts and training in Rust
 	cargo test --quiet
@@ -25,6 +39,13 @@ test-python: $(VENV)/.core  ## the package, on NumPy alone
 	$(BIN)/python -m pytest -q
 	$(BIN)/python -m mypy python/bptt
 	$(BIN)/python -m mypy.stubtest bptt._core --ignore-disjoint-bases
+
+test-levels: $(VENV)/.core  ## the tests again at the lower SIMD levels
+	for level in portable avx2; do \
+		echo "BPTT_SIMD=$$level"; \
+		BPTT_SIMD=$$level cargo test --quiet --lib --test rust || exit 1; \
+		BPTT_SIMD=$$level $(BIN)/python -m pytest -q || exit 1; \
+	done
 
 parity: $(TORCH_VENV)/.core  ## random layers against the real PyTorch (a large download at first)
 	$(TORCH_BIN)/python -m pytest -q tests/python/parity
@@ -47,12 +68,15 @@ bench: $(TORCH_VENV)/.core $(TORCH_VENV)/.peers  ## beside PyTorch and others, l
 	cargo bench --bench kernels
 
 lint: $(VENV)/.tools  ## formatting and lints, Rust and Python
-	cargo fmt --check
-	cargo clippy --quiet --all-targets -- -D warnings
-	cargo clippy --quiet --features python -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --package bptt
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+deny:  ## licences, sources and known faults of the crates that we depend on (deny.toml)
+	cargo deny --version || cargo install --locked cargo-deny
+	cargo deny check
 
 docs:  ## the Rust documentation (target/doc)
 	cargo doc --no-deps
@@ -68,7 +92,7 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.made pyproject.toml
-	$(BIN)/pip install --quiet "ruff>=0.9"
+	$(BIN)/pip install --quiet "ruff>=0.9" "pytest-testmon>=2.1"
 	touch $@
 
 $(VENV)/.core: $(VENV)/.made $(CORE_SOURCES)

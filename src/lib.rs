@@ -40,3 +40,12 @@ pub use train::{
     Trainer, clip_by_global_norm,
 };
 pub use view::{BatchSizes, Rows, RowsMut, Seq, SeqMut, Shape};
+
+/// The Rust blocks of the documents, as tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/guide.md")]
+    struct Guide;
+}
