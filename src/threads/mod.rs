@@ -1,7 +1,7 @@
-//! Threads: how many there are, and into how many tasks work is split.
+//! Threads: their number, and the number of tasks that work is split into.
 //!
-//! [`run`] hands tasks to the pool (pool.rs). Threads of a team (team.rs) share every round of one task
-//! (rounds.rs), but not while other threads want the cores (backoff.rs).
+//! [`run`] hands tasks to the pool (pool.rs). A team (team.rs) shares work that goes in rounds (rounds.rs), but not while
+//! other threads want the cores (backoff.rs).
 
 pub(crate) mod backoff;
 mod pool;
@@ -14,24 +14,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Result, ensure};
 
-/// Below this much arithmetic a second thread costs more than it brings: waking it takes as long as
-/// about 4 million operations on one core.
+/// Work of fewer operations is not worth a second thread: waking it takes as long as about 4 million operations on one
+/// core.
 pub(crate) const MIN_FLOPS: usize = 4_000_000;
 
-/// A number that is copied or packed takes about as long as so many operations.
+/// Copying or packing a number takes about as long as this many operations.
 pub(crate) const FLOPS_PER_COPY: usize = 25;
 
-/// Rows of a batch from which on a task's register tiles are well filled.
+/// With this many rows of a batch, a task's register tiles are well filled.
 const ROWS_PER_TASK: usize = 12;
 
 /// More threads than any machine this is for.
 const MAX_THREADS: usize = 1024;
 
-/// 0 until set; then the number of threads.
+/// The number of threads; 0 until it is set.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// The number of threads that kernels use: what [`set_num_threads`] set, else `BPTT_NUM_THREADS`,
-/// else one a core.
+/// else one for each core.
 ///
 /// # Errors
 /// If `BPTT_NUM_THREADS` is not a whole number above zero.
@@ -41,7 +41,7 @@ pub fn num_threads() -> Result<usize> {
             let threads: usize = match std::env::var("BPTT_NUM_THREADS") {
                 Ok(text) => text.trim().parse().ok().filter(|&n| n > 0).ok_or_else(|| {
                     Error::new(format!(
-                        "BPTT_NUM_THREADS is {text:?}; it takes a whole number above zero"
+                        "BPTT_NUM_THREADS is {text:?}; it must be a whole number above zero"
                     ))
                 })?,
                 Err(_) => {
@@ -49,7 +49,7 @@ pub fn num_threads() -> Result<usize> {
                 }
             };
             check_threads(threads)?;
-            // Whoever sets it at the same time is right.
+            // If another thread has set it meanwhile, its number is the right one.
             match THREADS.compare_exchange(0, threads, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => Ok(threads),
                 Err(set) => Ok(set),
@@ -77,17 +77,17 @@ fn check_threads(threads: usize) -> Result<()> {
     Ok(())
 }
 
-/// Into how many tasks to split a batch of rows whose computation takes `flops`.
+/// The number of tasks into which to split a batch of rows whose computation takes `flops` operations.
 pub(crate) fn tasks(rows: usize, flops: usize) -> Result<usize> {
     let threads = num_threads()?;
     if threads == 1 || flops < MIN_FLOPS {
         return Ok(1);
     }
-    // A few tasks a thread even out what else the machine does.
+    // With a few tasks for each thread, other work on the machine delays the whole less.
     Ok(threads * (rows / (ROWS_PER_TASK * threads)).clamp(1, 4))
 }
 
-/// How many rows each task takes.
+/// The number of rows of each task.
 pub(crate) fn split_rows(rows: usize, flops: usize) -> Result<Vec<usize>> {
     Ok(split(rows, tasks(rows, flops)?))
 }

@@ -1,13 +1,12 @@
 //! A private pool of threads, and one way to hand it work.
 //!
-//! The calling thread works too. Every thread begins with tasks of its own, the same ones in call after
-//! call, so that what it wrote is still in its cache, and then takes what others have not begun. The caller
-//! waits only for tasks that another thread has begun: waking a sleeping thread takes longer (50 to 200 us)
-//! than a small call, so a thread that wakes late finds nothing left and leaves.
-//! For the same reason a thread of the pool that has nothing left to do looks for more for a while, a
-//! pass being several short parallel sections, before it sleeps ([`PATIENCE`]).
+//! The calling thread works too. Every thread starts with tasks of its own, the same in every call, because its cache
+//! still has their memory. Then it takes tasks that no other thread has started. The caller waits only for tasks that
+//! another thread has started: waking a sleeping thread takes longer (50 to 200 us) than a small call. A thread that
+//! wakes late finds no task left. For the same reason a thread of the pool looks for more work before it sleeps
+//! ([`PATIENCE`]): a pass is several short parallel sections.
 //!
-//! The pool is keyed by process id: a forked child, whose threads fork did not copy, builds its own.
+//! A pool belongs to one process id. A fork does not copy threads, so a forked child makes its own pool.
 
 #![allow(unsafe_code)]
 
@@ -22,16 +21,16 @@ use rayon::ThreadPool;
 use super::num_threads;
 use crate::error::{Error, Result};
 
-/// Time in which a thread that was woken should have come. A caller to which nobody came in two such jobs
-/// running sleeps once, for a moment.
+/// In a job of this length, a thread that was woken should come. After two such jobs in a row without helpers the
+/// caller sleeps for 20 us.
 const LONG: Duration = Duration::from_micros(200);
 
 /// How long a thread of the pool looks for more work before it sleeps.
 const PATIENCE: Duration = Duration::from_micros(200);
 
-/// Calls `work` with every task, on the calling thread and the pool's, and gives the first error. A
-/// panic in a task is raised again here, after all tasks have ended. The caller begins with the first task,
-/// which so never waits for a thread: tasks may wait for it (team.rs).
+/// Calls `work` with every task, on the calling thread and the pool's, and returns the first error. If a task panics,
+/// this panics with the same payload, after all tasks have ended. The caller starts with the first task, so other tasks
+/// may wait for that one (team.rs).
 pub(crate) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
     let threads = num_threads()?;
     if threads.min(tasks.len()) <= 1 {
@@ -44,8 +43,8 @@ pub(crate) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) -> Result<()> + Sync)
         work(task.expect("each index is drawn once"))
     };
     let call: &(dyn Fn(usize) -> Result<()> + Sync) = &call;
-    // SAFETY: only the lifetime changes. `call` is used once for each task, and below we wait until all
-    // these calls have returned; nothing in between unwinds.
+    // SAFETY: only the lifetime changes. `call` is called once for each task, and below we wait until all these calls
+    // have returned. Nothing in between unwinds.
     let call: &'static (dyn Fn(usize) -> Result<()> + Sync) = unsafe { std::mem::transmute(call) };
     let job = Arc::new(Job {
         call,
@@ -61,7 +60,7 @@ pub(crate) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) -> Result<()> + Sync)
         pool.desk.give(&job, helpers);
         missed = pool.desk.missed.load(Ordering::Relaxed);
         if missed > 1 {
-            // Perhaps they wait for this thread's core, which the system gives them while it sleeps.
+            // They may wait for this thread's core, and get it while this thread sleeps.
             std::thread::sleep(Duration::from_micros(20));
             missed = 0;
         }
@@ -90,7 +89,8 @@ pub(crate) fn run<T: Send>(tasks: Vec<T>, work: impl Fn(T) -> Result<()> + Sync)
 
 /// Tasks that several threads draw from.
 struct Job {
-    /// Borrowed from [`run`], which outlives every call for a task that had not been taken.
+    /// Borrowed from [`run`], which does not return before every task has been taken and has ended. With all tasks taken,
+    /// nobody calls it.
     call: &'static (dyn Fn(usize) -> Result<()> + Sync),
     taken: Vec<AtomicBool>,
     threads: usize,
@@ -104,7 +104,7 @@ enum Failure {
 }
 
 impl Job {
-    /// Takes tasks, the thread's own first, and says how many: `thread` is 0 for the caller.
+    /// Takes tasks, the thread's own first, and returns their number. `thread` is 0 for the caller.
     fn work(&self, thread: usize) -> usize {
         let mut done = 0;
         let thread = thread % self.threads;
@@ -122,7 +122,7 @@ impl Job {
                 let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
                 match &*first {
                     None => *first = Some(failure),
-                    // Dropping a panic's payload may panic, and here nothing may.
+                    // Dropping a panic's payload may panic, and nothing here may panic.
                     Some(_) => std::mem::forget(failure),
                 }
             }
@@ -133,22 +133,22 @@ impl Job {
     }
 }
 
-/// Threads beside the calling ones: rayon's, each of which serves at a desk of ours for as long as the pool
-/// lives. Rayon's own way of looking for work yields, and beside somebody else's thread that waits actively
-/// (OpenBLAS's does, for tens of milliseconds) a thread that yields hardly runs again.
+/// The threads beside the calling ones. They are rayon's, but each of them takes jobs from our desk for as long as the
+/// pool lives. Rayon's own threads yield while they look for work. Beside a thread of another library that waits actively
+/// (OpenBLAS's do, for tens of milliseconds), a thread that yields hardly runs again.
 struct Pool {
     _threads: ThreadPool,
     desk: Arc<Desk>,
 }
 
-/// Where threads that have nothing left to do look for more.
+/// Where threads of the pool look for jobs.
 #[derive(Default)]
 struct Desk {
-    /// How many jobs lie there, to look at without the lock.
+    /// The number of jobs on the desk, to be read without the lock.
     lying: AtomicUsize,
     state: Mutex<OnDesk>,
     wakes: Condvar,
-    /// Long jobs in a row that nobody came to.
+    /// The number of long jobs in a row without helpers.
     missed: AtomicUsize,
 }
 
@@ -156,7 +156,7 @@ struct Desk {
 struct OnDesk {
     /// One entry for every thread that is wanted.
     jobs: Vec<Arc<Job>>,
-    /// Threads that look actively.
+    /// The number of threads that look actively.
     looking: usize,
     closed: bool,
 }
@@ -193,10 +193,10 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has so many threads take part in a job, those that are awake first.
+    /// Asks for so many helpers for a job. Threads that are awake come first.
     fn give(&self, job: &Arc<Job>, helpers: usize) {
         let mut state = self.lock();
-        // What nobody came for in time.
+        // Jobs that are over, and that no helper came for.
         state.jobs.retain(|job| job.ended.load(Ordering::Relaxed) < job.taken.len());
         state.jobs.extend((0..helpers).map(|_| Arc::clone(job)));
         self.lying.store(state.jobs.len(), Ordering::Relaxed);
@@ -207,7 +207,7 @@ impl Desk {
         }
     }
 
-    /// Waits for a job, for a while actively; none once the pool is gone.
+    /// Waits for a job, actively at first. Returns `None` once the pool is dropped.
     fn next(&self) -> Option<Arc<Job>> {
         self.lock().looking += 1;
         let start = Instant::now();
@@ -231,13 +231,13 @@ impl Desk {
     }
 }
 
-/// The pool of this process for that many threads, the caller's being one of them; none if it cannot
-/// be had now.
+/// The pool of this process for so many threads, the caller included. `None` if another thread has it locked, or if its
+/// threads cannot be started.
 fn pool(threads: usize) -> Option<Arc<Pool>> {
     /// The process, how many threads, and the pool.
     static POOL: Mutex<Option<(u32, usize, Arc<Pool>)>> = Mutex::new(None);
     let process = std::process::id();
-    // Somebody may be making the pool; and in a child forked meanwhile, nobody will ever unlock it.
+    // Another thread may be making the pool. In a child that was forked meanwhile, nobody will ever unlock it.
     let mut current = match POOL.try_lock() {
         Ok(current) => current,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -251,7 +251,7 @@ fn pool(threads: usize) -> Option<Arc<Pool>> {
     let pool = Arc::new(Pool::new(threads - 1)?);
     let old = current.replace((process, threads, Arc::clone(&pool)));
     if let Some(old) = old.filter(|old| old.0 != process) {
-        // Its threads are the parent's, and may have held its locks when it was forked.
+        // Its threads are the parent's. They may have held its locks at the fork.
         std::mem::forget(old);
     }
     Some(pool)

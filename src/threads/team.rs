@@ -314,4 +314,43 @@ mod tests {
             });
         }
     }
+
+    #[test]
+    fn a_late_member_is_left_behind() {
+        let team = Team::new(2, Duration::from_millis(1));
+        std::thread::scope(|scope| {
+            let helper = scope.spawn(|| {
+                team.help(|_, member| {
+                    std::thread::sleep(Duration::from_millis(30));
+                    member.meet()
+                })
+            });
+            team.lead(|team| {
+                let mut counts = Vec::new();
+                for n in 0.. {
+                    let together = counts.contains(&2);
+                    team.round(n, |member| {
+                        counts.push(member.count);
+                        member.meet()
+                    })?;
+                    if together {
+                        break;
+                    }
+                }
+                assert_eq!(counts[counts.len() - 2..], [2, 1]);
+                // The helper does not wait for the leader to end.
+                helper.join().unwrap()
+            })
+            .unwrap();
+        });
+        assert!(team.waited().unwrap() > Duration::from_millis(20));
+    }
+
+    #[test]
+    fn a_helper_that_comes_after_the_end_does_not_join() {
+        let team = Team::new(2, Duration::MAX);
+        team.lead(|team| team.round(0, |member| member.meet())).unwrap();
+        team.help(|_, _| unreachable!()).unwrap();
+        assert_eq!(team.waited(), None);
+    }
 }
