@@ -1,7 +1,7 @@
 """Recurrent networks at the speed of the machine.
 
-Fused SIMD kernels in Rust for vanilla RNN, LSTM and GRU layers, forward and backpropagation through
-time, with torch.nn's names and layouts, on NumPy arrays.
+LSTM, GRU and vanilla RNN layers on NumPy arrays. Fused SIMD kernels in Rust compute the forward
+pass and backpropagation through time. Names and layouts are torch.nn's.
 
 Examples
 --------

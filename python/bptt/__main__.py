@@ -13,7 +13,7 @@ import bptt
 
 
 def info() -> None:
-    """Print what a bug report needs to say."""
+    """Print what a bug report needs."""
     print(f"bptt        {bptt.__version__}")
     print(f"simd level  {bptt.simd_level()}")
     print(f"threads     {bptt.get_num_threads()}")
@@ -23,7 +23,7 @@ def info() -> None:
 
 
 def lab(folder: Path, seed: int, progress: bool) -> int:
-    """Train the lab's four parts, print the table and draw the plots."""
+    """Train the four parts of the lab, print a table of the results and draw the plots."""
     from bptt.lab import parts, report
 
     trained = list(parts.run(seed=seed, progress=progress))
@@ -46,14 +46,18 @@ def main(arguments: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, SIMD level and threads")
-    command = commands.add_parser("lab", help="train the lab's four models, print and plot results")
+    command = commands.add_parser(
+        "lab", help="train the four models of the lab, print and plot the results"
+    )
     command.add_argument(
         "--plots", type=Path, default=Path("lab-plots"), help="folder for PNG files"
     )
     command.add_argument("--seed", type=int, default=2023)
     command.add_argument("--no-progress", action="store_true", help="no progress bars")
     bench.add_options(
-        commands.add_parser("bench", help="bptt beside PyTorch and other peers, as installed")
+        commands.add_parser(
+            "bench", help="compare bptt with PyTorch and the other libraries that are installed"
+        )
     )
     options = parser.parse_args(arguments)
     if options.command == "info":

@@ -1,7 +1,7 @@
-"""What users give, turned into what the core takes: contiguous arrays of one dtype, or an error.
+"""Checks of arguments: each returns what the core takes, or raises an error.
 
-Numbers of any real dtype, byte order and layout are taken (float16, integers, lists, ...); complex
-numbers, strings and objects are not.
+Arrays may have any real dtype, byte order and layout (float16, integers, lists, ...) and become
+contiguous arrays of one dtype. Complex numbers, strings and objects are refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 def size(name: str, value: object, least: int = 1) -> int:
-    """Return a whole number of at least `least`."""
+    """Return a whole number that is at least `least`."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -27,19 +27,19 @@ def size(name: str, value: object, least: int = 1) -> int:
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     if number >= 2**62:
-        raise ValueError(f"{name} is too large: {number}")
+        raise ValueError(f"{name} must be below 2**62, got {number}")
     return number
 
 
 def flag(name: str, value: object) -> bool:
-    """Return True or False, given as such."""
+    """Return True or False; other values that count as true or false are refused."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
 
 
 def real(name: str, value: object) -> float:
-    """Return a real number; whether it is in range is for the core to say."""
+    """Return a real number. The core checks its range."""
     if isinstance(value, (bool, str, bytes)):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
@@ -49,7 +49,7 @@ def real(name: str, value: object) -> float:
 
 
 def probability(name: str, value: object) -> float:
-    """Return a probability that is not 1."""
+    """Return a probability below 1."""
     number = real(name, value)
     if not 0 <= number < 1:
         raise ValueError(f"{name} must be in [0, 1), got {value}")
@@ -57,7 +57,7 @@ def probability(name: str, value: object) -> float:
 
 
 def compute(value: object, dtype: object) -> str | None:
-    """Return what products are made of: "bf16", or None for the dtype."""
+    """Return how products are computed: "bf16", or None for the dtype of the layer."""
     if value is None:
         return None
     if not isinstance(value, str):
@@ -66,8 +66,8 @@ def compute(value: object, dtype: object) -> str | None:
         raise ValueError(
             f'compute must be "bf16", or None for products in the dtype, got {value!r}'
         )
-    if dtype_of(dtype) != np.float32:
-        raise ValueError('compute="bf16" needs dtype="float32", got ' + repr(str(dtype_of(dtype))))
+    if (kind := dtype_of(dtype)) != np.float32:
+        raise ValueError(f'compute="bf16" needs dtype="float32", got dtype="{kind}"')
     return value
 
 
@@ -75,7 +75,7 @@ def dtype_of(dtype: object) -> np.dtype[Any]:
     """Return the dtype of a layer: float32 or float64."""
     try:
         kind = np.dtype(dtype)  # type: ignore[call-overload]
-    except (TypeError, ValueError, SyntaxError):  # NumPy parses some texts
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses some strings
         raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
     if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype must be float32 or float64, got {kind}")
@@ -83,11 +83,11 @@ def dtype_of(dtype: object) -> np.dtype[Any]:
 
 
 def array_of(name: str, value: ArrayLike) -> Array:
-    """Return the value as an array of whatever dtype and shape."""
+    """Return the value as an array; its dtype and shape may be any."""
     try:
         return np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name} cannot be made an array: {error}") from None
+        raise ValueError(f"{name} must be an array: {error}") from None
 
 
 def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
@@ -99,12 +99,12 @@ def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
     array = array_of(name, value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    # ascontiguousarray would make a 0-D array 1-D.
+    # ascontiguousarray would turn a 0-D array into a 1-D one.
     return _aligned(np.asarray(array, dtype=dtype, order="C"))
 
 
 def single_or_double(name: str, value: ArrayLike) -> Array:
-    """Return the value as a contiguous array: float64 stays, other numbers become float32."""
+    """Return the value as a contiguous array: float64 stays float64, others become float32."""
     array = array_of(name, value)
     double = array.dtype.kind == "f" and array.dtype.itemsize >= 8
     return floats(name, array, np.dtype(np.float64 if double else np.float32))
@@ -115,7 +115,7 @@ def classes(
 ) -> Array:
     """Return the value as a contiguous array of uint32, every number in [0, below).
 
-    With `ignored`, the first of its two numbers is accepted, too, and becomes the second.
+    `ignored` is a pair (given, core): the number `given` is accepted, too, and becomes `core`.
     """
     array = array_of(name, value)
     if array.dtype.kind not in "iu":
@@ -132,8 +132,7 @@ def classes(
         least, most = array.min(), array.max()
         if least < 0 or most >= below:
             wrong = least if least < 0 else most
-            accepted = f"it takes 0 to {below - 1}"
-            raise ValueError(f"{name} has {wrong}, which is out of range: {accepted}")
+            raise ValueError(f"{name} must hold numbers from 0 to {below - 1}, got {wrong}")
     return _aligned(np.asarray(array, dtype=np.uint32, order="C"))
 
 
@@ -142,7 +141,7 @@ def _aligned(array: Array) -> Array:
 
 
 def generator(rng: object) -> np.random.Generator:
-    """Return a NumPy generator from a seed, a generator or None (SPEC 7)."""
+    """Return a NumPy generator from a seed, a generator or None (scientific-python SPEC 7)."""
     try:
         return np.random.default_rng(rng)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Optional dependencies, imported when first needed."""
+"""Optional dependencies, which are imported on first use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import ModuleType
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import a module of an extra, or say how to install it."""
+    """Import a module of an optional dependency, or raise an error that says how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Progress of long work: a tqdm bar over epochs, or over sequences."""
+"""Progress bars (tqdm) over epochs or sequences."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 from bptt._support.extras import require
 
-#: Seconds that a call into Rust works before Python draws progress and hears Ctrl-C.
+#: Seconds after which a call into Rust returns, so that Python can draw progress and see Ctrl-C.
 SLICE = 0.1
 
-#: Seconds after which predicting and evaluating get a bar: mostly they are short, and quiet.
+#: Seconds after which prediction and evaluation show a bar. Most runs are shorter.
 PATIENCE = 2.0
 
 
 def _tqdm() -> Any:
-    """Return tqdm's class, or None with a warning: for want of a bar nobody is kept waiting."""
+    """Return tqdm's class; without tqdm, warn and return None, so that the work goes on."""
     try:
         return require("tqdm.auto", "progress").tqdm
     except ImportError as error:
-        # Above this: the bar, a loop, predict or evaluate, who called it.
+        # Frames up to the caller of `predict` or `evaluate`: this, the bar, the loop, the method.
         warnings.warn(f"no progress bar: {error}", stacklevel=5)
         return None
 
@@ -33,10 +33,10 @@ class Bar:
     def __init__(self, bar: Any) -> None:
         self._bar = bar
 
-    def within(self, share: float) -> None:
-        """Show how far a long epoch has come."""
-        if self._bar is not None and share < 1:
-            self._bar.set_postfix_str(f"{share:.0%} of epoch")
+    def within(self, fraction: float) -> None:
+        """Show what fraction of an epoch is done."""
+        if self._bar is not None and fraction < 1:
+            self._bar.set_postfix_str(f"{fraction:.0%} of epoch")
 
     def advance(self, loss: float, validation: float | None = None) -> None:
         """Count an epoch and show its losses."""
@@ -50,7 +50,7 @@ class Bar:
 
 @contextmanager
 def progress_bar(epochs: int, wanted: bool) -> Iterator[Bar]:
-    """Open a bar over epochs, if it is wanted and tqdm is there."""
+    """Open a bar over epochs, if one is wanted and tqdm is installed."""
     tqdm = _tqdm() if wanted else None
     if tqdm is None:
         yield Bar(None)
@@ -60,14 +60,14 @@ def progress_bar(epochs: int, wanted: bool) -> Iterator[Bar]:
 
 
 class SequenceBar:
-    """A tqdm bar over sequences, once the work has taken long."""
+    """A tqdm bar over sequences, which appears after `PATIENCE` seconds."""
 
     def __init__(self, total: int | None, wanted: bool) -> None:
         self._total, self._wanted = total, wanted
         self._start, self._bar = time.perf_counter(), None
 
     def advance(self, done: int) -> None:
-        """Tell how many sequences are done."""
+        """Set how many sequences are done."""
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
         elif self._wanted and done != self._total and time.perf_counter() - self._start > PATIENCE:
@@ -77,18 +77,18 @@ class SequenceBar:
             self._bar = tqdm(total=self._total, initial=done, unit="sequence")
 
     def close(self) -> None:
-        """End the bar, if there is one."""
+        """Close the bar, if there is one."""
         if self._bar is not None:
             self._bar.close()
 
 
-#: No bar at all.
+#: A bar that is never shown.
 QUIET = SequenceBar(None, False)
 
 
 @contextmanager
 def sequence_bar(total: int | None, wanted: bool) -> Iterator[SequenceBar]:
-    """Give a bar over sequences for work that may become long."""
+    """Give a bar over sequences, which is closed at the end of the block."""
     bar = SequenceBar(total, wanted)
     try:
         yield bar

@@ -19,13 +19,13 @@ from bptt._support import check
 
 Array = NDArray[Any]
 
-#: What a layer that is loaded from a file can have.
+#: How many parameters a new layer may have. A file limits it to the numbers that it holds.
 _most_parameters: ContextVar[float] = ContextVar("_most_parameters", default=math.inf)
 
 
 @contextmanager
 def parameters_at_most(count: int) -> Iterator[None]:
-    """Refuse, before there is memory for them, more parameters of a layer."""
+    """Refuse layers with more parameters before their memory is allocated."""
     token = _most_parameters.set(count)
     try:
         yield
@@ -34,14 +34,14 @@ def parameters_at_most(count: int) -> Iterator[None]:
 
 
 def new_array(length: int, dtype: np.dtype[Any]) -> Array:
-    """Return memory for the parameters of a layer; `parameters_at_most` limits how many."""
+    """Allocate the parameters of a layer; `parameters_at_most` limits their number."""
     if length > _most_parameters.get():
         raise ValueError(f"the layer has {length} parameters, more than there are in the file")
     return np.empty(length, dtype)
 
 
 def views_of(flat: Array, core: CoreLayer) -> dict[str, Array]:
-    """Return the parts of a flat array, as a layer's parameters are parts of one, by name."""
+    """Return views of a flat array as the parameters of a layer, by name."""
     views, start = {}, 0
     for name, shape in core.parameters():
         end = start + math.prod(shape)
@@ -51,16 +51,17 @@ def views_of(flat: Array, core: CoreLayer) -> dict[str, Array]:
 
 
 class OwnArrays:
-    """A layer's parameters, and whether anybody else can have written to them.
+    """The parameters of a layer, and whether the user can have changed them.
 
-    The core keeps weights packed from call to call. Whoever has one of the arrays, or a view of
-    one, may write to it, and then all are compared at every call. As long as the layer alone has
-    them, which their reference counts tell, they need not be.
+    The core keeps packed weights from call to call. The user may change the parameters through an
+    array or a view of it, so while such a reference exists the core compares all parameters at
+    every call. Reference counts show when only the layer has references; then the core skips the
+    comparison.
     """
 
-    #: Each given once.
+    #: Version numbers; each is used once.
     _versions = itertools.count(1)
-    #: What `_references` gives where nobody else has them.
+    #: What `_references` returns while only the layer has references.
     _alone = (0, 0, 0)
 
     def __init__(self, flat: Array, core: CoreLayer | None) -> None:
@@ -69,23 +70,23 @@ class OwnArrays:
         self._seen, self._version = True, 0
 
     def by_name(self) -> Mapping[str, Array]:
-        """Return the arrays, for anybody."""
+        """Return the arrays by name, for the user."""
         views = MappingProxyType(self._views)
         self._seen = True  # in this order: see `version`
         return views
 
     def flat(self) -> Array:
-        """Return all in one array, for anybody."""
+        """Return all parameters in one array, for the user."""
         array = self.array
         self._seen = True
         return array
 
     def version(self) -> int:
-        """Return a number that stays the same while nobody can have written to the parameters."""
+        """Return a number that changes whenever the user can have changed the parameters."""
         if not self._seen:
             return self._version
-        # Another thread may ask for the arrays meanwhile: what it had before this line shows in the
-        # counts, and what it gets after it in `_seen`.
+        # Another thread may ask for the arrays in between: the counts show a reference from before
+        # this line, `_seen` one from after it.
         self._seen = False
         self._version = version = next(self._versions)
         if self._references() != self._alone:
@@ -93,7 +94,7 @@ class OwnArrays:
         return version
 
     def _references(self) -> tuple[int, int, int]:
-        """Return how often things are referred to, the flat array but for its views."""
+        """Return the reference counts of the dict, the flat array without its views, the views."""
         views = self._views
         counts = [sys.getrefcount(view) for view in views.values()]
         return sys.getrefcount(views), sys.getrefcount(self.array) - len(views), max(counts)
@@ -103,9 +104,9 @@ OwnArrays._alone = OwnArrays(np.empty(1), None)._references()
 
 
 def load_arrays(parameters: Mapping[str, Array], given: Mapping[str, ArrayLike]) -> None:
-    """Copy arrays to those of the same names, all or none."""
+    """Copy the given arrays into the parameters of the same names, all or none."""
     if not isinstance(given, Mapping):
-        raise TypeError(f"a state dict maps names to arrays, got {type(given).__name__}")
+        raise TypeError(f"a state dict must map names to arrays, got {type(given).__name__}")
     missing = [name for name in parameters if name not in given]
     unknown = [name for name in given if name not in parameters]
     if missing or unknown:

@@ -16,12 +16,12 @@ from bptt.layers._arrays import Array, OwnArrays, load_arrays, new_array, views_
 
 
 class Layer:
-    """What a model can be made of.
+    """A layer of a model.
 
     Attributes
     ----------
     parameters : mapping of str to ndarray
-        Empty for a layer without any.
+        The parameters by name; empty for a layer without parameters.
     """
 
     parameters: Mapping[str, Array] = MappingProxyType({})
@@ -31,19 +31,20 @@ class Layer:
         raise NotImplementedError
 
     def _seed(self) -> int:
-        """Return what dropout draws from in a pass or a training run; 0 where there is none."""
+        """Draw the seed for the dropout of a pass or a training run; 0 without dropout."""
         return 0
 
     def _flat_for(self, x: Array) -> Array:
-        """Return the flat parameters, of the dtype that is computed in."""
+        """Return the flat parameters; their dtype is the one to compute in."""
         return np.empty(0, x.dtype)
 
     def _views(self, flat: Array) -> dict[str, Array]:
-        """Return what lies in a flat array like that of the parameters, by name."""
+        """Return views of an array with the layout of the flat parameters, by name."""
         return {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is of the extension module, and views of other arrays, has to be made anew.
+        # Objects of the extension module, and views of other arrays, cannot be copied:
+        # `__setstate__` makes new ones.
         state = self.__dict__.copy()
         state.pop("_core", None)
         return state
@@ -54,22 +55,22 @@ class Layer:
 
 
 class TrainableLayer(Layer):
-    """A layer with parameters: one flat array, seen as named arrays.
+    """A layer with parameters: one flat array, and views of it by name.
 
     Attributes
     ----------
     dtype : numpy.dtype
         float32 or float64.
     parameters : mapping of str to ndarray
-        The parameters by torch's names. The arrays are written in place (``layer.parameters["bias"][:] = 0``);
-        to replace them all, use `load_state_dict`.
-    """  # noqa: E501
+        The parameters by torch's names. Change them in place: ``layer.parameters["bias"][:] = 0``.
+        `load_state_dict` replaces them all.
+    """
 
     dtype: np.dtype[Any]
     _arrays: OwnArrays
 
     def _init(self, core: CoreLayer, dtype: object, draw: Callable[[int], Array | float]) -> None:
-        """Set all parameters to so many numbers that are drawn."""
+        """Make the parameters; `draw` is given their number and returns their values."""
         self.dtype = check.dtype_of(dtype)
         length = sum(math.prod(shape) for _, shape in core.parameters())
         flat = new_array(length, self.dtype)
@@ -103,12 +104,13 @@ class TrainableLayer(Layer):
         Parameters
         ----------
         state_dict : mapping of str to array_like
-            An array for every name in `parameters`, of its shape; torch tensors on the CPU will do.
+            An array for every name in `parameters`, of the same shape; torch tensors on the CPU are
+            accepted.
 
         Raises
         ------
         ValueError
-            If names are missing or unknown, or a shape differs. Nothing is changed then.
+            If names are missing or unknown, or a shape differs. Then no parameter changes.
         """
         load_arrays(self.parameters, state_dict)
 
@@ -124,6 +126,6 @@ class TrainableLayer(Layer):
 
 
 def uniform(bound: float, rng: object) -> Callable[[int], Array]:
-    """Return what draws uniformly from [-bound, bound], as torch does."""
+    """Return a function that draws n numbers uniformly from [-bound, bound], as torch does."""
     generator = check.generator(rng)
     return lambda length: generator.uniform(-bound, bound, length)

@@ -1,4 +1,4 @@
-"""How the sequences of a call lie in its arrays: layouts, lengths, states."""
+"""The layout of the sequences in a call: batch and time axes, lengths, states."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ State = tuple[Array, ...]
 
 
 class Batch:
-    """How the sequences of a call lie in its arrays."""
+    """The layout of the sequences in the arrays of one call."""
 
     def __init__(
         self, x: Array, lengths: ArrayLike | None, batch_first: bool, features: str = "I"
@@ -32,25 +32,19 @@ class Batch:
             self.lengths = Lengths(_check_lengths(lengths, self.rows, self.steps))
 
     def to_three(self, array: Array) -> Array:
-        """Give an array without a batch the dimension of one."""
+        """Return an array with a batch axis, also where the call has none."""
         if self.batched:
             return array
         return array[None] if self.batch_first else array[:, None]
 
     def from_three(self, array: Array) -> Array:
+        """Undo `to_three`."""
         if self.batched:
             return array
         return array[0] if self.batch_first else array[:, 0]
 
-    def to_core(self, array: Array) -> Array:
-        """Give an array of the call's layout the core's: three dimensions, or no padding."""
-        array = self.to_three(array)
-        if self.lengths is None:
-            return array
-        return self.lengths.pack(array, self.batch_first)
-
     def from_steps(self, flat: Array, features: int) -> Array:
-        """Give numbers of every step and row, in the core's order, the call's layout."""
+        """Return numbers in the core's order of steps and rows in the layout of the call."""
         if self.lengths is not None:
             flat = flat.reshape(-1, features)
             array = self.lengths.unpack(flat, self.steps, self.batch_first)
@@ -60,6 +54,7 @@ class Batch:
         return self.from_three(array)
 
     def states_from_core(self, states: list[Array]) -> State:
+        """Return states (L D, B, H) without a batch axis where the call has none."""
         return tuple(states if self.batched else [state[:, 0] for state in states])
 
 
@@ -69,10 +64,12 @@ def _check_lengths(lengths: ArrayLike, rows: int, steps: int) -> list[int]:
         raise TypeError(f"lengths must be whole numbers, got dtype {array.dtype}")
     if array.shape != (rows,):
         raise ValueError(
-            f"lengths must have shape {(rows,)}, one for each sequence, got {array.shape}"
+            f"lengths must have shape {(rows,)}, a length for each sequence, got {array.shape}"
         )
     numbers: list[int] = array.tolist()
     if numbers and not 0 <= min(numbers) <= max(numbers) <= steps:
         wrong = min(numbers) if min(numbers) < 0 else max(numbers)
-        raise ValueError(f"lengths must be from 0 to {steps}, the steps of x, got {wrong}")
+        raise ValueError(
+            f"lengths must be from 0 to {steps}, the number of steps of x, got {wrong}"
+        )
     return numbers

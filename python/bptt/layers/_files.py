@@ -1,11 +1,11 @@
 """Stacks of layers in files: what `Sequential.save`, `load` and checkpoints write and read.
 
-A file is in the safetensors format. Its tensors are the parameters by the names of the model's `state_dict`;
-its metadata say under "bptt" of what layers the model is::
+A file is in the safetensors format. Its tensors are the parameters, by the names of the model's `state_dict`.
+The entry "bptt" of its metadata describes the layers::
 
     {"version": 1, "layers": [{"type": "LSTM", "input_size": 3, "hidden_size": 5, ...}, ...]}
 
-The layers' settings are their constructors' parameters. A checkpoint adds the state of the training.
+The settings of a layer are the parameters of its constructor. A checkpoint adds the state of the training.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bptt.layers.lstm import LSTM
 from bptt.layers.rnn import RNN
 from bptt.layers.stateless import Dropout, Embedding, LayerNorm, Linear, OneHot
 
-#: Of the architecture's text; a file of another one is not read.
+#: The version of the description of layers; only files of this version are read.
 VERSION = 1
 
 _LAYERS: dict[str, type[Layer]] = {
@@ -37,7 +37,7 @@ _LAYERS: dict[str, type[Layer]] = {
 
 
 def path_of(path: object) -> Path:
-    """Return a path that was given as a str or a path."""
+    """Return a str or path as a Path."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or a path, got {path!r}")
     return Path(path)
@@ -49,12 +49,12 @@ def _settings(layer: type[Layer]) -> list[str]:
 
 
 def architecture(stack: Stack) -> dict[str, Any]:
-    """Return the types and settings of the layers, as JSON can hold them."""
+    """Return the types and settings of the layers, for JSON."""
     layers = []
     for layer in stack.layers:
         kind = type(layer)
         if _LAYERS.get(kind.__name__) is not kind:
-            raise TypeError(f"only bptt's own layers can be saved, got {kind.__qualname__}")
+            raise TypeError(f"only layers of bptt can be saved, got {kind.__qualname__}")
         settings = {name: getattr(layer, name) for name in _settings(kind)}
         if "dtype" in settings:
             settings["dtype"] = str(settings["dtype"])
@@ -65,19 +65,19 @@ def architecture(stack: Stack) -> dict[str, Any]:
 def write(
     path: object, stack: Stack, metadata: Mapping[str, str], tensors: Mapping[str, Array]
 ) -> None:
-    """Write layers, and what else belongs to them, to a file."""
+    """Write layers, with further metadata and tensors, to a file."""
     texts = {"format": "np", "bptt": json.dumps(architecture(stack)), **metadata}
     safetensors.write(path_of(path), {**stack.named_parameters(), **tensors}, texts)
 
 
 def read(path: object) -> tuple[Stack, dict[str, str], dict[str, Array]]:
-    """Read layers from a file, with the other metadata and tensors there."""
+    """Read layers from a file; also return the other metadata and tensors in it."""
     path = path_of(path)
     tensors, metadata = safetensors.read(path)
     if "bptt" not in metadata:
         raise ValueError(
-            f"{os.fspath(path)!r} has no bptt model in it, only tensors: make the model and give "
-            "its load_state_dict what safetensors.numpy.load_file reads"
+            f"{os.fspath(path)!r} has no bptt model in it, only tensors: make the model, read the "
+            "tensors with safetensors.numpy.load_file and give them to its load_state_dict"
         )
     try:
         text = json.loads(metadata.pop("bptt"))
@@ -86,11 +86,11 @@ def read(path: object) -> tuple[Stack, dict[str, str], dict[str, Array]]:
     except (ValueError, TypeError, KeyError, RecursionError):
         known = False
     if not known:
-        raise ValueError(f"{os.fspath(path)!r}: its text of layers is damaged")
+        raise ValueError(f"{os.fspath(path)!r}: its description of the layers is damaged")
     if version != VERSION:
         raise ValueError(
-            f"{os.fspath(path)!r} is of version {version} of the format, and this bptt reads "
-            f"version {VERSION}: use the bptt that wrote it, or a newer one"
+            f"{os.fspath(path)!r} has version {version} of the format, this bptt reads version "
+            f"{VERSION}: use the bptt that wrote it, or a newer one"
         )
     try:
         with parameters_at_most(sum(array.size for array in tensors.values())):
@@ -118,15 +118,21 @@ def _layer(n: int, settings: Any, tensors: int) -> Layer:
     settings = dict(settings)
     kind = _LAYERS.get(name := settings.pop("type"))
     if kind is None:
-        raise ValueError(f"layer {n} is of unknown type {name!r}; there are {', '.join(_LAYERS)}")
+        raise ValueError(
+            f"layer {n} has unknown type {name!r}, must be one of {', '.join(_LAYERS)}"
+        )
     wanted = _settings(kind)
     if set(settings) != set(wanted):
         raise ValueError(
-            f"layer {n}, {name}, has {sorted(settings)}, it must have {sorted(wanted)}"
+            f"layer {n}, {name}, has the settings {sorted(settings)}, must have {sorted(wanted)}"
         )
     depth = settings.get("num_layers")
-    if isinstance(depth, int) and depth > tensors:  # millions of them would take gigabytes to name
-        raise ValueError(f"layer {n}, {name}, has num_layers {depth}, more than there are tensors")
+    if (
+        isinstance(depth, int) and depth > tensors
+    ):  # millions of layers would need gigabytes for their names alone
+        raise ValueError(
+            f"layer {n}, {name}, has num_layers {depth}, more than the file has tensors"
+        )
     try:
         return kind(**settings)
     except (ValueError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Layers that fit together: what a model is before it is trained."""
+"""`Stack`: layers that fit together. A model adds training and prediction to it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Stack:
     layers : tuple of Layer
         The layers. They are shared, not copied.
     dtype : numpy.dtype
-        Of the parameters of all layers; float32 where no layer has any.
+        The dtype of all parameters; float32 if no layer has parameters.
     features : list of tuple (int or None, int)
         Features of the input and the output of each layer; None for an input of tokens.
     tokens : int or None
-        How many different tokens the first layer takes; None where it takes numbers.
+        The number of different tokens that the first layer takes; None if it takes numbers.
     per_sequence : bool
-        Whether the output has one step per sequence (LastStep) and not all steps.
+        Whether the output has one step for each sequence (LastStep) instead of all steps.
     """
 
     def __init__(self, *layers: Layer) -> None:
@@ -40,9 +40,11 @@ class Stack:
         trained = [layer for layer in layers if isinstance(layer, TrainableLayer)]
         dtypes = {layer.dtype for layer in trained}
         if len(dtypes) > 1:
-            raise ValueError("all layers must have one dtype, got float32 and float64")
+            raise ValueError(
+                "all layers of a model must have the same dtype, got float32 and float64"
+            )
         if len({id(layer) for layer in trained}) < len(trained):
-            raise ValueError("a layer can be in a model only once")
+            raise ValueError("a layer can be in a model only once: make another layer, or copy it")
         self.dtype: np.dtype[Any] = dtypes.pop() if dtypes else np.dtype(np.float32)
         self.features = self.core_model().features  # checks that the layers fit together
         self.tokens = layers[0]._core.tokens
@@ -71,7 +73,7 @@ class Stack:
         }
 
     def draw_seed(self) -> int:
-        """Draw what dropout starts from in a training run, from the generators of all layers."""
+        """Draw the seed for the dropout of a training run from the generators of the layers."""
         return sum(layer._seed() for layer in self.layers) % 2**64
 
     def state_dict(self) -> dict[str, Array]:
@@ -79,13 +81,13 @@ class Stack:
         return {name: array.copy() for name, array in self.named_parameters().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
-        """Copy parameters into the layers, in place; all or, with a ValueError, none."""
+        """Copy parameters into the layers, in place: all of them, or none and a ValueError."""
         load_arrays(self.named_parameters(), state_dict)
 
     def stepper(self, batch: int = 1) -> Stepper:
-        """Return a `Stepper`, which is given one step of `batch` rows at a time.
+        """Return a `Stepper`, which takes one step of `batch` rows at a time.
 
-        LastStep does nothing there: of the steps so far, the last is the one at hand.
+        LastStep has no effect in a stepper: the current step is the last one so far.
 
         Examples
         --------

@@ -13,14 +13,14 @@ from bptt.layers.last_step import LastStep
 
 
 class Text(str):
-    """A text that a prompt shows as it is."""
+    """A string that Python's prompt shows without quotes."""
 
     def __repr__(self) -> str:
         return str(self)
 
 
 def _rows(stack: Stack) -> tuple[list[list[str]], str]:
-    """Return layer, output shape and parameters of every layer, and the total."""
+    """Return name, output shape and number of parameters of each layer, and a line of totals."""
     rows, lead, total = [], "N, T", 0
     for layer, (_, features) in zip(stack.layers, stack.features):
         if isinstance(layer, LastStep):
@@ -53,7 +53,7 @@ def summary(stack: Stack) -> Text:
 
 
 def summary_html(stack: Stack) -> str:
-    """Return the same table in HTML."""
+    """Return the same table as HTML."""
     rows, total = _rows(stack)
     line = "border-bottom:1px solid currentColor"
 

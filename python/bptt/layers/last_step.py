@@ -1,4 +1,4 @@
-"""LastStep: from every step of a sequence to its last one."""
+"""`LastStep`: the last step of every sequence, for one target per sequence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bptt.layers.stateless import Record, Shape, Stateless
 
 
 class _Steps(Record):
-    """What LastStep keeps for its backward pass: also whose step each row of x is."""
+    """What `LastStep.forward` keeps for `backward`: the input, and the layout of its sequences."""
 
     def __init__(
         self,
@@ -32,18 +32,19 @@ class _Steps(Record):
 class LastStep(Stateless):
     """The last step of every sequence: from (T, B, F) to (B, F).
 
-    In a model, what comes after it sees one step of each sequence, so there is one target for each:
-    sequences are classified, or a number is predicted from each. It has no parameters.
+    In a model, the layers after it see one step of each sequence, so each sequence has one target:
+    its class, or numbers to predict. The layer has no parameters.
 
-    Of a layer with two directions, the second one ends at the first step. So its output is taken there, as
-    Keras does it (``Bidirectional`` with ``return_sequences=False``); it is also what h_n of torch's layers has
-    of the last layer. A model sees it for itself. Only Dropout may stand between the two layers, because others
-    mix what both directions give at one step.
+    After a layer with two directions, the output of the second direction is taken at the first
+    step, where that direction ends, as in Keras (``Bidirectional`` with
+    ``return_sequences=False``). It is the h_n of the last layer in torch. A model detects this case
+    by itself. Only Dropout may stand between the two layers, because other layers mix both
+    directions of one step.
 
     Parameters
     ----------
     batch_first : bool, default False
-        Whether the input, where the layer is used alone, is (B, T, F). In a model it does not matter.
+        Whether the input is (B, T, F) when the layer is called. In a model it has no effect.
 
     Examples
     --------
@@ -58,7 +59,7 @@ class LastStep(Stateless):
     >>> model = bptt.Sequential(bptt.GRU(1, 8, rng=0), bptt.LastStep(), bptt.Linear(8, 2, rng=1))
     >>> model.predict(np.zeros((5, 7, 1))).shape  # (N, T, F) to (N, O)
     (5, 2)
-    """  # noqa: E501
+    """
 
     def __init__(self, *, batch_first: bool = False) -> None:
         self.batch_first = check.flag("batch_first", batch_first)
@@ -78,22 +79,22 @@ class LastStep(Stateless):
             (T, B, F), or (B, T, F) with ``batch_first``, or (T, F) without a batch. float64 stays
             float64, other numbers become float32.
         lengths : array_like of int, optional
-            (B,): how many steps of each sequence count, from 1 to T. All by default.
+            (B,): the number of steps of each sequence, from 1 to T. T by default.
         bidirectional : bool, default False
-            Whether x is the output of a layer with two directions: the second half of its features is then
-            taken from the first step.
+            Whether x is the output of a layer with two directions. Then the second half of the
+            features is taken from the first step.
 
         Returns
         -------
         ndarray
             (B, F), or (F,) without a batch.
-        """  # noqa: E501
+        """
         return self.forward(x, lengths, bidirectional=bidirectional)[0]
 
     def forward(
         self, x: ArrayLike, lengths: ArrayLike | None = None, *, bidirectional: bool = False
     ) -> tuple[Array, Record]:
-        """Return the last steps of x, as calling the layer does, and what `backward` needs."""
+        """Return the last steps of x, as calling the layer does, and a record for `backward`."""
         directions = 2 if check.flag("bidirectional", bidirectional) else 1
         array = check.single_or_double("x", x)
         batch = Batch(array, lengths, self.batch_first, "F")
@@ -106,7 +107,7 @@ class LastStep(Stateless):
         return y, _Steps(self, packed, (array.shape, y.shape), batch, sizes, directions)
 
     def backward(self, record: Record, dy: ArrayLike) -> tuple[Array, dict[str, Array]]:
-        """Return the gradient with respect to x, in its shape, and no others (an empty dict)."""
+        """Return the gradient with respect to x, in the shape of x, and an empty dict."""
         record = self._own(record)
         assert isinstance(record, _Steps)
         batch, sizes = record._batch, record._lengths

@@ -1,4 +1,4 @@
-"""What recurrent layers share: the tape, forward and backward."""
+"""What LSTM, GRU and RNN share: forward and backward passes, states, the tape, and `explain`."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from bptt.layers.stepper import Stepper
 
 
 class Tape:
-    """What `forward` keeps for `backward`: good for one backward pass.
+    """What `forward` keeps for `backward`. A tape serves one backward pass.
 
-    It holds on to the input and output arrays: change neither before `backward`.
+    It refers to the input and output arrays, so do not change them before `backward`.
     """
 
     def __init__(self, core: CoreTape, layer: Recurrent, x: Array, y: Array, batch: Batch) -> None:
         self._core, self._layer, self._used = core, layer, False
-        self._x, self._y = x.view(), y.view()  # views of our own: the user may reshape theirs
+        self._x, self._y = x.view(), y.view()  # own views: the user may reshape the originals
         self._batch = batch
 
 
 class Recurrent(TrainableLayer):
-    """An LSTM, GRU or RNN: everything but its constructor's parameters."""
+    """A recurrent layer: all of LSTM, GRU and RNN but the parameters of their constructors."""
 
     _states: int
     _cell: str
-    _values: tuple[str, ...]  # of the cell, in the tape's order
+    _values: tuple[str, ...]  # what the cell writes to the tape, in its order
     _options: str = ""
 
     def __init__(
@@ -122,36 +122,36 @@ class Recurrent(TrainableLayer):
         return_cells: bool = False,
         return_gates: bool = False,
     ) -> Any:
-        """Run the layer; nothing is kept for a backward pass, and there is no dropout.
+        """Run the layer for inference: without dropout, and without a tape for `backward`.
 
         Parameters
         ----------
         x : array_like
             (T, B, I), or (B, T, I) with ``batch_first``, or (T, I) without a batch.
         state : array_like or tuple of array_like, optional
-            The initial state: h or ``(h,)``, for an LSTM ``(h, c)``, each (L D, B, H), or
+            The initial state: h or ``(h,)``, for an LSTM ``(h, c)``. Each is (L D, B, H), or
             (L D, H) without a batch, for L layers and D directions; with a projection h has P
-            for H. Zeros by default.
+            instead of H features. Zeros by default.
         lengths : array_like of int, optional
-            (B,): how many steps of each sequence count, from 0 to T. The others are not computed,
-            and zero in the output. All by default.
+            (B,): the number of steps of each sequence, from 0 to T. Steps beyond it are padding:
+            they are not computed and zero in the output. T by default.
         return_cells : bool, default False
-            Whether to return every c_t, too (LSTM).
+            Whether to return c_t of every step, too (LSTM).
         return_gates : bool, default False
-            Whether to return what the gates are at every step (LSTM and GRU); `bptt.plot.gates`
-            draws them.
+            Whether to return the gates of every step (LSTM and GRU). `bptt.plot.gates` draws them.
 
         Returns
         -------
         y : ndarray
-            Every h_t of the last layer: x's shape with D H for I.
+            h_t of the last layer for every step: the shape of x with D H instead of I.
         state : tuple of ndarray
-            The final state, in the shapes of the initial one: that after each sequence's own last
-            step.
+            The final state, in the shapes of the initial one: the state after the last step of
+            each sequence.
         values : dict of str to ndarray
-            If cells or gates are wanted: ``c_l0``, and an LSTM's ``i_l0``, ``f_l0``, ``g_l0``,
-            ``o_l0`` or a GRU's ``r_l0``, ``z_l0``, ``n_l0``, each of x's shape with H for I; those
-            of the second direction as ``i_l0_reverse``, of the layers above as ``i_l1``.
+            Only with return_cells or return_gates: ``c_l0``, and ``i_l0``, ``f_l0``, ``g_l0``,
+            ``o_l0`` of an LSTM or ``r_l0``, ``z_l0``, ``n_l0`` of a GRU, each the shape of x with H
+            instead of I. The second direction has names as ``i_l0_reverse``, the layers above as
+            ``i_l1``.
         """
         names: list[str] = []
         if return_cells is not False or return_gates is not False:
@@ -169,17 +169,18 @@ class Recurrent(TrainableLayer):
         *,
         checkpoint: str | None = None,
     ) -> tuple[Array, State, Tape]:
-        """Run the layer, with dropout, and record what `backward` needs.
+        """Run the layer for training: with dropout, and with a tape for `backward`.
 
-        The other parameters and the first two results are those of calling the layer; the third
-        is the tape.
+        The parameters x, state and lengths and the first two results are those of calling the
+        layer. The third result is the tape.
 
         Parameters
         ----------
         checkpoint : "sqrt", optional
-            For long sequences: record the state before every part of about sqrt(T) steps only,
-            and let `backward` compute the parts again. The gradients have the same bits; the tape
-            grows with sqrt(T), for about a third more time.
+            Saves memory for long sequences: the tape keeps only the state before every chunk of
+            about sqrt(T) steps, and `backward` computes the chunks again. The tape grows with
+            sqrt(T) instead of T, and training takes about a third more time. Checkpoints do not
+            change results.
         """
         if checkpoint not in (None, "sqrt"):
             raise ValueError(f'checkpoint must be "sqrt" or None, got {checkpoint!r}')
@@ -198,7 +199,7 @@ class Recurrent(TrainableLayer):
         array, batch = self._batch_of(x, lengths)
         states = self._states_to_core("state", state, batch)
         core_x = batch.to_three(array)
-        # Before there is one more reference to the parameters.
+        # `version` counts references to the parameters, so it comes before the next one.
         version = self._arrays.version() if record is None else None
         core_y, final, core_tape = self._core.forward(
             [self._arrays.array],
@@ -223,7 +224,7 @@ class Recurrent(TrainableLayer):
         return array, batch
 
     def _seed(self) -> int:
-        """Return what the dropout of a pass draws from."""
+        """Draw the seed for the dropout of a pass."""
         draws = self.recurrent_dropout or self.zoneout or (self.dropout and self.num_layers > 1)
         return int(self._rng.integers(2**63)) if draws else 0
 
@@ -238,29 +239,30 @@ class Recurrent(TrainableLayer):
         Parameters
         ----------
         tape : Tape
-            From `forward` of this layer, not used before; the parameters must be as they were then.
+            From `forward` of this layer; it serves one backward pass. The parameters must not have
+            changed since.
         dy : array_like or None
-            Gradient of the loss with respect to y, in y's shape; None for zeros. Where `lengths`
-            left steps out, it is not looked at.
+            Gradient of the loss with respect to y, in the shape of y; None for zeros. Values at
+            padding are ignored.
         dstate : array_like or tuple of array_like, optional
-            Gradient with respect to the final state, in its shapes: of an RNN or GRU also that of
-            h alone. Zeros by default.
+            Gradient with respect to the final state, in its shapes; for an RNN or GRU also the
+            gradient of h alone. Zeros by default.
 
         Returns
         -------
         dx : ndarray
-            Gradient with respect to x, in its shape.
+            Gradient with respect to x, in the shape of x.
         dstate : tuple of ndarray
             Gradient with respect to the initial state.
         grads : dict of str to ndarray
-            Gradients with respect to the parameters, by their names.
+            Gradients with respect to the parameters, by name.
         """
         if not isinstance(tape, Tape):
             raise TypeError(f"tape must come from forward, got {type(tape).__name__}")
         if tape._layer is not self:
-            raise ValueError("the tape was recorded by another layer")
+            raise ValueError("the tape must come from forward of this layer, it is another layer's")
         if tape._used:
-            raise ValueError("the tape is used up: run forward again for another backward")
+            raise ValueError("the tape serves one backward pass and is used up: run forward again")
         batch = tape._batch
         shape = (*batch.shape, self._outputs)
         array = np.zeros(shape, self.dtype) if dy is None else check.floats("dy", dy, self.dtype)
@@ -279,25 +281,25 @@ class Recurrent(TrainableLayer):
             True,
             True,
         )
-        assert dx is not None and flat is not None  # both were asked for
+        assert dx is not None and flat is not None  # both were requested
         tape._used = True
         return batch.from_three(dx), batch.states_from_core(initial), self._views(flat)
 
     def _names_of(self, return_cells: bool, return_gates: bool) -> list[str]:
-        """Return the names of the cell's values that are wanted."""
+        """Return the names of the requested gates and cells."""
         gates = [name for name in self._values if name not in ("c", "h")]
         names = gates if check.flag("return_gates", return_gates) else []
         if check.flag("return_cells", return_cells):
             names = [*names, "c"]
         kind = type(self).__name__
         if return_cells and "c" not in self._values:
-            raise ValueError(f"return_cells: {kind} has no cell state, only an LSTM has")
+            raise ValueError(f"return_cells needs an LSTM: {kind} has no cell state")
         if return_gates and not gates:
-            raise ValueError(f"return_gates: {kind} has no gates, only an LSTM or a GRU has")
+            raise ValueError(f"return_gates needs an LSTM or a GRU: {kind} has no gates")
         return names
 
     def _inside(self, tape: Tape, names: list[str]) -> dict[str, Array]:
-        """Return some of the cell's values in a recorded pass, by their names."""
+        """Return gates and cells from the tape, by name."""
         values = {}
         for direction in range(self.num_layers * (2 if self.bidirectional else 1)):
             layer, reverse = divmod(direction, 2) if self.bidirectional else (direction, 0)
@@ -308,7 +310,7 @@ class Recurrent(TrainableLayer):
         return values
 
     def stepper(self, batch: int = 1) -> Stepper:
-        """Return a `Stepper`, which is given one step of `batch` rows at a time."""
+        """Return a `Stepper`, which takes one step of `batch` rows at a time."""
         model = Model([self._core], self.dtype == np.float64)
         return Stepper([self], model, [self._flat], batch)
 
@@ -320,7 +322,7 @@ class Recurrent(TrainableLayer):
     def _state_parts(
         self, name: str, state: ArrayLike | Sequence[ArrayLike]
     ) -> Sequence[ArrayLike]:
-        """Give the parts of a state: ``(h, c)``, ``(h,)``, or h alone where h is all of it."""
+        """Return a state as ``(h, c)`` or ``(h,)``; an RNN or GRU also takes h alone."""
         if self._states == 1 and hasattr(state, "__array__"):
             return (state,)
         if isinstance(state, (tuple, list)) and len(state) == self._states:
@@ -332,9 +334,9 @@ class Recurrent(TrainableLayer):
     def _states_to_core(
         self, name: str, state: ArrayLike | Sequence[ArrayLike] | None, batch: Batch
     ) -> list[Array]:
-        """States as (L D, B, H) arrays; none for zeros."""
+        """Return a state as arrays (L D, B, H); an empty list stands for zeros."""
         if state is None:
-            return []  # zeros
+            return []
         names = ("h", "c")[: self._states]
         state = self._state_parts(name, state)
         arrays = []
@@ -348,27 +350,28 @@ class Recurrent(TrainableLayer):
 
 
 def explain(layer: Recurrent, x: ArrayLike, lengths: ArrayLike | None = None) -> str:
-    """Tell what a pass of a recurrent layer over x does, and why.
+    """Describe how a recurrent layer processes x, and why.
 
     Parameters
     ----------
     layer : LSTM, GRU or RNN
+        The layer.
     x, lengths : array_like
         As the layer takes them; only their shapes matter.
 
     Returns
     -------
     str
-        To print: the instructions and threads there are, and for each layer the arithmetic of a
-        pass, the memory of its weights and of a tape, and how threads share it. None of that shows
-        in the results.
+        A text to print: the instruction set and the threads, and for each layer the arithmetic of
+        a pass, the memory of its weights and of a tape, and how threads share the work. None of
+        these choices changes results.
 
     Raises
     ------
     TypeError
-        If the layer is none of those.
+        If `layer` is not an LSTM, GRU or RNN.
     ValueError
-        If x or the lengths do not fit it.
+        If x or the lengths do not fit the layer.
 
     Examples
     --------
@@ -379,6 +382,6 @@ def explain(layer: Recurrent, x: ArrayLike, lengths: ArrayLike | None = None) ->
     """
     if not isinstance(layer, Recurrent):
         kind = type(layer).__name__
-        raise TypeError(f"explain takes an LSTM, GRU or RNN of bptt, got {kind}")
+        raise TypeError(f"layer must be an LSTM, GRU or RNN of bptt, got {kind}")
     array, batch = layer._batch_of(x, lengths)
     return layer._core.explain(batch.to_three(array), layer.batch_first, batch.lengths)

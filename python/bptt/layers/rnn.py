@@ -15,48 +15,47 @@ class RNN(Recurrent):
     input_size, hidden_size : int
         Features of the input (I) and hidden units (H).
     num_layers : int, default 1
-        Layers on top of each other (L), each reading the outputs of the one below.
+        Stacked layers (L); each reads the outputs of the layer below.
     nonlinearity : {"tanh", "relu"}, default "tanh"
-        What is applied to the sum.
+        The function that is applied to the sum.
     bias : bool, default True
-        Whether there are biases.
+        Whether the layers have biases.
     batch_first : bool, default False
-        Whether batches are (B, T, I) rather than (T, B, I). States do not depend on it.
+        Whether batches are (B, T, I) rather than (T, B, I). The shapes of states do not change.
     dropout : float, default 0.0
-        Probability, in [0, 1), that an output of a layer is zeroed for the layer above; the others
-        are divided by 1 - p. In `forward` and `fit` only.
+        Probability, in [0, 1), that an output of a layer is zeroed before the layer above reads it;
+        the other outputs are divided by 1 - p. Only in `forward` and `fit`.
     bidirectional : bool, default False
-        Whether there is a second direction (D = 2), from the last step to the first; its outputs
-        come behind those of the first.
+        Whether a second direction (D = 2) reads the steps from the last to the first. Its outputs
+        follow those of the first direction in the last dimension.
     layer_norm : bool, default False
-        Whether what x and h contribute to the gates is normalised over all gates and units, times
-        a gain, before the biases (Ba, Kiros and Hinton 2016, as haste does it).
+        Whether the products with x and with h are each normalised over all gates and units and
+        multiplied by a gain, before the biases are added (Ba, Kiros and Hinton 2016, as in haste).
     recurrent_dropout : float, default 0.0
-        Probability, in [0, 1), that the products do not see a unit of h, for a sequence the same
-        at all steps (Gal and Ghahramani 2016). In `forward` and `fit` only.
+        Probability, in [0, 1), that a unit of h is zeroed in the recurrent products, the same units
+        at all steps of a sequence (Gal and Ghahramani 2016). Only in `forward` and `fit`.
     zoneout : float, default 0.0
-        Probability, in [0, 1), that a unit keeps the h of the step before (Krueger et al. 2017, of
-        h alone, as haste does it). In `forward` and `fit`; otherwise h is what it is on average.
+        Probability, in [0, 1), that a unit keeps its h of the previous step (Krueger et al. 2017,
+        for h alone, as in haste). In `forward` and `fit`; in inference h is the expected value.
     compute : "bf16", optional
-        What products are made of: of float32 by default, with "bf16" of numbers rounded to 8 bits,
-        weights and what they are multiplied with, also for gradients. Sums, states and parameters
-        stay float32. See Notes.
+        The precision of matrix products, forward and backward: "bf16" rounds both factors to 8
+        significant bits. Sums, states and parameters stay float32. By default products are float32.
+        See Notes.
     dtype : {"float32", "float64"}, default "float32"
-        Of the parameters and all results.
+        The dtype of the parameters and all results.
     rng : None, int or numpy.random.Generator
-        Where the initial parameters are drawn from, uniformly in [-1/sqrt(H), 1/sqrt(H)], and
-        dropout.
+        The source of the initial parameters, uniform in [-1/sqrt(H), 1/sqrt(H)], and of dropout.
 
     Notes
     -----
     Parameters of the first layer: ``weight_ih_l0`` (H, I), ``weight_hh_l0`` (H, H),
-    ``bias_ih_l0`` and ``bias_hh_l0`` (H,). Those of its second direction end in ``_l0_reverse``,
-    those of the layers above in ``_l1``, ... With layer_norm also ``gain_ih_l0`` and ``gain_hh_l0``
-    (H,), ones at first. The state is the tuple ``(h,)``.
+    ``bias_ih_l0`` and ``bias_hh_l0`` (H,). Names of the second direction end in ``_l0_reverse``,
+    names of the layers above in ``_l1``, ... With layer_norm there are ``gain_ih_l0`` and
+    ``gain_hh_l0`` (H,), initially ones. The state is the tuple ``(h,)``.
 
-    With ``compute="bf16"``, what comes out is off by (norm of the difference over norm, against
-    float64, at H = 256, I = 128, T = 100) 2.6e-3 in y and the states, 2.7e-3 in dx,
-    2.8e-3 to 3.8e-3 in the gradients of the weights. More under `LSTM`.
+    With ``compute="bf16"`` the relative error (norm of the difference over norm, against float64,
+    at H = 256, I = 128, T = 100) is 2.6e-3 for y and the states, 2.7e-3 for dx and 2.8e-3 to 3.8e-3
+    for the gradients of the weights. See `LSTM` for more.
 
     Examples
     --------

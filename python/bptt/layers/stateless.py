@@ -18,15 +18,15 @@ Shape = tuple[int, ...]
 class Record:
     """What `forward` of a layer without a state keeps for `backward`: its input.
 
-    Change neither that nor the parameters before `backward`.
+    Do not change the input or the parameters before `backward`.
     """
 
     def __init__(self, layer: Layer, x: Array, seed: int, shapes: tuple[Shape, Shape]) -> None:
-        self._layer, self._x, self._seed = layer, x, seed  # x as the core was given it
+        self._layer, self._x, self._seed = layer, x, seed  # x as the core takes it
         self._x_shape, self._y_shape = shapes
 
     def _check(self, dy: ArrayLike, dtype: np.dtype[Any]) -> Array:
-        """Return dy as an array, if it can be the gradient of y."""
+        """Return dy as an array in the shape of y, or raise an error."""
         array = check.floats("dy", dy, dtype)
         if array.shape != self._y_shape:
             raise ValueError(f"dy must have the shape of y, {self._y_shape}, got {array.shape}")
@@ -34,25 +34,23 @@ class Record:
 
 
 class Stateless(Layer):
-    """A layer that takes every step, or number, for itself."""
+    """A layer without a state: each step of the output depends on the same step of the input."""
 
     def _given(self, x: ArrayLike) -> Array:
-        """Return the input as an array of what the layer takes."""
+        """Return the input as an array that the layer takes, or raise an error."""
         raise NotImplementedError
 
     def _rows(self, x: Array) -> tuple[Array, Shape]:
-        """Return x as (N, F) or (N,), and the shape that the N rows of y have."""
+        """Return x as (N, F), or tokens as (N,), and the shape of y without its features."""
         return x.reshape(-1, x.shape[-1]), x.shape[:-1]
 
     def __call__(self, x: ArrayLike) -> Array:
-        """Apply the layer.
-
-        Nothing is kept for a backward pass, and there is no dropout.
+        """Apply the layer for inference: without dropout, and without a record for `backward`.
 
         Parameters
         ----------
         x : array_like
-            (..., F), the features last; of an Embedding tokens (...).
+            (..., F), with the features last; for an Embedding tokens (...).
 
         Returns
         -------
@@ -62,9 +60,10 @@ class Stateless(Layer):
         return self._apply(self._given(x), None)[0]
 
     def forward(self, x: ArrayLike) -> tuple[Array, Record]:
-        """Apply the layer, with dropout, and record what `backward` needs.
+        """Apply the layer for training: with dropout, and with a record for `backward`.
 
-        The parameter and the first result are those of calling the layer; the second is the record.
+        The parameter and the first result are those of calling the layer. The second result is the
+        record.
         """
         array, seed = self._given(x), self._seed()
         y, rows = self._apply(array, seed)
@@ -81,16 +80,16 @@ class Stateless(Layer):
         Parameters
         ----------
         record : Record
-            From `forward` of this layer; the parameters must be as they were then.
+            From `forward` of this layer. The parameters must not have changed since.
         dy : array_like
-            Gradient of the loss with respect to y, in y's shape.
+            Gradient of the loss with respect to y, in the shape of y.
 
         Returns
         -------
         dx : ndarray or None
-            Gradient with respect to x, in its shape; None for a layer that takes tokens.
+            Gradient with respect to x, in the shape of x; None for a layer that takes tokens.
         grads : dict of str to ndarray
-            Gradients with respect to the parameters, by their names.
+            Gradients with respect to the parameters, by name.
         """
         x = self._own(record)._x
         flat = self._flat_for(x)
@@ -103,23 +102,23 @@ class Stateless(Layer):
         if not isinstance(record, Record):
             raise TypeError(f"record must come from forward, got {type(record).__name__}")
         if record._layer is not self:
-            raise ValueError("the record is of another layer's forward pass")
+            raise ValueError("record must come from forward of this layer, it is another layer's")
         return record
 
 
 class Linear(Stateless, TrainableLayer):
-    """A linear layer, as torch.nn.Linear: ``y = x W' + b`` on the last dimension.
+    """A linear layer, as torch.nn.Linear: ``y = x W' + b`` over the last dimension.
 
     Parameters
     ----------
     in_features, out_features : int
         Features of the input and the output.
     bias : bool, default True
-        Whether there is a bias.
+        Whether the layer has a bias.
     dtype : {"float32", "float64"}, default "float32"
-        Of the parameters and all results.
+        The dtype of the parameters and all results.
     rng : None, int or numpy.random.Generator
-        Where the initial parameters are drawn from, uniformly in ``[-1, 1] / sqrt(in_features)``.
+        The source of the initial parameters, uniform in ``[-1, 1] / sqrt(in_features)``.
 
     Notes
     -----
@@ -172,12 +171,12 @@ def _features(x: ArrayLike, dtype: np.dtype[Any], features: int, name: str) -> A
 
 
 class OneHot(Layer):
-    """Tokens to one-hot vectors; the first layer of models that read tokens.
+    """From tokens to one-hot vectors; the first layer of a model that reads tokens.
 
     Parameters
     ----------
     classes : int
-        How many different tokens there are; tokens are 0 to ``classes - 1``.
+        The number of different tokens; tokens are 0 to ``classes - 1``.
 
     Examples
     --------
@@ -206,18 +205,20 @@ class OneHot(Layer):
 
 
 class Embedding(Stateless, TrainableLayer):
-    """A vector for every token, as torch.nn.Embedding; the first layer of models that read tokens.
+    """A trained vector for every token, as torch.nn.Embedding.
+
+    It is the first layer of a model that reads tokens.
 
     Parameters
     ----------
     num_embeddings : int
-        How many different tokens there are; tokens are 0 to ``num_embeddings - 1``.
+        The number of different tokens; tokens are 0 to ``num_embeddings - 1``.
     embedding_dim : int
-        Numbers of a vector.
+        The size of each vector.
     dtype : {"float32", "float64"}, default "float32"
-        Of the parameters and all results.
+        The dtype of the parameters and all results.
     rng : None, int or numpy.random.Generator
-        Where the initial vectors are drawn from, normally distributed with mean 0 and deviation 1.
+        The source of the initial vectors, normal with mean 0 and standard deviation 1.
 
     Notes
     -----
@@ -259,21 +260,21 @@ class Embedding(Stateless, TrainableLayer):
 class LayerNorm(Stateless, TrainableLayer):
     """Layer normalisation of the last dimension, as torch.nn.LayerNorm.
 
-    ``y = weight * (x - mean(x)) / sqrt(var(x) + eps) + bias``, the variance divided by the number of
-    features (Ba, Kiros and Hinton 2016).
+    ``y = weight * (x - mean(x)) / sqrt(var(x) + eps) + bias``, where the variance is the mean of the
+    squared deviations (Ba, Kiros and Hinton 2016).
 
     Parameters
     ----------
     normalized_shape : int
-        The features of input and output, the last dimension; torch's ``(F,)`` will do.
+        The size of the last dimension (F); torch's form ``(F,)`` is accepted.
     eps : float, default 1e-5
-        Added to the variance, above 0.
+        Added to the variance; above 0.
     elementwise_affine : bool, default True
-        Whether there are a weight, ones at first, and a bias.
+        Whether the layer has a weight, initially ones, and a bias.
     bias : bool, default True
-        Whether there is a bias, zeros at first, if there is a weight.
+        Whether a layer with a weight also has a bias, initially zeros.
     dtype : {"float32", "float64"}, default "float32"
-        Of the parameters and all results.
+        The dtype of the parameters and all results.
 
     Notes
     -----
@@ -300,8 +301,8 @@ class LayerNorm(Stateless, TrainableLayer):
         if isinstance(normalized_shape, (tuple, list)):
             if len(normalized_shape) != 1:
                 raise ValueError(
-                    "normalized_shape must be the features, one number: only the last dimension "
-                    f"is normalised, got {normalized_shape}"
+                    "normalized_shape must be one number, the size of the last dimension, got "
+                    f"{normalized_shape}: other dimensions cannot be normalised"
                 )
             normalized_shape = normalized_shape[0]
         self.normalized_shape = check.size("normalized_shape", normalized_shape)
@@ -327,17 +328,17 @@ class LayerNorm(Stateless, TrainableLayer):
 
 
 class Dropout(Stateless):
-    """Dropout, as torch.nn.Dropout: in training, numbers are zeroed at random.
+    """Dropout, as torch.nn.Dropout: training sets random numbers of the input to zero.
 
-    The others are divided by ``1 - p`` (Srivastava et al. 2014). In inference (calling the layer,
-    `predict`, `evaluate`, steppers) nothing is done.
+    The other numbers are divided by ``1 - p`` (Srivastava et al. 2014). Inference (calling the
+    layer, `predict`, `evaluate`, steppers) leaves the input as it is.
 
     Parameters
     ----------
     p : float, default 0.5
-        The probability with which each number is zeroed, in [0, 1).
+        The probability that a number is set to zero, in [0, 1).
     rng : None, int or numpy.random.Generator
-        Where the seed of each forward pass, or of a training run, is drawn from.
+        The source of the seed of each forward pass, or of a training run.
 
     Examples
     --------
@@ -362,10 +363,10 @@ class Dropout(Stateless):
         return int(self._rng.integers(2**63)) if self.p else 0
 
     def _given(self, x: ArrayLike) -> Array:
-        """Return the input: float64 stays, other numbers become float32."""
+        """Return the input: float64 stays float64, other numbers become float32."""
         array = check.single_or_double("x", x)
         if array.ndim == 0 or array.shape[-1] == 0:
-            raise ValueError(f"x must be (..., F), of at least 1 feature, got shape {array.shape}")
+            raise ValueError(f"x must be (..., F) with at least 1 feature, got shape {array.shape}")
         return array
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Layers and models that are given one step at a time."""
+"""`Stepper`: a layer or model that takes one step at a time."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ UINT32 = np.dtype(np.uint32)
 
 
 class Stepper:
-    """A layer or model that is given one step at a time and keeps its state in between.
+    """A layer or model that takes one step at a time and keeps its state in between.
 
-    Made by ``layer.stepper(batch)`` and ``model.stepper(batch)``, with the parameters as they are
-    then; dropout is off. Layers with two directions have no stepper.
+    ``layer.stepper(batch)`` and ``model.stepper(batch)`` make one. It uses the parameters of that
+    moment, without dropout. Layers with two directions have no stepper.
 
     Examples
     --------
@@ -46,11 +46,11 @@ class Stepper:
         for layer in self._recurrent:
             if layer.bidirectional:
                 raise ValueError(
-                    f"{layer} has two directions, and the second starts at the end of a sequence: "
-                    "it cannot be given one step at a time"
+                    f"{layer} has two directions and cannot take one step at a time: its second "
+                    "direction starts at the end of a sequence"
                 )
         features, self._classes = model.features, layers[0]._core.tokens
-        # What the core takes as it is.
+        # The dtype and shape that the core takes without a copy.
         self._plain: tuple[np.dtype[Any], tuple[Any, ...]] = (dtype, (self._batch, features[0][0]))
         if self._classes is not None:
             self._plain = (UINT32, (self._batch,))
@@ -63,13 +63,13 @@ class Stepper:
         Parameters
         ----------
         x : array_like
-            (B, F), or (F,) if B is 1; for a model that starts with OneHot or Embedding a token for
+            (B, F), or (F,) if B is 1. For a model that starts with OneHot or Embedding a token for
             every row, (B,), or one number if B is 1.
 
         Returns
         -------
         ndarray
-            The outputs (B, F). The next step overwrites them: copy what is to be kept.
+            The outputs (B, F). The next step overwrites the array: copy it to keep it.
         """
         dtype, shape = self._plain
         if type(x) is not np.ndarray or x.dtype is not dtype or x.shape != shape:
@@ -91,7 +91,7 @@ class Stepper:
         return array
 
     def reset(self) -> None:
-        """Go back to the zero state."""
+        """Set the state to zeros."""
         self._core.reset()
 
     @property

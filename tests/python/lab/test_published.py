@@ -295,7 +295,7 @@ BAD = {
     "'b' is not in word_to_idx": lambda: lab.one_hot_encode_sequence(["b"], 2, {"a": 0}),
     "window must be at most 28": lambda: lab.airline_passengers(29),
     "count must be at least 0": lambda: lab.sequence_sets(-1),
-    "out of range": lambda: lab.one_hot_encode_sequence([4], 4),
+    "sequence must hold numbers from 0 to 3, got 4": lambda: lab.one_hot_encode_sequence([4], 4),
     "training_set is empty": lambda: lab.train_rnn([]),
 }
 

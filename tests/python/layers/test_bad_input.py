@@ -49,11 +49,11 @@ CONSTRUCTORS = {
     "dtypes": (
         lambda: bptt.Sequential(bptt.LSTM(2, 3), bptt.Linear(3, 1, dtype="float64")),
         ValueError,
-        "one dtype",
+        "the same dtype",
     ),
     "threads": (lambda: bptt.set_num_threads(0), ValueError, "between 1 and 1024"),
     "negative threads": (lambda: bptt.set_num_threads(-1), ValueError, "between 1 and 1024"),
-    "beyond words": (lambda: bptt.LSTM(2**64, 3), ValueError, "input_size is too large"),
+    "beyond words": (lambda: bptt.LSTM(2**64, 3), ValueError, r"input_size must be below 2\*\*62"),
 }
 
 CALLS = {
@@ -63,7 +63,7 @@ CALLS = {
     "complex": (lambda: lstm()(np.zeros((5, 4, 2), complex)), TypeError, "complex128"),
     "strings": (lambda: lstm()([["a", "b"]]), TypeError, "real numbers"),
     "objects": (lambda: lstm()(np.zeros((5, 4, 2), object)), TypeError, "object"),
-    "ragged": (lambda: lstm()([[1.0, 2.0], [1.0]]), ValueError, "x cannot be made an array"),
+    "ragged": (lambda: lstm()([[1.0, 2.0], [1.0]]), ValueError, "x must be an array"),
     "state alone": (
         lambda: lstm()(np.zeros((5, 4, 2)), np.zeros((1, 4, 3))),
         ValueError,
@@ -96,7 +96,7 @@ CALLS = {
         "another layer",
     ),
     "linear": (lambda: bptt.Linear(3, 2)(np.zeros((5, 2))), ValueError, "3 features"),
-    "one hot": (lambda: bptt.OneHot(3)([0, 3]), ValueError, "3, which is out of range.* 0 to 2"),
+    "one hot": (lambda: bptt.OneHot(3)([0, 3]), ValueError, "from 0 to 2, got 3"),
     "one hot reals": (lambda: bptt.OneHot(3)([0.0]), TypeError, "integer dtype"),
 }
 
@@ -134,7 +134,7 @@ def test_state_dicts(case):
 
 
 def test_a_state_dict_that_is_no_mapping():
-    with pytest.raises(TypeError, match="maps names to arrays"):
+    with pytest.raises(TypeError, match="must map names to arrays"):
         lstm().load_state_dict([1, 2])
 
 

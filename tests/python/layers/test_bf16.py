@@ -119,7 +119,7 @@ def test_explain():
         ("float16", "float32", ValueError, '"bf16", or None for products in the dtype, got \'flo'),
         (True, "float32", TypeError, 'must be "bf16" or None, got True'),
         (np.float32, "float32", TypeError, 'must be "bf16" or None'),
-        ("bf16", "float64", ValueError, "needs dtype=\"float32\", got 'float64'"),
+        ("bf16", "float64", ValueError, 'needs dtype="float32", got dtype="float64"'),
     ],
 )
 def test_what_is_refused(value, dtype, error, text):

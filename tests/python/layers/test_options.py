@@ -109,7 +109,7 @@ def test_what_a_stepper_refuses():
         stepper.state = ()
     np.testing.assert_array_equal(stepper.state[0][0], before[0][0])
     tokens = bptt.Sequential(bptt.OneHot(3), bptt.RNN(3, 2, rng=0)).stepper()
-    with pytest.raises(ValueError, match="out of range"):
+    with pytest.raises(ValueError, match="must hold numbers from 0 to 2"):
         tokens.step(3)
     with pytest.raises(ValueError, match="out of range"):
         tokens.step(np.array([7], np.uint32))

@@ -63,9 +63,9 @@ def test_what_cannot_be_generated_is_refused():
         (3, r"at least one token, \(T,\), got shape \(\)"),
         ([[1, 2]], r"at least one token, \(T,\), got shape \(1, 2\)"),
         (np.zeros(0, int), "at least one token"),
-        ([[1], [1, 2]], "prompt cannot be made an array"),
-        ([5], "prompt has 5, which is out of range"),
-        ([-1], "prompt has -1"),
+        ([[1], [1, 2]], "prompt must be an array"),
+        ([5], "prompt must hold numbers from 0 to 4, got 5"),
+        ([-1], "prompt must hold numbers from 0 to 4, got -1"),
     ]:
         with pytest.raises(ValueError, match=match):
             good.generate(prompt, 3)

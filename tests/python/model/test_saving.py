@@ -159,21 +159,21 @@ def of_layer(n, **settings):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text, tensors: text.update(version=2), "is of version 2 .* reads version 1"),
-        (lambda text, tensors: text.update(version="1"), "text of layers is damaged"),
-        (lambda text, tensors: text.pop("layers"), "text of layers is damaged"),
+        (lambda text, tensors: text.update(version=2), "has version 2 .* reads version 1"),
+        (lambda text, tensors: text.update(version="1"), "description of the layers is damaged"),
+        (lambda text, tensors: text.pop("layers"), "description of the layers is damaged"),
         (lambda text, tensors: text["layers"].clear(), "at least one layer"),
         (lambda text, tensors: text["layers"].append(3), "layer 2 has no type"),
-        (of_layer(0, type="Conv1d"), "layer 0 is of unknown type 'Conv1d'; there are Dropout, "),
+        (of_layer(0, type="Conv1d"), "layer 0 has unknown type 'Conv1d', must be one of Dropout, "),
         (of_layer(0, type="__import__"), "unknown type"),
-        (of_layer(0, rng=3), "layer 0, GRU, has .*'rng'.* it must have"),
+        (of_layer(0, rng=3), "layer 0, GRU, has .*'rng'.* must have"),
         (lambda text, tensors: text["layers"][1].pop("bias"), "layer 1, Linear, has"),
         (of_layer(0, hidden_size="4"), "layer 0, GRU: hidden_size must be a whole number"),
         (of_layer(0, hidden_size=3), "layer 0 gives 3 features, layer 1 takes 4"),
         (of_layer(0, hidden_size=10**9), "more than there are in the file|too large|memory"),
-        (of_layer(0, num_layers=2**20 - 1), "num_layers 1048575, more than there are tensors"),
-        (of_layer(0, hidden_size=10**30), "hidden_size is too large"),
-        (of_layer(0, dtype="float64"), "one dtype"),
+        (of_layer(0, num_layers=2**20 - 1), "num_layers 1048575, more than the file has tensors"),
+        (of_layer(0, hidden_size=10**30), r"hidden_size must be below 2\*\*62"),
+        (of_layer(0, dtype="float64"), "the same dtype"),
         (of_layer(0, dtype="object"), "dtype must be float32 or float64"),
         (of_layer(0, batch_first=1), "batch_first must be True or False"),
         (lambda text, tensors: tensors.pop("1.bias"), "the parameter 1.bias is missing"),
@@ -203,18 +203,18 @@ def test_what_is_no_model_is_refused(change, message, tmp_path):
     ("header", "message"),
     [
         ({}, "no bptt model in it"),
-        ([], "its header is no object"),
-        ({"__metadata__": {"bptt": 3}}, "metadata are no texts"),
+        ([], "its header must be a JSON object"),
+        ({"__metadata__": {"bptt": 3}}, "metadata must map strings to strings"),
         ({"a": {"dtype": "BF16", "shape": [], "data_offsets": [0, 2]}}, "dtype BF16"),
         ({"a": {"dtype": [], "shape": [], "data_offsets": [0, 2]}}, "dtype"),
         ({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, "not valid"),
         ({"a": {"dtype": "F32", "shape": [1.0], "data_offsets": [0, 4]}}, "not valid"),
-        ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, "does not fit"),
-        ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, "does not fit"),
+        ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, "fit neither"),
+        ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, "fit neither"),
         ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0]}}, "not valid"),
         ({"a": {"dtype": "F32", "shape": [1]}}, "must have dtype, shape and data_offsets"),
         ({"a": 3}, "must have dtype, shape and data_offsets"),
-        ('{"a": 1, "a": 2}', "a name comes twice"),
+        ('{"a": 1, "a": 2}', "a name occurs twice"),
         ("[" * 100_000, "not valid"),
         (b"\xff\xfe", "not valid"),
     ],
@@ -243,7 +243,7 @@ def test_bad_arguments(tmp_path):
     class Mine(bptt.Linear):
         pass
 
-    with pytest.raises(TypeError, match=r"only bptt's own layers can be saved, got .*Mine"):
+    with pytest.raises(TypeError, match=r"only layers of bptt can be saved, got .*Mine"):
         bptt.Sequential(Mine(2, 2)).save(tmp_path / "m")
 
 
