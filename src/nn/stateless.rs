@@ -53,9 +53,10 @@ impl<E: Element> Stateless<E> {
         }
         let gives = layer.out_features().or(in_features).unwrap_or(0);
         ensure!(gives > 0, "x must have at least 1 feature, got 0");
+        ensure!(matches!(directions, 1 | 2), "directions must be 1 or 2, got {directions}");
         ensure!(
-            matches!(directions, 1 | 2) && gives.is_multiple_of(directions),
-            "directions must be 1, or 2 with an even number of features; got {directions} and {gives}"
+            gives.is_multiple_of(directions),
+            "x of two directions must have an even number of features, got {gives}"
         );
         Ok(Self { instance: Instance::new(layer, (in_features, gives), directions) })
     }

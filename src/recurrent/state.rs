@@ -88,14 +88,4 @@ impl<'a, E> StateRows<'a, E> {
         self.h.copy(from.h.as_ref());
         self.c.copy(from.c.as_ref());
     }
-
-    /// The same rows once more.
-    ///
-    /// # Safety
-    /// As [`RowsMut::alias`].
-    #[allow(unsafe_code)]
-    pub unsafe fn alias(&self) -> Self {
-        // SAFETY: by the promise of the caller.
-        unsafe { Self { h: self.h.alias(), c: self.c.alias() } }
-    }
 }

@@ -61,8 +61,10 @@ class Stack:
 
     def flat_parameters(self) -> list[Array]:
         """Return the parameters themselves, one flat array for each layer, empty without any."""
-        none = np.empty(0, self.dtype)
-        return [layer._flat if isinstance(layer, TrainableLayer) else none for layer in self.layers]
+        return [
+            layer._flat if isinstance(layer, TrainableLayer) else np.empty(0, self.dtype)
+            for layer in self.layers
+        ]
 
     def named_parameters(self) -> dict[str, Array]:
         """Return the parameters themselves, named ``"<layer>.<parameter>"``."""

@@ -239,7 +239,7 @@ struct Carried<'a, C, E: Element> {
 // SAFETY: of a layer that splits its units (`alias`), a member writes its own units of the records, dh and dc, its
 // own columns of dx, and after the meeting in a step reads the step's records, which nobody writes again.
 #[allow(unsafe_code)]
-unsafe impl<C: Cell, E: Element> Rounds<E> for Carried<'_, C, E> {
+unsafe impl<'a, C: Cell, E: Element> Rounds<E> for Carried<'a, C, E> {
     /// A step reads of the ones before its own units' dh and dc; and da, but all came to the meeting in the
     /// step after they were written.
     const MEETS: bool = false;
@@ -273,15 +273,27 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Carried<'_, C, E> {
         assert!(task.layer.splits_units());
         // SAFETY: of a step of such a layer, each member writes to its own units, and of dx to its own columns.
         unsafe {
+            let StepGradients { dx, outputs, units } = &task.gradients;
+            let Scratch { dm, dgiven, rounded } = &task.scratch;
+            let alias_of =
+                |state: &StateRows<'a, E>| StateRows { h: state.h.alias(), c: state.c.alias() };
             let records = task.recorded.records.alias();
             let task = Backward {
                 recorded: Recorded { records, ..task.recorded },
-                dstate: task.dstate.alias(),
-                gradients: task.gradients.alias(),
-                scratch: task.scratch.alias(),
+                dstate: alias_of(&task.dstate),
+                gradients: StepGradients {
+                    dx: dx.as_ref().map(|dx| dx.alias()),
+                    outputs: outputs.alias(),
+                    units: units.alias(),
+                },
+                scratch: Scratch {
+                    dm: dm.alias(),
+                    dgiven: dgiven.alias(),
+                    rounded: rounded.alias(),
+                },
                 ..*task
             };
-            Self { task, dstate: self.dstate.alias(), padded_dx: None }
+            Self { task, dstate: alias_of(&self.dstate), padded_dx: None }
         }
     }
 }

@@ -94,19 +94,6 @@ impl<E> StepGradients<'_, E> {
         let outputs = SeqMut::new(&mut [], outputs).expect("no numbers are needed");
         Self { dx: None, outputs, units: RowsMut::new(&mut [], rows, 0) }
     }
-
-    /// The same places once more.
-    ///
-    /// # Safety
-    /// As [`RowsMut::alias`].
-    #[allow(unsafe_code)]
-    pub unsafe fn alias(&self) -> Self {
-        // SAFETY: by the promise of the caller.
-        unsafe {
-            let dx = self.dx.as_ref().map(|dx| dx.alias());
-            Self { dx, outputs: self.outputs.alias(), units: self.units.alias() }
-        }
-    }
 }
 
 impl<E> Scratch<'_, E> {
@@ -114,19 +101,6 @@ impl<E> Scratch<'_, E> {
     pub fn none(rows: usize) -> Self {
         let [dm, dgiven, rounded] = [(); 3].map(|()| RowsMut::new(&mut [], rows, 0));
         Self { dm, dgiven, rounded }
-    }
-
-    /// The same memory once more.
-    ///
-    /// # Safety
-    /// As [`RowsMut::alias`].
-    #[allow(unsafe_code)]
-    pub unsafe fn alias(&self) -> Self {
-        // SAFETY: by the promise of the caller.
-        unsafe {
-            let (dm, dgiven) = (self.dm.alias(), self.dgiven.alias());
-            Self { dm, dgiven, rounded: self.rounded.alias() }
-        }
     }
 }
 

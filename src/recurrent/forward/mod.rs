@@ -234,31 +234,18 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
         assert!(self.layer.splits_units());
         // SAFETY: of a step of such a layer, each member writes to its own units.
         let (state, y, scratch, values) = unsafe {
-            let values = self.records.values.alias();
-            (self.state.alias(), self.y.alias(), self.scratch.alias(), values)
+            let Scratch { h: [h0, h1], c, rounded: [for_x, for_h] } = &self.scratch;
+            let scratch = Scratch {
+                h: [h0.alias(), h1.alias()],
+                c: c.alias(),
+                rounded: [for_x.alias(), for_h.alias()], // without columns in such a layer
+            };
+            let state = StateRows { h: self.state.h.alias(), c: self.state.c.alias() };
+            (state, self.y.alias(), scratch, self.records.values.alias())
         };
         let x = Input { in_order: None, ..self.x };
         let records = StepRecords { values, ..self.records };
         Self { x, state, y, scratch, records, ..*self }
-    }
-}
-
-impl<E> Scratch<'_, E> {
-    /// The same memory once more.
-    ///
-    /// # Safety
-    /// As [`RowsMut::alias`]; of a layer that splits its units, `rounded` has no columns.
-    #[allow(unsafe_code)]
-    unsafe fn alias(&self) -> Self {
-        let Self { h: [h0, h1], c, rounded: [for_x, for_h] } = self;
-        // SAFETY: by the promise of the caller.
-        unsafe {
-            Self {
-                h: [h0.alias(), h1.alias()],
-                c: c.alias(),
-                rounded: [for_x.alias(), for_h.alias()],
-            }
-        }
     }
 }
 
