@@ -1,4 +1,4 @@
-"""Losses: what `fit` and `evaluate` take, computed in Rust, as torch.nn's with the mean."""
+"""Losses for `fit` and `evaluate`: torch.nn's, with reduction="mean", computed in Rust."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from bptt._support import check
 
 Array = NDArray[Any]
 
-#: The core's class of a token without a target (nn::IGNORED).
+#: The class that the core ignores (nn::IGNORED).
 IGNORED = 2**32 - 1
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What the losses share; `fit` takes any of them, or the `name` of one.
+    """The base of all losses. `fit` takes a loss or its `name`.
 
     Attributes
     ----------
     name : str
-        The name that stands for the loss with its defaults.
+        Stands for the loss with its defaults.
     """
 
     name: ClassVar[str]
-    #: Whether targets are classes, and not real numbers.
+    #: Whether targets are classes instead of real numbers.
     _classes: ClassVar[bool] = False
 
     def _numbers(self) -> list[float]:
         return []
 
     def _core(self) -> tuple[str, list[float]]:
-        """Return the core's name of the loss and its numbers."""
+        """Return the loss as the core takes it: a name and numbers."""
         return self.name, self._numbers()
 
 
@@ -45,11 +45,11 @@ class CrossEntropyLoss(Loss):
     Parameters
     ----------
     weight : array_like (O,), optional
-        What a target of each class counts in the mean, at least 0; 1 by default.
+        The weight of each class in the mean, at least 0; 1 by default.
     ignore_index : int, default -100
-        A target that does not count at all.
+        Targets of this value are ignored.
     label_smoothing : float, default 0
-        A share of the target that goes to all O classes alike, in [0, 1].
+        The part of each target, in [0, 1], that is spread evenly over all O classes.
 
     Examples
     --------
@@ -70,12 +70,12 @@ class CrossEntropyLoss(Loss):
         return [smoothing, *_weights("weight", self.weight)]
 
     def _targets(self, name: str, value: Any, below: int) -> Array:
-        """Return classes below a number as uint32, those that do not count as `IGNORED`."""
+        """Return classes as uint32, each below `below`; `ignore_index` becomes `IGNORED`."""
         ignored = check.size("ignore_index", self.ignore_index, least=-(2**62))
         return check.classes(name, value, below, (ignored, IGNORED))
 
     def _counted(self, targets: Array) -> Array:
-        """Tell which of the converted targets count in the mean."""
+        """Tell which of these targets have a weight above 0 in the mean."""
         counted: Array = targets != IGNORED
         weights = np.array(_weights("weight", self.weight))
         if len(weights):
@@ -85,14 +85,15 @@ class CrossEntropyLoss(Loss):
 
 @dataclass(frozen=True)
 class BCEWithLogitsLoss(Loss):
-    """Binary cross-entropy of outputs as logits and targets in [0, 1], as torch.nn's.
+    """Binary cross-entropy of logits and targets in [0, 1], as torch.nn.BCEWithLogitsLoss.
 
-    The mean over all numbers of ``-t * log(s) - (1 - t) * log(1 - s)``, s the sigmoid of an output.
+    The mean over all numbers of ``-t * log(s) - (1 - t) * log(1 - s)``, where t is a target and s
+    the sigmoid of an output.
 
     Parameters
     ----------
     pos_weight : array_like (O,), optional
-        What a positive counts in each of the outputs, at least 0; 1 by default.
+        The weight of positive targets for each output, at least 0; 1 by default.
 
     Examples
     --------
@@ -139,7 +140,7 @@ class L1Loss(Loss):
 
 @dataclass(frozen=True)
 class HuberLoss(Loss):
-    """Half the squared error where it is small, linear where it is large, as torch.nn.HuberLoss.
+    """Quadratic for small errors and linear for large ones, as torch.nn.HuberLoss.
 
     The mean over all numbers of ``e**2 / 2`` where ``|e| <= delta``, else
     ``delta * (|e| - delta / 2)``.
@@ -147,7 +148,7 @@ class HuberLoss(Loss):
     Parameters
     ----------
     delta : float, default 1
-        Where the parabola becomes a line, above 0.
+        The error at which the loss becomes linear; above 0.
 
     Examples
     --------
@@ -170,7 +171,7 @@ LOSSES = {
 
 
 def loss_of(loss: object) -> Loss:
-    """Return a loss, given as such or by its name."""
+    """Return a loss that is given as an object or by its name."""
     if isinstance(loss, Loss):
         return loss
     if isinstance(loss, str) and loss in LOSSES:
@@ -185,6 +186,6 @@ def _weights(name: str, weights: ArrayLike | None) -> list[float]:
     array = check.floats(name, weights, np.dtype(np.float64))
     if array.ndim != 1 or not len(array):
         raise ValueError(
-            f"{name} must have a number for every output, (O,), got an array of shape {array.shape}"
+            f"{name} must have shape (O,), a number for each output, got shape {array.shape}"
         )
     return list(array.tolist())
