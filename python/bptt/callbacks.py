@@ -1,4 +1,4 @@
-"""Callbacks: what is called while `fit` trains, in Keras's manner."""
+"""Callbacks: objects that `fit` calls while it trains, as in Keras."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Logs = dict[str, float]
 
 
 class TrainedModel(Protocol):
-    """What a callback uses of the `Sequential` that is trained."""
+    """What a callback uses of the `Sequential` that is being trained."""
 
     layers: tuple[Any, ...]
     history: History | None
@@ -40,17 +40,17 @@ _HOOKS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
 
 
 class Callback:
-    """What a callback may do; `fit` takes any object with one of these methods.
+    """The base of callbacks; `fit` takes any object with at least one of these methods.
 
-    The model's layers have the parameters of the last epoch when a method is called, and may be
-    changed in place: training goes on with what they are after it. ``model.stop_training = True``
-    ends training after the epoch. What a callback raises ends `fit`. One that has `state_dict` and
+    During a call the layers have the parameters of the last epoch. A callback may change them in
+    place; training continues with the new values. ``model.stop_training = True`` ends training
+    after the epoch. An exception in a callback ends `fit`. A callback with `state_dict` and
     `load_state_dict` has its state in checkpoints.
 
     Attributes
     ----------
     model : Sequential
-        The model that is trained, set before anything else is called.
+        The model that is being trained; set before any other call.
 
     Examples
     --------
@@ -69,50 +69,51 @@ class Callback:
     model: TrainedModel
 
     def set_model(self, model: TrainedModel) -> None:
-        """Take the model; called first."""
+        """Set the model; this is the first call."""
         self.model = model
 
     def on_train_begin(self) -> None:
-        """Before the first epoch."""
+        """Run before the first epoch."""
 
     def on_epoch_begin(self, epoch: int) -> None:
-        """Before an epoch, counted from 0."""
+        """Run before an epoch, counted from 0."""
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """After an epoch, counted from 0: "loss", "validation_loss", metrics and "lr" in `logs`."""
+        """Run after an epoch; `logs` has "loss", "validation_loss", metrics and "lr"."""
 
     def on_train_end(self) -> None:
-        """After the last epoch, also if training was stopped or interrupted."""
+        """Run after the last epoch, also if training was stopped or interrupted."""
 
 
 class EarlyStopping(Callback):
-    """Stop when a number no longer improves, and go back to the best parameters, as Keras's.
+    """Stop when a number no longer improves and restore the best parameters, as in Keras.
 
-    At the end of training, however it came (Ctrl-C, too, but not an error), the layers get the
-    parameters of the best epoch.
+    When training ends, also by Ctrl-C but not by an error, the layers get the parameters of the
+    best epoch.
 
     Parameters
     ----------
     patience : int, default 0
-        Epochs without an improvement that are let pass.
+        The number of epochs without improvement that are allowed.
     min_delta : float, default 0
-        A number must be better by more than this to count as an improvement; at least 0.
+        A number must improve by more than this; at least 0.
     monitor : str, optional
-        Which of the numbers in the history; by default "validation_loss", without validation data
+        The name of the number in the history; by default "validation_loss", without validation data
         "loss".
-    mode : {"auto", "min", "max"}
-        Whether it should fall or rise; "auto": an accuracy rises, all else falls.
+    mode : {"auto", "min", "max"}, default "auto"
+        Whether a lower or a higher number is better. With "auto" a higher accuracy is better; of
+        all other numbers, a lower one.
     restore_best_weights : bool, default True
-        Whether the layers get the parameters of the best epoch; else they keep the last ones.
+        Whether the layers get the parameters of the best epoch; otherwise they keep the last ones.
 
     Attributes
     ----------
     best : float
         The best number of the last training.
     best_epoch : int or None
-        Its epoch, counted from 0.
+        The epoch of the best number, counted from 0.
     stopped_epoch : int or None
-        The epoch after which this stopped training.
+        The epoch after which training was stopped.
 
     Examples
     --------
@@ -152,7 +153,7 @@ class EarlyStopping(Callback):
         self.on_train_begin()
 
     def on_train_begin(self) -> None:
-        """Forget the last training, but for one that a checkpoint goes on with."""
+        """Forget the previous training, unless this one resumes it from a checkpoint."""
         if self._resumed:
             self._resumed = False
             return
@@ -180,7 +181,7 @@ class EarlyStopping(Callback):
             self.model.stop_training = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         return {
             "best": self.best,
             "best_epoch": self.best_epoch,
@@ -190,7 +191,7 @@ class EarlyStopping(Callback):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there when training begins next."""
+        """Continue from this state when training begins."""
         best, wait = float(state["best"]), int(state["wait"])
         epochs, weights = (state["best_epoch"], state["stopped_epoch"]), state["weights"]
         self.best, self._wait, self._weights = best, wait, weights
@@ -198,14 +199,14 @@ class EarlyStopping(Callback):
         self._resumed = True
 
     def on_train_end(self) -> None:
-        """Give the layers the best parameters."""
+        """Restore the best parameters."""
         if self._weights is not None:
             self.model.load_state_dict(self._weights)
             self._weights = None
 
 
 class Calls:
-    """All callbacks of a training run."""
+    """The callbacks of a training run."""
 
     def __init__(self, model: TrainedModel, callbacks: object, early_stopping: object) -> None:
         if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
@@ -225,7 +226,7 @@ class Calls:
         self.model = model
 
     def __call__(self, hook: str, *values: Any) -> None:
-        """Call a method of all callbacks that have it."""
+        """Call a method of every callback that has it."""
         for callback in self.callbacks:
             if hook == "on_train_begin" and hasattr(callback, "set_model"):
                 callback.set_model(self.model)

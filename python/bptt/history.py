@@ -1,4 +1,4 @@
-"""What `fit` returns: the losses of every epoch, and their plot."""
+"""`History`, which `fit` returns: the losses of every epoch, their curves and their plot."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class History:
     Attributes
     ----------
     loss : list of float
-        Training loss of every finished epoch, the mean over all steps, taken while training.
+        The training loss of every finished epoch: the mean over all steps, computed while training.
     validation_loss : list of float
-        The same mean on the validation data after every epoch; empty without validation data.
+        The same mean over the validation data after every epoch; empty without validation data.
     metrics : dict of str to list of float
-        The metrics that `fit` was asked for, after every epoch, by name: "accuracy", and with
-        validation data "validation_accuracy". Each is also an attribute: ``history.accuracy``.
+        The requested metrics of every epoch by name, such as "accuracy" and, with validation data,
+        "validation_accuracy". Each is also an attribute: ``history.accuracy``.
     lr : list of float
-        The learning rate that every epoch began with.
+        The learning rate at the start of every epoch.
     seconds : float
-        How long training took.
+        The duration of training.
     interrupted : bool
-        Whether Ctrl-C ended it early.
+        Whether Ctrl-C ended training early.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -42,11 +42,11 @@ class History:
         metrics: dict[str, list[float]] = self.__dict__.get("metrics", {})
         if name in metrics:
             return metrics[name]
-        there = f": it has the metrics {', '.join(metrics)}" if metrics else ""
-        raise AttributeError(f"the history has no {name!r}{there}")
+        known = f"; its metrics are {', '.join(metrics)}" if metrics else ""
+        raise AttributeError(f"the history has no {name!r}{known}")
 
     def _append(self, logs: dict[str, float], lr: float) -> None:
-        """Take the numbers of an epoch."""
+        """Add the numbers of an epoch."""
         for name, value in logs.items():
             if name in ("loss", "validation_loss"):
                 getattr(self, name).append(value)
@@ -70,14 +70,14 @@ class History:
         return history_html(self)
 
     def plot(self, ax: Any = None, *, log: bool = False) -> Any:
-        """Draw the losses over the epochs. Needs matplotlib (``pip install "bptt[plot]"``).
+        """Plot the losses over the epochs. Needs matplotlib (``pip install "bptt[plot]"``).
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
+            The axes to draw on; by default those of a new figure.
         log : bool, default False
-            Whether the losses are on a logarithmic scale.
+            Whether the scale of the losses is logarithmic.
 
         Returns
         -------
@@ -96,14 +96,14 @@ class History:
 
 
 class DivergedError(ArithmeticError):
-    """Training met a loss or a parameter that is NaN or infinite.
+    """A loss or a parameter became NaN or infinite during training.
 
-    The model keeps the parameters it had at the end of the last epoch before.
+    The model keeps the parameters of the end of the previous epoch.
 
     Attributes
     ----------
     history : History
-        The losses of the epochs that were finished.
+        The losses of the finished epochs.
     """
 
     def __init__(self, message: str, history: History) -> None:
@@ -111,12 +111,12 @@ class DivergedError(ArithmeticError):
         self.history = history
 
 
-#: Of the curves, in pixels.
+#: The size of the curves in pixels.
 WIDTH, HEIGHT = 260, 70
 
 
 def history_html(history: History) -> str:
-    """Return the history's text with its curves: training whole, validation dashed."""
+    """Return the text of a history and its curves: training solid, validation dashed."""
     text = escape(repr(history)[1:-1])
     curves = [("", history.loss), (' stroke-dasharray="4 3"', history.validation_loss)]
     known = [y for _, losses in curves for y in losses if math.isfinite(y)]

@@ -1,4 +1,4 @@
-"""Losses: what `fit` and `evaluate` take, computed in Rust, as torch.nn's with the mean."""
+"""Losses for `fit` and `evaluate`: torch.nn's, with reduction="mean", computed in Rust."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Loss:
-    """What the losses share; `fit` takes any of them, or the `name` of one.
+    """The base of all losses. `fit` takes a loss or its `name`.
 
     Attributes
     ----------
     name : str
-        The name that stands for the loss with its defaults.
+        Stands for the loss with its defaults.
     """
 
     name: ClassVar[str]
-    #: Whether targets are classes, and not real numbers.
+    #: Whether targets are classes instead of real numbers.
     _classes: ClassVar[bool] = False
 
     def _core(self) -> CoreLoss:
@@ -41,11 +41,11 @@ class CrossEntropyLoss(Loss):
     Parameters
     ----------
     weight : array_like (O,), optional
-        What a target of each class counts in the mean, at least 0; 1 by default.
+        The weight of each class in the mean, at least 0; 1 by default.
     ignore_index : int, default -100
-        A target that does not count at all.
+        Targets of this value are ignored.
     label_smoothing : float, default 0
-        A share of the target that goes to all O classes alike, in [0, 1].
+        The part of each target, in [0, 1], that is spread evenly over all O classes.
 
     Examples
     --------
@@ -67,12 +67,12 @@ class CrossEntropyLoss(Loss):
         return CoreLoss.cross_entropy(label_smoothing=smoothing, weight=weight)
 
     def _targets(self, name: str, value: Any, below: int) -> Array:
-        """Return classes below a number as uint32, those that do not count as `IGNORED`."""
+        """Return classes as uint32, each below `below`; `ignore_index` becomes `IGNORED`."""
         ignored = check.size("ignore_index", self.ignore_index, least=-(2**62))
         return check.classes(name, value, below, (ignored, IGNORED))
 
     def _counted(self, targets: Array) -> Array:
-        """Tell which of the converted targets count in the mean."""
+        """Tell which of these targets have a weight above 0 in the mean."""
         counted: Array = targets != IGNORED
         if (weight := _weights("weight", self.weight)) is not None:
             weights = np.array(weight)
@@ -82,14 +82,15 @@ class CrossEntropyLoss(Loss):
 
 @dataclass(frozen=True)
 class BCEWithLogitsLoss(Loss):
-    """Binary cross-entropy of outputs as logits and targets in [0, 1], as torch.nn's.
+    """Binary cross-entropy of logits and targets in [0, 1], as torch.nn.BCEWithLogitsLoss.
 
-    The mean over all numbers of ``-t * log(s) - (1 - t) * log(1 - s)``, s the sigmoid of an output.
+    The mean over all numbers of ``-t * log(s) - (1 - t) * log(1 - s)``, where t is a target and s
+    the sigmoid of an output.
 
     Parameters
     ----------
     pos_weight : array_like (O,), optional
-        What a positive counts in each of the outputs, at least 0; 1 by default.
+        The weight of positive targets for each output, at least 0; 1 by default.
 
     Examples
     --------
@@ -142,7 +143,7 @@ class L1Loss(Loss):
 
 @dataclass(frozen=True)
 class HuberLoss(Loss):
-    """Half the squared error where it is small, linear where it is large, as torch.nn.HuberLoss.
+    """Quadratic for small errors and linear for large ones, as torch.nn.HuberLoss.
 
     The mean over all numbers of ``e**2 / 2`` where ``|e| <= delta``, else
     ``delta * (|e| - delta / 2)``.
@@ -150,7 +151,7 @@ class HuberLoss(Loss):
     Parameters
     ----------
     delta : float, default 1
-        Where the parabola becomes a line, above 0.
+        The error at which the loss becomes linear; above 0.
 
     Examples
     --------
@@ -173,7 +174,7 @@ LOSSES = {
 
 
 def loss_of(loss: object) -> Loss:
-    """Return a loss, given as such or by its name."""
+    """Return a loss that is given as an object or by its name."""
     if isinstance(loss, Loss):
         return loss
     if isinstance(loss, str) and loss in LOSSES:
@@ -188,6 +189,6 @@ def _weights(name: str, weights: ArrayLike | None) -> list[float] | None:
     array = check.floats(name, weights, np.dtype(np.float64))
     if array.ndim != 1 or not len(array):
         raise ValueError(
-            f"{name} must have a number for every output, (O,), got an array of shape {array.shape}"
+            f"{name} must have shape (O,), a number for each output, got shape {array.shape}"
         )
     return list(array.tolist())

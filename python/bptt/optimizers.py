@@ -1,7 +1,7 @@
-"""Optimisers: what `fit` takes. The updates themselves run in Rust, with torch.optim's rules.
+"""Optimisers for `fit`, with the rules of torch.optim. The updates run in Rust.
 
-In all of them p are the parameters, g the gradients, and with weight decay ``g + weight_decay * p``
-stands for g (not in AdamW).
+In all formulas p are the parameters and g the gradients. Weight decay adds ``weight_decay * p`` to
+g, but not in AdamW.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from bptt._support import check
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What the optimisers share; `fit` takes any of them.
+    """The base of all optimisers.
 
-    An optimiser describes a rule. What it remembers of the steps it took (momentum, running means)
-    is kept by the model, for as long as `fit` is given the same object or none.
+    An optimiser describes an update rule. The model keeps its state (momentum, running means) and
+    continues with it while `fit` is given the same optimiser object, or none.
     """
 
     lr: float
@@ -54,11 +54,11 @@ class SGD(Optimizer):
     lr : float, default 1e-3
         Learning rate, at least 0.
     momentum : float, default 0
-        What is kept of the last step, in [0, 1).
+        The part of the previous step that is kept, in [0, 1).
     weight_decay : float, default 0
-        Pulls the parameters towards 0; at least 0.
+        The strength of L2 regularisation, at least 0.
     nesterov : bool, default False
-        Whether the momentum is Nesterov's; it must be above 0 then.
+        Whether to use Nesterov's momentum; then momentum must be above 0.
 
     Examples
     --------
@@ -81,19 +81,19 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015), as torch.optim.Adam.
 
-    Running means m of the gradient and v of its square, corrected for their start at zero:
-    ``p = p - lr * m / (sqrt(v) + eps)``
+    ``p = p - lr * m / (sqrt(v) + eps)``, where m and v are running means of the gradient and its
+    square, corrected for their start at zero.
 
     Parameters
     ----------
     lr : float, default 1e-3
         Learning rate, at least 0.
     betas : tuple of two floats, default (0.9, 0.999)
-        Decay of the two means, each in [0, 1).
+        The decay rates of the two means, each in [0, 1).
     eps : float, default 1e-8
-        Added to the root against division by zero, at least 0.
+        Added to the root to avoid division by zero; at least 0.
     weight_decay : float, default 0
-        Pulls the parameters towards 0, through the gradient; at least 0.
+        The strength of L2 regularisation, at least 0.
 
     Examples
     --------
@@ -116,18 +116,18 @@ class Adam(Optimizer):
 class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW.
 
-    ``p = p - lr * weight_decay * p``, and then a step of `Adam` without weight decay.
+    ``p = p - lr * weight_decay * p``, followed by a step of `Adam` without weight decay.
 
     Parameters
     ----------
     lr : float, default 1e-3
         Learning rate, at least 0.
     betas : tuple of two floats, default (0.9, 0.999)
-        Decay of the two means, each in [0, 1).
+        The decay rates of the two means, each in [0, 1).
     eps : float, default 1e-8
-        Added to the root against division by zero, at least 0.
+        Added to the root to avoid division by zero; at least 0.
     weight_decay : float, default 1e-2
-        Pulls the parameters towards 0, apart from the gradient; at least 0.
+        The strength of the decay, which does not go through the gradient; at least 0.
 
     Examples
     --------
@@ -150,23 +150,23 @@ class AdamW(Optimizer):
 class RMSprop(Optimizer):
     """RMSprop (Hinton 2012), as torch.optim.RMSprop.
 
-    With v the running mean of g^2, ``b = momentum * b + g / (sqrt(v) + eps);  p = p - lr * b``;
-    centred, the square of g's own running mean is taken from v (Graves 2013).
+    ``b = momentum * b + g / (sqrt(v) + eps);  p = p - lr * b``, where v is a running mean of g^2.
+    If centred, the square of the running mean of g is subtracted from v (Graves 2013).
 
     Parameters
     ----------
     lr : float, default 1e-2
         Learning rate, at least 0.
     alpha : float, default 0.99
-        Decay of the means, in [0, 1).
+        The decay rate of the means, in [0, 1).
     eps : float, default 1e-8
-        Added to the root against division by zero, at least 0.
+        Added to the root to avoid division by zero; at least 0.
     weight_decay : float, default 0
-        Pulls the parameters towards 0; at least 0.
+        The strength of L2 regularisation, at least 0.
     momentum : float, default 0
-        What is kept of the last step, in [0, 1).
+        The part of the previous step that is kept, in [0, 1).
     centered : bool, default False
-        Whether v is centred, an estimate of the variance.
+        Whether v is centred, so that it estimates the variance.
 
     Examples
     --------
@@ -191,19 +191,19 @@ class RMSprop(Optimizer):
 class Adagrad(Optimizer):
     """Adagrad (Duchi, Hazan and Singer 2011), as torch.optim.Adagrad.
 
-    With s the sum of all g^2 so far, in step n (from 1)
-    ``p = p - lr / (1 + (n - 1) * lr_decay) * g / (sqrt(s) + eps)``
+    ``p = p - lr / (1 + (n - 1) * lr_decay) * g / (sqrt(s) + eps)`` in step n, counted from 1, where
+    s is the sum of all g^2 so far.
 
     Parameters
     ----------
     lr : float, default 1e-2
         Learning rate, at least 0.
     lr_decay : float, default 0
-        How fast the learning rate falls, at least 0.
+        The rate at which the learning rate falls, at least 0.
     weight_decay : float, default 0
-        Pulls the parameters towards 0; at least 0.
+        The strength of L2 regularisation, at least 0.
     eps : float, default 1e-10
-        Added to the root against division by zero, at least 0.
+        Added to the root to avoid division by zero; at least 0.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Pictures of what layers and models do. Needs matplotlib (the extra "plot")."""
+"""Plots of gates, confusion matrices and forecasts. Needs matplotlib (the extra "plot")."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SIGMOIDS = ("i", "f", "o", "r", "z")
 @cache
 def _figure_class() -> Any:
     class Figure(require("matplotlib.figure", "plot").Figure):  # type: ignore[misc]
-        """A figure of no window, that notebooks show whether or not pyplot is there."""
+        """A figure without a window, which notebooks show even without pyplot."""
 
         def _repr_png_(self) -> bytes:
             file = io.BytesIO()
@@ -45,20 +45,20 @@ def _figure(width: float, height: float) -> Any:
 
 
 def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) -> Any:
-    """Draw gates and cells over the steps of a sequence.
+    """Plot gates and cells over the steps of a sequence.
 
     Parameters
     ----------
     values : mapping of str to array_like
-        From ``layer(x, return_gates=True)``, for one sequence: each (T, H).
+        From ``layer(x, return_gates=True)`` for one sequence: each (T, H).
     tokens : sequence of T items, optional
-        What to write under the steps; their numbers by default.
+        Labels of the steps; their numbers by default.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A picture for each of the values, units upwards, steps to the right. Gates between 0 and 1
-        go from white to blue, what has a sign from red through white to blue.
+        An image for each of the values, with steps to the right and units upwards. Gates from 0 to
+        1 go from white to blue, signed values from red over white to blue.
 
     Examples
     --------
@@ -74,13 +74,15 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
     for name, array in arrays.items():
         if array.ndim != 2:
             raise ValueError(
-                f"{name} must be (T, H), one sequence of a batch, got shape {array.shape}"
+                f"{name} must be (T, H), the values of one sequence, got shape {array.shape}"
             )
     if not arrays:
         raise ValueError("values must have at least one array")
     steps = len(next(iter(arrays.values())))
     if tokens is not None and len(tokens) != steps:
-        raise ValueError(f"there are {len(tokens)} tokens for {steps} steps")
+        raise ValueError(
+            f"tokens must have an item for each of the {steps} steps, got {len(tokens)}"
+        )
     width = min(max(0.22 * steps + 2.2, 5.0), 14.0)
     figure = _figure(width, 1.5 * len(arrays) + 0.5)
     axes = figure.subplots(len(arrays), 1, sharex=True, squeeze=False)[:, 0]
@@ -108,25 +110,26 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
 
 
 def confusion(y_true: ArrayLike, y_pred: ArrayLike, labels: Sequence[Any] | None = None) -> Any:
-    """Draw how often each class was taken for which.
+    """Plot a confusion matrix.
 
     Parameters
     ----------
     y_true, y_pred : array_like (n,)
-        The classes, as numbers or names, and those predicted.
+        The true and the predicted classes, as numbers or names.
     labels : sequence, optional
-        The classes in the order of the picture, each once; by default all that occur, sorted.
+        The classes in the order of the plot, each once; by default all that occur, sorted.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A square for each pair of a class (downwards) and a predicted class (to the right), with
-        their number; the darker, the larger its share of the class. Zeros are left out.
+        A square with a count for each pair of a true class (downwards) and a predicted class (to
+        the right); the larger its share of the true class, the darker. Zeros are not written.
 
     Raises
     ------
     ValueError
-        If the two are not (n,) of one length, are empty, or hold a class that is not in `labels`.
+        If the two arrays differ in length, are not (n,), are empty, or hold a class that is not in
+        `labels`.
 
     Examples
     --------
@@ -148,9 +151,9 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, labels: Sequence[Any] | None
     names = occurring if labels is None else np.asarray(labels).tolist()
     places = {name: place for place, name in enumerate(names)}
     if len(places) < len(names):
-        raise ValueError(f"labels must be different, got {names}")
+        raise ValueError(f"labels must differ from each other, got {names}")
     if unknown := [name for name in occurring if name not in places]:
-        raise ValueError(f"y_true or y_pred has {unknown[0]!r}, which is not in labels {names}")
+        raise ValueError(f"labels must have every class, but {unknown[0]!r} is not in {names}")
     counts = np.zeros((len(names), len(names)), int)
     for wanted, given in zip(true.tolist(), predicted.tolist()):
         counts[places[wanted], places[given]] += 1
@@ -179,28 +182,29 @@ def forecast(
     start: int | None = None,
     times: ArrayLike | None = None,
 ) -> Any:
-    """Draw a time series and forecasts of it.
+    """Plot a time series and forecasts of it.
 
     Parameters
     ----------
     series : array_like (n,)
-        The truth, as far as it is known.
+        The known values.
     forecasts : mapping of str to array_like (steps,), or one array_like
-        Forecasts by their names, of any lengths.
+        Forecasts by name; each may have its own length.
     start : int, optional
-        The step of the series that they begin at, from 0 to n: after the series' end by default.
+        The step of the series at which the forecasts begin, from 0 to n; n, the end of the series,
+        by default.
     times : array_like, optional
-        The times of the steps, of those beyond the series too; their numbers by default.
+        The times of all steps, including those after the series; their numbers by default.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The series in grey, forecasts in colours; a dotted line where they begin.
+        The series in grey, the forecasts in colours, and a dotted line where they begin.
 
     Raises
     ------
     ValueError, TypeError
-        If there is nothing to draw, a shape is another one, or `start` or `times` do not fit.
+        If there is nothing to plot, or a shape, `start` or `times` does not fit.
 
     Examples
     --------
@@ -215,19 +219,21 @@ def forecast(
     named = forecasts if isinstance(forecasts, Mapping) else {"forecast": forecasts}
     parts = {str(name): _steps(f"forecast {name!r}", part) for name, part in named.items()}
     if not parts:
-        raise ValueError("forecasts must have at least one")
+        raise ValueError("forecasts must have at least one forecast, got none")
     begin = len(truth) if start is None else check.size("start", start, least=0)
     if begin > len(truth):
-        raise ValueError(f"start must be at most {len(truth)}, the series' length, got {begin}")
+        raise ValueError(
+            f"start must be at most {len(truth)}, the length of the series, got {begin}"
+        )
     end = max(len(truth), *(begin + len(part) for part in parts.values()))
     at = np.arange(end) if times is None else np.asarray(times)
     if at.ndim != 1 or len(at) < end:
-        raise ValueError(f"times must be ({end},), one for every step, got shape {at.shape}")
+        raise ValueError(f"times must be ({end},), a time for each step, got shape {at.shape}")
     figure = _figure(10, 4)
     ax = figure.subplots()
     ax.plot(at[: len(truth)], truth, color="0.65", linewidth=2.5, label="series")
     for name, part in parts.items():
-        # A forecast of one step is a point.
+        # A single step has no line: draw a point.
         marker = "o" if len(part) == 1 else ""
         ax.plot(at[begin : begin + len(part)], part, marker=marker, label=name)
     ax.axvline(at[begin], color="0.5", linewidth=1, linestyle=":")
@@ -240,5 +246,5 @@ def forecast(
 def _steps(name: str, values: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
     array = check.floats(name, values, np.dtype(np.float64))
     if array.ndim != 1 or not len(array):
-        raise ValueError(f"{name} must be (steps,), at least one, got shape {array.shape}")
+        raise ValueError(f"{name} must be (steps,) with at least one step, got shape {array.shape}")
     return array

@@ -1,10 +1,10 @@
-"""Learning-rate schedules: what `fit` takes, with torch.optim.lr_scheduler's names and formulas.
+"""Learning-rate schedules for `fit`, with the names and formulas of torch.optim.lr_scheduler.
 
-A schedule is stepped after every epoch of `fit`, as is usual with torch, or with ``per="step"``
-after every step of the optimiser; `OneCycleLR` always after every step, `ReduceLROnPlateau` after
-every epoch. The learning rate of the optimiser is where schedules start from (`OneCycleLR` has its
-own). Like the optimiser's, the state of a schedule is kept by the model, and goes on if the next
-`fit` is given the same object.
+A schedule advances after every epoch of `fit`, as is usual with torch, or with ``per="step"`` after
+every step of the optimiser. `OneCycleLR` always advances after every step, `ReduceLROnPlateau`
+after every epoch. Schedules start from the learning rate of the optimiser; `OneCycleLR` has its
+own. The model keeps the state of a schedule, as it keeps the optimiser's, and continues with it if
+the next `fit` is given the same object.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Any
 
 from bptt._support import check
 
-#: A learning rate, and a momentum in place of the optimiser's own, or None.
+#: A learning rate, and a momentum that replaces the optimiser's, or None.
 Rate = tuple[float, float | None]
 
 
 class Schedule:
-    """What the schedules share; `fit` takes any of them."""
+    """The base of all schedules."""
 
     @property
     def per(self) -> str:
-        """Whether it is stepped after every "epoch" or after every "step" of the optimiser."""
+        """When the schedule advances: after every "epoch", or "step" of the optimiser."""
         return "epoch"
 
     def _start(self, lr: float) -> dict[str, float]:
-        """Return the state at the beginning: plain numbers."""
+        """Return the initial state, made of plain numbers."""
         self._check()
         return {"step": 0}
 
@@ -37,29 +37,29 @@ class Schedule:
             raise ValueError(f'per must be "epoch" or "step", got {self.per!r}')
 
     def _rate(self, state: dict[str, float], lr: float, ahead: int = 0) -> Rate:
-        """Return the rate so many steps after a state; `lr` is the optimiser's own."""
+        """Return the rate `ahead` steps after a state; `lr` is the rate of the optimiser."""
         raise NotImplementedError
 
     def _step(self, state: dict[str, float], logs: dict[str, float], steps: int = 1) -> None:
-        """Go on by so many steps."""
+        """Advance the state by so many steps."""
         state["step"] += steps
 
     def _plan(self, state: dict[str, float], steps: int | None) -> None:
-        """See whether it goes so far: `steps` of the optimiser, None if that is not known."""
+        """Refuse a run of so many steps of the optimiser if it is too long; None: not known."""
 
 
 @dataclass(frozen=True)
 class StepLR(Schedule):
-    """The learning rate times `gamma` after every `step_size` epochs, as torch's StepLR.
+    """Multiply the learning rate by `gamma` after every `step_size` epochs, as torch's StepLR.
 
     Parameters
     ----------
     step_size : int
-        Epochs (or steps) with one learning rate.
+        Epochs (or steps) with the same learning rate.
     gamma : float, default 0.1
         The factor, at least 0.
-    per : {"epoch", "step"}
-        What is counted.
+    per : {"epoch", "step"}, default "epoch"
+        What the schedule counts.
 
     Examples
     --------
@@ -83,18 +83,18 @@ class StepLR(Schedule):
 
 @dataclass(frozen=True)
 class CosineAnnealingLR(Schedule):
-    """Half a wave down to `eta_min` in `T_max` epochs, then up again, as torch's CosineAnnealingLR.
+    """Follow a cosine to `eta_min` in `T_max` epochs, then back up, as torch's CosineAnnealingLR.
 
     ``eta_min + (lr - eta_min) * (1 + cos(pi * epoch / T_max)) / 2`` (Loshchilov and Hutter 2017)
 
     Parameters
     ----------
     T_max : int
-        Epochs (or steps) of half a wave.
+        Epochs (or steps) of half a period.
     eta_min : float, default 0
         The lowest learning rate, at least 0.
-    per : {"epoch", "step"}
-        What is counted.
+    per : {"epoch", "step"}, default "epoch"
+        What the schedule counts.
 
     Examples
     --------
@@ -119,18 +119,18 @@ class CosineAnnealingLR(Schedule):
 
 @dataclass(frozen=True)
 class LinearLR(Schedule):
-    """From a share of the learning rate to another along a line, as torch's LinearLR: a warm-up.
+    """Change a factor of the learning rate linearly, as torch's LinearLR: a warm-up.
 
     Parameters
     ----------
     start_factor : float, default 1/3
-        The share at the beginning, in (0, 1].
+        The factor at the start, in (0, 1].
     end_factor : float, default 1
-        The share after `total_iters`, in [0, 1].
+        The factor after `total_iters`, in [0, 1].
     total_iters : int, default 5
-        Epochs (or steps) until then.
-    per : {"epoch", "step"}
-        What is counted.
+        Epochs (or steps) from one to the other.
+    per : {"epoch", "step"}, default "epoch"
+        What the schedule counts.
 
     Examples
     --------
@@ -154,40 +154,41 @@ class LinearLR(Schedule):
             raise ValueError(f"end_factor must be in [0, 1], got {end}")
 
     def _rate(self, state: dict[str, float], lr: float, ahead: int = 0) -> Rate:
-        share = min(1.0, (state["step"] + ahead) / self.total_iters)
-        return lr * (self.start_factor + (self.end_factor - self.start_factor) * share), None
+        done = min(1.0, (state["step"] + ahead) / self.total_iters)
+        return lr * (self.start_factor + (self.end_factor - self.start_factor) * done), None
 
 
 @dataclass(frozen=True)
 class OneCycleLR(Schedule):
-    """Up to `max_lr` and down again, step by step, as torch's OneCycleLR (Smith and Topin 2018).
+    """Raise the learning rate to `max_lr` and lower it again, as torch's OneCycleLR.
 
-    The momentum (Adam's first beta) goes the other way round. The optimiser's own learning rate is
-    not used.
+    The momentum (Adam's first beta) goes the other way (Smith and Topin 2018). The learning rate of
+    the optimiser is not used.
 
     Parameters
     ----------
     max_lr : float
         The highest learning rate.
     total_steps : int, optional
-        Steps of the cycle; by default ``epochs * steps_per_epoch``, and without these all steps of
-        the `fit` that it is given to first. Training for more is an error.
+        Steps of the cycle; by default ``epochs * steps_per_epoch``, or without these all steps of
+        the first `fit` with this schedule. Training for more steps is an error.
     epochs, steps_per_epoch : int, optional
-        In place of `total_steps`, both or none.
+        Both or none, instead of `total_steps`.
     pct_start : float, default 0.3
-        The share of the cycle in which the learning rate rises, in [0, 1].
-    anneal_strategy : {"cos", "linear"}
-        Along half a wave or a line.
+        The part of the cycle in which the learning rate rises, in [0, 1].
+    anneal_strategy : {"cos", "linear"}, default "cos"
+        The form of the curve.
     cycle_momentum : bool, default True
-        Whether the momentum changes. Adagrad has none: it needs False.
+        Whether the momentum changes, too. Adagrad has no momentum and needs False.
     base_momentum, max_momentum : float, default 0.85 and 0.95
-        Where the momentum is lowest and highest.
+        The lowest and the highest momentum.
     div_factor : float, default 25
-        The cycle begins with ``max_lr / div_factor``.
+        The first learning rate is ``max_lr / div_factor``.
     final_div_factor : float, default 1e4
-        It ends with that divided by this.
+        The last learning rate is the first one divided by this.
     three_phase : bool, default False
-        Whether it goes down to the beginning's rate first, as fast as it went up.
+        Whether a second phase returns to the first learning rate, as fast as it rose, before the
+        last phase.
 
     Examples
     --------
@@ -220,7 +221,7 @@ class OneCycleLR(Schedule):
             if getattr(self, name) is not None:
                 check.size(name, getattr(self, name))
         if (self.epochs is None) != (self.steps_per_epoch is None):
-            raise ValueError("epochs and steps_per_epoch must be given both or none")
+            raise ValueError("epochs and steps_per_epoch must both be given, or neither")
         if not 0 <= check.real("pct_start", self.pct_start) <= 1:
             raise ValueError(f"pct_start must be in [0, 1], got {self.pct_start}")
         if self.anneal_strategy not in ("cos", "linear"):
@@ -241,21 +242,20 @@ class OneCycleLR(Schedule):
         total = self.total_steps
         if total is None and self.epochs is not None and self.steps_per_epoch is not None:
             total = self.epochs * self.steps_per_epoch
-        return {"step": 0, "total": total or 0}  # 0: not known before fit says it
+        return {"step": 0, "total": total or 0}  # 0: not known until `fit` plans the run
 
     def _plan(self, state: dict[str, float], steps: int | None) -> None:
         if not state["total"]:
             if steps is None:
                 raise ValueError(
-                    "OneCycleLR needs total_steps: how many steps of the optimiser there will be "
-                    "is not known beforehand"
+                    "OneCycleLR needs total_steps: the number of steps is not known in advance"
                 )
             state["total"] = steps
         rest = int(state["total"] - state["step"])
         if steps is not None and steps > rest:
             raise ValueError(
-                f"OneCycleLR has {rest} steps left of total_steps={int(state['total'])}, and "
-                f"there are to be {steps}: raise total_steps or train less"
+                f"OneCycleLR has {rest} steps left of total_steps={int(state['total'])}, this run "
+                f"takes {steps}: raise total_steps or train for fewer epochs"
             )
 
     def _rate(self, state: dict[str, float], lr: float, ahead: int = 0) -> Rate:
@@ -265,7 +265,7 @@ class OneCycleLR(Schedule):
         first = self.max_lr / self.div_factor
         low, high = self.base_momentum, self.max_momentum
         up = self.pct_start * total - 1
-        # The end of each phase, and the rates and momenta it goes between.
+        # For each phase its last step, and the first and last learning rate and momentum.
         phases = [(up, (first, self.max_lr), (high, low))]
         if self.three_phase:
             phases.append((2 * self.pct_start * total - 2, (self.max_lr, first), (low, high)))
@@ -275,42 +275,42 @@ class OneCycleLR(Schedule):
         begin = 0.0
         for end, rates, momenta in phases:
             if step <= end or end == total - 1:
-                share = (step - begin) / (end - begin) if end != begin else 1.0
-                momentum = self._between(*momenta, share) if self.cycle_momentum else None
-                return self._between(*rates, share), momentum
+                done = (step - begin) / (end - begin) if end != begin else 1.0
+                momentum = self._between(*momenta, done) if self.cycle_momentum else None
+                return self._between(*rates, done), momentum
             begin = end
         raise AssertionError("the last phase takes all steps")
 
-    def _between(self, start: float, end: float, share: float) -> float:
+    def _between(self, start: float, end: float, done: float) -> float:
         if self.anneal_strategy == "linear":
-            return (end - start) * share + start
-        return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+            return (end - start) * done + start
+        return end + (start - end) / 2 * (1 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True)
 class ReduceLROnPlateau(Schedule):
-    """A smaller learning rate when a number no longer improves, as torch's ReduceLROnPlateau.
+    """Lower the learning rate when a number no longer improves, as torch's ReduceLROnPlateau.
 
     Parameters
     ----------
-    mode : {"min", "max"}
-        Whether the number should fall or rise.
+    mode : {"min", "max"}, default "min"
+        Whether a lower or a higher number is better.
     factor : float, default 0.1
-        What the learning rate is multiplied with, in [0, 1).
+        The factor of the learning rate, in [0, 1).
     patience : int, default 10
-        Epochs without an improvement that are let pass.
+        The number of epochs without improvement that are allowed.
     threshold : float, default 1e-4
-        By how much a number must be better to count as an improvement.
-    threshold_mode : {"rel", "abs"}
-        Whether that is a share of the best or a difference.
+        The smallest difference that counts as an improvement.
+    threshold_mode : {"rel", "abs"}, default "rel"
+        Whether the threshold is relative to the best number or absolute.
     cooldown : int, default 0
-        Epochs after a change in which nothing is counted.
+        Epochs after a change that are not counted.
     min_lr : float, default 0
         The smallest learning rate.
     eps : float, default 1e-8
-        Changes smaller than this are not made.
+        Changes smaller than this are skipped.
     monitor : str, optional
-        Which of the numbers in the history; by default "validation_loss", without validation data
+        The name of the number in the history; by default "validation_loss", without validation data
         "loss".
 
     Examples
@@ -374,18 +374,18 @@ class ReduceLROnPlateau(Schedule):
 
 
 def monitored(monitor: str | None, logs: dict[str, float]) -> float:
-    """Return the number of an epoch that is looked at."""
+    """Return the monitored number of an epoch."""
     if monitor is None:
         monitor = "validation_loss" if "validation_loss" in logs else "loss"
     if monitor not in logs:
-        raise ValueError(f"monitor is {monitor!r}, but fit has only {', '.join(logs)}")
+        raise ValueError(f"monitor must be one of {', '.join(logs)}, got {monitor!r}")
     return logs[monitor]
 
 
 def schedule_of(schedule: Any) -> Schedule | None:
-    """Return a schedule, or None."""
+    """Return a schedule or None, or raise an error."""
     if schedule is not None and not isinstance(schedule, Schedule):
-        raise TypeError(f"schedule must be one such as bptt.StepLR(10), got {schedule!r}")
+        raise TypeError(f"schedule must be a schedule such as bptt.StepLR(10), got {schedule!r}")
     return schedule
 
 

@@ -57,9 +57,8 @@ class GRU(Recurrent):
     layer_norm there are ``gain_ih_l0`` and ``gain_hh_l0`` (3 H,), initially ones. The state is the
     tuple ``(h,)``.
 
-    Weights can be exchanged with ONNX, whose gates are in the order z, r, n (its
-    linear_before_reset is reset_after), and with haste, whose gates are in the same order and whose
-    matrices are transposed.
+    Weights can be exchanged with ONNX and haste. Both order the gates z, r, n; haste transposes the
+    matrices. ONNX's linear_before_reset is reset_after.
 
     With ``compute="bf16"`` the relative error (norm of the difference over norm, against float64,
     at H = 256, I = 128, T = 100) is 2.3e-3 for y and the states, 2.4e-3 for dx and 2.5e-3 to 3.2e-3

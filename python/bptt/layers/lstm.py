@@ -63,9 +63,8 @@ class LSTM(Recurrent):
     layer_norm there are ``gain_ih_l0`` and ``gain_hh_l0`` (4 H,), initially ones, and ``gain_c_l0``
     and ``bias_c_l0`` (H,), initially ones and zeros.
 
-    Weights can be exchanged with ONNX, whose gates are in the order i, o, f, g (peepholes: i, o,
-    f), and with haste, whose gates are in the order i, g, f, o, whose matrices are transposed and
-    whose only bias is the sum of ours.
+    Weights can be exchanged with ONNX and haste. ONNX orders the gates i, o, f, g (peepholes: i, o,
+    f). haste orders them i, g, f, o, transposes the matrices and has one bias, the sum of ours.
 
     With ``compute="bf16"`` the relative error (norm of the difference over norm, against float64,
     at H = 256, I = 128, T = 100) is 2.3e-3 for y and the states, 2.5e-3 for dx and 2.6e-3 to 3.1e-3

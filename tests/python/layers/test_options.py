@@ -164,10 +164,10 @@ def test_gates_and_cells():
 def test_gates_are_drawn_one_sequence_at_a_time():
     pytest.importorskip("matplotlib")
     _, _, values = bptt.GRU(3, 5, rng=0)(data(6, 2, 3), return_gates=True)
-    with pytest.raises(ValueError, match="one sequence of a batch"):
+    with pytest.raises(ValueError, match="the values of one sequence"):
         bptt.plot.gates(values)
     one = {name: value[:, 0] for name, value in values.items()}
-    with pytest.raises(ValueError, match="5 tokens for 6 steps"):
+    with pytest.raises(ValueError, match="each of the 6 steps, got 5"):
         bptt.plot.gates(one, tokens="hello")
     assert len(bptt.plot.gates(one, tokens="hello!").axes) == 6
 

@@ -48,9 +48,9 @@ OPTIONS = {
     "schedule": (
         lambda: fit(model(), schedule="step"),
         TypeError,
-        r"one such as bptt.StepLR\(10\), got 'step'",
+        r"a schedule such as bptt.StepLR\(10\), got 'step'",
     ),
-    "schedule class": (lambda: fit(model(), schedule=bptt.StepLR), TypeError, "one such as"),
+    "schedule class": (lambda: fit(model(), schedule=bptt.StepLR), TypeError, "a schedule such as"),
     "step size": schedule(lambda: bptt.StepLR(0), "step_size must be at least 1"),
     "step size real": schedule(lambda: bptt.StepLR(1.5), "step_size must be a whole", TypeError),
     "gamma": schedule(lambda: bptt.StepLR(1, gamma=-1), "gamma must be at least 0"),
@@ -63,7 +63,7 @@ OPTIONS = {
     "total_iters": schedule(lambda: bptt.LinearLR(total_iters=0), "total_iters must be"),
     "max_lr": schedule(lambda: bptt.OneCycleLR(NAN), "max_lr must be at least 0 and finite"),
     "total_steps": schedule(lambda: bptt.OneCycleLR(0.1, 0), "total_steps must be at least 1"),
-    "cycle epochs": schedule(lambda: bptt.OneCycleLR(0.1, epochs=3), "both or none"),
+    "cycle epochs": schedule(lambda: bptt.OneCycleLR(0.1, epochs=3), "both be given, or neither"),
     "pct_start": schedule(lambda: bptt.OneCycleLR(0.1, pct_start=2), "pct_start must be in"),
     "anneal": schedule(lambda: bptt.OneCycleLR(0.1, anneal_strategy="x"), '"cos" or "linear"'),
     "base_momentum": schedule(lambda: bptt.OneCycleLR(0.1, base_momentum=1), "base_momentum must"),
@@ -92,7 +92,8 @@ OPTIONS = {
         lambda: bptt.CrossEntropyLoss(weight=[1, 2]), "weight has 2 numbers, the model gives 3"
     ),
     "class weight rank": loss(
-        lambda: bptt.CrossEntropyLoss(weight=[[1, 2, 3]]), "weight must have a number for every"
+        lambda: bptt.CrossEntropyLoss(weight=[[1, 2, 3]]),
+        r"weight must have shape \(O,\), a number for each output, got shape \(1, 3\)",
     ),
     "class weight": loss(lambda: bptt.CrossEntropyLoss(weight=[1, 2, -3]), "at least 0 and finite"),
     "class weight text": loss(

@@ -185,7 +185,7 @@ def test_metrics_are_means_over_all_steps():
     result = m.evaluate(x[:3], y[:3], loss="cross_entropy", metrics=["accuracy"])
     assert result["accuracy"] == history.validation_accuracy[0]
     assert result["loss"] == history.validation_loss[0]
-    with pytest.raises(AttributeError, match="no 'rmse': it has the metrics accuracy"):
+    with pytest.raises(AttributeError, match="no 'rmse'; its metrics are accuracy"):
         _ = history.rmse
 
 
@@ -365,7 +365,7 @@ def test_a_cycle_fills_the_fit_it_is_given_to():
     assert m._training.schedule_state == {"step": 15, "total": 15}
     with pytest.raises(ValueError, match="0 steps left of total_steps=15"):
         fit(m, x, y, batch_size=4, schedule=cycle)
-    with pytest.raises(ValueError, match="14 steps left of total_steps=14, and there are to be 15"):
+    with pytest.raises(ValueError, match="14 steps left of total_steps=14, this run takes 15"):
         fit(m, x, y, epochs=5, batch_size=4, schedule=bptt.OneCycleLR(0.1, total_steps=14))
     with pytest.raises(ValueError, match="Adagrad has no momentum"):
         fit(m, x, y, schedule=bptt.OneCycleLR(0.1), optimizer=bptt.Adagrad())
