@@ -22,6 +22,8 @@ ROOT = next(folder for folder in Path(__file__).parents if (folder / "Makefile")
 FOLDERS = ("docs", "benches", "examples", "python", "src", "tests")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(p for f in FOLDERS for p in (ROOT / f).rglob("*.md"))])
 WITH_CODE = ("README.md", "docs/guide.md", "docs/lab.md")
+#: Those that describe the present state.
+OF_TODAY = (*WITH_CODE, "docs/benchmark.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 
 #: What the first line of a block names, and the module that it means.
 NEEDS = {"PyTorch": "torch", "scikit-learn": "sklearn", "Matplotlib": "matplotlib"}
@@ -114,22 +116,22 @@ def test_python_runs(document, n, sessions, monkeypatch):
 
 
 def commands_of(document):
-    """Return (line, words) of the shell commands of a document."""
-    for line, _, text in blocks_of(document, "bash"):
-        for command in text.replace("\\\n", " ").splitlines():
-            words = shlex.split(command, comments=True)
-            if words:
-                yield line, words
+    """Return the shell commands of a document: those in blocks, and those within the text."""
+    blocks = "\n".join(text for _, _, text in blocks_of(document, "bash"))
+    lines = blocks.replace("\\\n", " ").splitlines()
+    inline = re.findall(r"`((?:make|cargo bench|python) [^`]+)`", prose_of(document))
+    for command in [*lines, *(" ".join(command.split()) for command in inline)]:
+        words = shlex.split(command, comments=True)
+        if words:
+            yield shlex.join(words)
 
 
-COMMANDS = [
-    (document, line, words) for document in WITH_CODE for line, words in commands_of(document)
-]
+COMMANDS = sorted({command for document in OF_TODAY for command in commands_of(document)})
 
 
-@pytest.mark.parametrize("document, line, words", COMMANDS, ids=lambda v: str(v).replace("/", "-"))
-def test_commands_exist(document, line, words):
-    environment = dict(os.environ)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_exist(command):
+    words, environment = shlex.split(command), dict(os.environ)
     while "=" in words[0]:
         name, value = words.pop(0).split("=")
         assert name in ("BPTT_SIMD", "BPTT_NUM_THREADS")
@@ -141,28 +143,22 @@ def test_commands_exist(document, line, words):
             given = re.fullmatch(r"(?:\.|bptt)(?:\[([\w,]+)\])?", package)
             assert given, f"{package} is not this package"
             assert set((given[1] or "").split(",")) <= extras() | {""}
-        case ["python", "-m", "bptt", command, *arguments]:
+        case ["python", "-m", "bptt", name, *arguments]:
             options = [argument for argument in arguments if argument.startswith("--")]
-            run = [
-                sys.executable,
-                "-m",
-                "bptt",
-                command,
-                *([] if command == "info" else ["--help"]),
-            ]
+            run = [sys.executable, "-m", "bptt", name, *([] if name == "info" else ["--help"])]
             told = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
             assert [
                 option for option in options if not re.search(rf"{option}\b", told.stdout)
             ] == []
         case ["python", script, *_]:
             assert (ROOT / script).is_file()
-        case ["cargo", "bench", "--bench", name]:
+        case ["cargo", "bench", "--bench", name, *_]:
             benches = tomllib.loads((ROOT / "Cargo.toml").read_text())["bench"]
             assert name in [bench["name"] for bench in benches]
         case ["cargo", "doc", "--open"]:
             pass
         case _:
-            pytest.fail(f"{document}, line {line}: no rule says how to check {shlex.join(words)}")
+            pytest.fail(f"no rule says how to check {command}")
 
 
 def make_targets():
@@ -250,3 +246,19 @@ def test_decisions_are_dated_numbered_and_listed():
         assert re.search(r"^Date: \d{4}-\d\d-\d\d\. CPU: ", text, re.MULTILINE)
         for heading in ("Context", "Figures", "Decision"):
             assert f"\n## {heading}\n" in text
+
+
+@pytest.mark.parametrize("document", OF_TODAY)
+def test_files_that_are_named_exist(document):
+    there = {f"/{name_of(p)}" for f in (".", *FOLDERS) for p in (ROOT / f).glob("*")}
+    there |= {f"/{name_of(p)}" for f in FOLDERS for p in (ROOT / f).rglob("*")}
+    for code in re.findall(r"`(?!cargo )([^`]+)`", prose_of(document)):
+        for name in re.findall(r"(?<![\w.])[\w./-]+(?:\.(?:rs|py|pyi|toml|ipynb)|\w/)(?!\S)", code):
+            found = any(path.endswith(f"/{name.rstrip('/')}") for path in there)
+            assert found, f"{document} names {name}"
+
+
+def test_rust_blocks_are_doctests():
+    for document in WITH_CODE:
+        if blocks_of(document, "rust"):
+            assert f'include_str!("../{document}")' in (ROOT / "src" / "lib.rs").read_text()
