@@ -48,7 +48,7 @@ test-levels: $(VENV)/.core  ## the tests again at the lower SIMD levels
 	done
 
 parity: $(TORCH_VENV)/.core  ## random layers against the real PyTorch (a large download at first)
-	$(TORCH_BIN)/python -m pytest -q tests/python/parity
+	$(TORCH_BIN)/python -m pytest -q tests/python/parity tests/python/test_documents.py
 	$(TORCH_BIN)/python -m pytest -q -o addopts= --doctest-modules python/bptt/torch
 
 notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/ from top to bottom
