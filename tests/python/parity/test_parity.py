@@ -236,7 +236,8 @@ def test_relu_has_no_gradient_at_zero():
 
 
 # For an RNN or a GRU, torch computes every step with several products of their own, whose shorter
-# sums round a little less than ours do: docs/decisions/0003-short-chains-of-additions.md has the figures.
+# sums round a little less than ours do. The figures are in
+# docs/decisions/0003-short-chains-of-additions.md.
 @pytest.mark.parametrize(("cell", "share"), [("LSTM", 1.0), ("GRU", 1.1), ("RNN", 1.2)])
 def test_error_beside_torchs(cell, share, report):
     """Over all float32 configurations, against torch in float64 on the same inputs."""
