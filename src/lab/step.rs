@@ -111,22 +111,27 @@ impl<B: DerefMut<Target = UnitBlock>> Run<'_, '_, B> {
         Ok(())
     }
 
-    /// Gives the block without the output layer the gradients of h. Returns whether there are any, which the leader
-    /// knows.
+    /// Gives the second block the gradients of h, which the leader has computed. Returns whether there are any: whether
+    /// the leader `learns`.
     #[inline(always)]
     fn share_dh(&mut self, learns: bool) -> Result<bool> {
-        let len = self.sequence.tokens.len() * self.sequence.zero.len();
+        let hidden = self.sequence.zero.len();
+        let len = self.sequence.tokens.len() * hidden;
         match &mut *self.blocks {
             [a, b] => b.dh[..len].copy_from_slice(&a.dh[..len]),
             [block] if self.member.count > 1 => {
-                let (leads, Board { dh, learns: told, .. }) = (self.member.index == 0, self.board);
+                let (leads, units) = (self.member.index == 0, block.units.clone());
+                let Board { dh, learns: told, .. } = self.board;
+                let rows = (0..len).step_by(hidden).zip(block.dh[..len].chunks_exact_mut(hidden));
                 if leads {
-                    dh.write(0, &block.dh[..len]);
+                    rows.for_each(|(first, row)| dh.write(first + units.end, &row[units.end..]));
                     told.store(learns, Ordering::Relaxed);
-                }
-                self.member.meet()?;
-                if !leads {
-                    dh.read(0, &mut block.dh[..len]);
+                    self.member.meet()?;
+                } else {
+                    self.member.meet()?;
+                    rows.for_each(|(first, row)| {
+                        dh.read(first + units.start, &mut row[units.clone()])
+                    });
                 }
                 return Ok(told.load(Ordering::Relaxed));
             }

@@ -170,13 +170,13 @@ impl Training {
         };
         let helpers = if backoff::is_now() { 0 } else { blocks.len() - 1 };
         team::run(
-            |team| {
+            |leader| {
                 while progress.done < data.len() && !progress.diverged {
                     let (sequence, classes) = sequence(progress.done)?;
                     one_hot(classes, vocab, targets);
                     let output = Some((&mut *output, &targets[..]));
                     let loss =
-                        team.round(progress.done, |member| work(sequence, member, output))?;
+                        leader.round(progress.done, |member| work(sequence, member, output))?;
                     progress.done += 1;
                     progress.loss_sum += loss;
                     progress.token_loss_sum += loss * vocab as f64 / classes.len() as f64;

@@ -108,12 +108,12 @@ pub(crate) fn run_rounds<E: Element, W: Rounds<E>>(
     // SAFETY: from here on each handle is used for rounds only, by one member of one team. Nobody uses `work` itself
     // until all rounds are over.
     let alias = |_| unsafe { work.alias() };
-    let (mut leader, helpers) = (alias(0), (1..most).map(alias).collect());
+    let (mut own, helpers) = (alias(0), (1..most).map(alias).collect());
     let rounds = work.rounds().div_ceil(AT_ONCE);
     team::run(
-        |team| {
+        |leader| {
             (0..rounds)
-                .try_for_each(|n| team.round(n, |member| level.run(Chunk(&mut leader, n, member))))
+                .try_for_each(|n| leader.round(n, |member| level.run(Chunk(&mut own, n, member))))
         },
         helpers,
         |helper, n, member| level.run(Chunk(helper, n, member)),

@@ -26,13 +26,13 @@ const OVER: u64 = u64::MAX;
 /// How often a waiting thread looks before it lets others run: about 10 us. The thread it waits for may have no core.
 const SPINS: u32 = 500;
 
-/// Runs a team. `lead` goes through rounds with [`Team::round`], on the calling thread. Each of `helpers` is a thread's
+/// Runs a team. `lead` goes through rounds with [`Leader::round`], on the calling thread. Each of `helpers` is a thread's
 /// own value, with which it calls `help` for every round in which it takes part.
 ///
 /// # Errors
 /// The first error of any member. The others stop when they next wait.
 pub(crate) fn run<H: Send>(
-    lead: impl FnOnce(&Team) -> Result<()> + Send,
+    lead: impl FnOnce(&mut Leader<'_>) -> Result<()> + Send,
     helpers: Vec<H>,
     help: impl Fn(&mut H, usize, &mut Member<'_>) -> Result<()> + Sync,
 ) -> Result<()> {
@@ -140,6 +140,34 @@ impl Member<'_> {
     }
 }
 
+/// The member that goes through the rounds.
+pub(crate) struct Leader<'a> {
+    team: &'a Team,
+    member: Member<'a>,
+}
+
+impl Leader<'_> {
+    /// The leader's part of round `n`, with all helpers that have joined. The numbers of the rounds must grow. When this
+    /// returns, helpers may still work on their parts. The next round starts after that.
+    ///
+    /// # Errors
+    /// If `work` fails, or a helper.
+    pub fn round<T>(
+        &mut self,
+        n: usize,
+        work: impl FnOnce(&mut Member<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let Self { team, member } = self;
+        member.meet()?; // the end of the round before
+        let late = team.late.load(Ordering::Relaxed);
+        let joined = if late { 0 } else { team.joined.0.load(Ordering::Acquire) };
+        team.announced.meeting.store(member.meeting, Ordering::Relaxed);
+        team.announced.round.store((n as u64 + 1) * MOST + joined + 1, Ordering::Release);
+        member.count = joined as usize + 1;
+        work(member)
+    }
+}
+
 impl Team {
     fn new(members: usize, patience: Duration) -> Self {
         Self {
@@ -154,29 +182,13 @@ impl Team {
     }
 
     /// For the leader: calls `work`, which goes through rounds, and then lets the helpers go.
-    fn lead(&self, work: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+    fn lead(&self, work: impl FnOnce(&mut Leader<'_>) -> Result<()>) -> Result<()> {
         let mut guard = Guard { team: self, failed: true };
-        let result = work(self);
+        let member = Member { index: 0, count: 1, team: Some(self), meeting: 1 };
+        let result = work(&mut Leader { team: self, member });
         guard.failed = result.is_err();
         // A helper that failed has reported it.
         if guard.failed && self.broken.load(Ordering::Relaxed) { Ok(()) } else { result }
-    }
-
-    /// For the leader: its part of round `n`, with all helpers that have joined. The numbers of the rounds must grow.
-    ///
-    /// # Errors
-    /// If `work` fails, or a helper.
-    pub fn round<T>(&self, n: usize, work: impl FnOnce(&mut Member<'_>) -> Result<T>) -> Result<T> {
-        let late = self.late.load(Ordering::Relaxed);
-        let joined = if late { 0 } else { self.joined.0.load(Ordering::Acquire) };
-        let meeting = self.came[0].0.load(Ordering::Relaxed) + 1;
-        self.announced.meeting.store(meeting, Ordering::Relaxed);
-        self.announced.round.store((n as u64 + 1) * MOST + joined + 1, Ordering::Release);
-        let count = joined as usize + 1;
-        let mut member = Member { index: 0, count, team: Some(self), meeting };
-        let result = work(&mut member)?;
-        member.meet()?;
-        Ok(result)
     }
 
     /// For a helper: joins, and calls `work` for every round in which it takes part, until the leader lets it go or
@@ -274,11 +286,11 @@ mod tests {
         let mut together = 0;
         std::thread::scope(|scope| {
             let helpers: Vec<_> = (0..2).map(|_| scope.spawn(|| team.help(work))).collect();
-            team.lead(|team| {
+            team.lead(|leader| {
                 let mut n = 0;
                 // Until the helpers have joined, rounds have fewer members.
                 while together < 100 {
-                    team.round(n, |member| {
+                    leader.round(n, |member| {
                         together += usize::from(member.count == 3);
                         work(n, member)
                     })?;
@@ -303,8 +315,8 @@ mod tests {
             };
             std::thread::scope(|scope| {
                 let helper = scope.spawn(|| team.help(|_, member| fails(!leader_fails, member)));
-                let led = team.lead(|team| {
-                    (0..).try_for_each(|n| team.round(n, |member| fails(leader_fails, member)))
+                let led = team.lead(|leader| {
+                    (0..).try_for_each(|n| leader.round(n, |member| fails(leader_fails, member)))
                 });
                 let helped = helper.join().unwrap();
                 let results = [led, helped];
@@ -325,11 +337,11 @@ mod tests {
                     member.meet()
                 })
             });
-            team.lead(|team| {
+            team.lead(|leader| {
                 let mut counts = Vec::new();
                 for n in 0.. {
                     let together = counts.contains(&2);
-                    team.round(n, |member| {
+                    leader.round(n, |member| {
                         counts.push(member.count);
                         member.meet()
                     })?;
@@ -349,7 +361,7 @@ mod tests {
     #[test]
     fn a_helper_that_comes_after_the_end_does_not_join() {
         let team = Team::new(2, Duration::MAX);
-        team.lead(|team| team.round(0, |member| member.meet())).unwrap();
+        team.lead(|leader| leader.round(0, |member| member.meet())).unwrap();
         team.help(|_, _| unreachable!()).unwrap();
         assert_eq!(team.waited(), None);
     }
