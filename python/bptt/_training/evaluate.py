@@ -1,6 +1,6 @@
-"""Evaluation and prediction: passes over data that change nothing, piece by piece.
+"""Evaluation and prediction: passes over data, piece by piece.
 
-The core comes back now and then, so that Ctrl-C is heard and progress is shown.
+The core returns now and then, so that Python can see Ctrl-C and draw progress.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ Array = NDArray[Any]
 
 
 def _at_a_time(source: Source) -> int:
-    """Return how many sequences a piece has: as the core takes them (src/train/evaluate.rs)."""
+    """Return the number of sequences in a piece: as in the core, src/train/evaluate.rs."""
     longest = 1 if source.lengths is None else int(source.lengths.max())
     return max(1, min(256, 2**18 // longest))
 
 
 def evaluate(trainer: Trainer, source: Source, bar: SequenceBar = QUIET) -> float:
-    """Return the mean loss of all steps, or numbers, each counting what it counts in training."""
+    """Return the mean loss over all targets, with the weights that they have in training."""
     done, loss, count = 0, 0.0, 0.0
     for piece in source.pieces(None, _at_a_time(source)):
         progress = (0, 0, 0, 0.0, 0.0, False)
@@ -34,14 +34,14 @@ def evaluate(trainer: Trainer, source: Source, bar: SequenceBar = QUIET) -> floa
             bar.advance(done + progress[0])
         done, loss, count = done + progress[0], loss + progress[3], count + progress[4]
     if count == 0:
-        raise ValueError("no target counts: there is nothing to evaluate")
+        raise ValueError("all targets are ignored, or have weight 0: there is nothing to evaluate")
     return loss / count
 
 
 def predict(
     trainer: Trainer, source: Source, per_sequence: bool, bar: SequenceBar = QUIET
 ) -> Array:
-    """Return the outputs (sum of T, O), or (N, O) with one for every sequence."""
+    """Return the outputs (sum of T, O), or (N, O) with one output per sequence."""
     lengths = source.lengths
     assert lengths is not None
     outputs = trainer.outputs(len(lengths) if per_sequence else int(lengths.sum()))
