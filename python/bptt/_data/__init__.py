@@ -1,1 +1,1 @@
-"""Data sets: from what users give to what the core takes."""
+"""Data sets: what users give becomes what the core takes."""

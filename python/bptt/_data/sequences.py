@@ -1,4 +1,4 @@
-"""Data sets: what users give as x and y, turned into sequences that follow each other."""
+"""The x and y of users as data sets of the core: sequences that lie one after the other."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Array = NDArray[Any]
 
 
 class Sequences:
-    """N sequences one after the other.
+    """N sequences that lie one after the other.
 
     Attributes
     ----------
     flat : ndarray
         All steps: (sum of T, F), or (sum of T,) for tokens and classes.
     offsets : list of int
-        Where each sequence starts, and the end: N + 1 numbers.
+        The start of each sequence, and the end of the last one: N + 1 numbers.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Sequences:
         features: int | None,
         convert: Callable[[str, Any], Array],
     ) -> None:
-        rank = 1 if features is None else 2  # of one sequence
+        rank = 1 if features is None else 2  # dimensions of one sequence
         one = "(T,)" if features is None else f"(T, {features})"
         many = "(N, T)" if features is None else f"(N, T, {features})"
         takes = f"an array {many} or a list of N arrays {one}"
@@ -55,9 +55,11 @@ class Sequences:
                     )
             lengths = [len(part) for part in parts]
         if not lengths:
-            raise ValueError(f"{name} is empty: it needs at least one sequence")
+            raise ValueError(f"{name} is empty, it needs at least one sequence")
         if 0 in lengths:
-            raise ValueError(f"{name}[{lengths.index(0)}] is empty: sequences need a step or more")
+            raise ValueError(
+                f"{name}[{lengths.index(0)}] is empty, each sequence needs at least one step"
+            )
         for n, part in enumerate(parts):
             if features is not None and part.shape[-1] != features:
                 where = name if is_array else f"{name}[{n}]"
@@ -73,7 +75,7 @@ class Sequences:
 
     @property
     def lengths(self) -> list[int]:
-        """T of every sequence."""
+        """T of each sequence."""
         return [end - start for start, end in pairwise(self.offsets)]
 
 
@@ -84,7 +86,7 @@ def one_per_sequence(
     count: int,
     convert: Callable[[str, Any], Array],
 ) -> Array:
-    """Return targets of which every sequence has one: (N, F), or (N,) classes."""
+    """Return one target for each sequence: (N, F), or classes (N,)."""
     array = convert(name, value)
     shape = (count,) if features is None else (count, features)
     if array.shape != shape:
@@ -96,19 +98,19 @@ def one_per_sequence(
 
 
 def sample_weights(name: str, value: Any, count: int) -> list[float]:
-    """Return a weight for every sequence."""
+    """Return a weight for each sequence."""
     array = check.floats(name, value, np.dtype(np.float64))
     if array.shape != (count,):
         raise ValueError(
-            f"{name} must have a number for each of the {count} sequences, got shape {array.shape}"
+            f"{name} must have shape {(count,)}, a number for each sequence, got {array.shape}"
         )
     if not (array >= 0).all() or not np.isfinite(array).all():
-        raise ValueError(f"{name} must be at least 0 and finite")
+        raise ValueError(f"{name} must hold finite numbers of at least 0")
     return list(array.tolist())
 
 
 def inputs_of(stack: Stack, name: str, x: Any) -> Sequences:
-    """Return the sequences of x, as the first layer takes them."""
+    """Return x as sequences of what the first layer takes: tokens or features."""
     tokens, features = stack.tokens, stack.features[0][0]
     if tokens is not None:
         return Sequences(name, x, None, lambda part, v: check.classes(part, v, tokens))
@@ -118,7 +120,10 @@ def inputs_of(stack: Stack, name: str, x: Any) -> Sequences:
 def dataset_of(
     stack: Stack, loss: Loss, prefix: str, x: Any, y: Any, weights: Any, evaluated: bool
 ) -> tuple[Dataset, Any]:
-    """Return a core data set and the lengths of its sequences; one to evaluate has to count."""
+    """Return a data set of the core and the lengths of its sequences.
+
+    `prefix` names x and y in errors. Data to evaluate must have a target with a weight above 0.
+    """
     outputs = stack.outputs
     inputs = inputs_of(stack, f"{prefix}x", x)
     name, features = f"{prefix}y", None if loss._classes else outputs
@@ -134,17 +139,21 @@ def dataset_of(
         targets = Sequences(name, y, features, convert)
         if len(inputs) != len(targets):
             raise ValueError(
-                f"{prefix}x has {len(inputs)} sequences and {prefix}y has {len(targets)}"
+                f"{prefix}x and {prefix}y must have the same number of sequences, got "
+                f"{len(inputs)} and {len(targets)}"
             )
         for n, (given, wanted) in enumerate(zip(targets.lengths, inputs.lengths)):
             if given != wanted:
                 raise ValueError(
-                    f"{prefix}y[{n}] has {given} steps, {prefix}x[{n}] has {wanted}: there "
-                    "must be a target for every step, or put LastStep into the model"
+                    f"{prefix}y[{n}] must have a target for each of the {wanted} steps of "
+                    f"{prefix}x[{n}], got {given}; for one target per sequence add LastStep to the "
+                    "model"
                 )
         flat = targets.flat
     if evaluated and isinstance(loss, CrossEntropyLoss) and not loss._counted(flat).any():
-        raise ValueError(f"{name} has no target that counts: there is nothing to evaluate")
+        raise ValueError(
+            f"{name} has only ignored targets, or weights of 0: there is nothing to evaluate"
+        )
     if weights is not None:
         weights = sample_weights(f"{prefix}sample_weight", weights, len(inputs))
     core = Dataset(inputs.flat, flat, inputs.offsets, stack.per_sequence, weights)

@@ -1,4 +1,4 @@
-"""Where sequences are taken from: arrays, mapped files, batches of somebody else."""
+"""Sources of sequences: arrays, memory-mapped files, iterables of batches."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ Lengths = NDArray[np.int64]
 Data = ArrayLike | Sequence[ArrayLike]
 Batches = Iterable[tuple[Any, ...]]
 
-#: Mapped files of more bytes are let go of from time to time: their pages count as our memory.
+#: Bytes. Pages of larger mapped files are released between calls: they count as our memory.
 _LARGE = 2**27
 
 
 @dataclass
 class Piece:
-    """A core data set, and which of its sequences are the next ones of an epoch."""
+    """A data set of the core, and the order in which to take its sequences."""
 
     core: Dataset
-    lengths: Lengths  # of all its sequences
+    lengths: Lengths  # of all sequences in the data set
     order: NDArray[np.uint64]
     batch_size: int
-    release: Callable[[], None] | None = None  # lets memory go after a call of the core
+    release: Callable[[], None] | None = None  # frees memory after a call of the core
 
     @property
     def slice(self) -> float:
-        """Seconds that a call of the core may take: how much it reads has to be bounded, too."""
+        """Seconds for one call of the core; fewer if the memory that it reads must be released."""
         return SLICE if self.release is None else SLICE / 5
 
 
-#: (prefix of names, x, y, sample weights, whether these are all of the data) to a core data set
-#: and the lengths of its sequences.
+#: From (prefix of names, x, y, sample weights, whether these are all data) to a data set of the
+#: core and the lengths of its sequences.
 Convert = Callable[[str, Any, Any, Any, bool], tuple[Dataset, Lengths]]
 
 
 class Source(Protocol):
-    """What an epoch is taken from."""
+    """Where the sequences of an epoch come from."""
 
     @property
     def lengths(self) -> Lengths | None:
-        """Of all sequences, if they are known beforehand."""
+        """The lengths of all sequences, if they are known in advance."""
 
     def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
-        """Go through the sequences once, in this order if there is one."""
+        """Return the sequences of one epoch, in this order if it is given."""
 
     def batches(self, batch_size: int) -> int | None:
-        """Return how many batches that is, if it is known."""
+        """Return the number of batches, if it is known in advance."""
 
 
 class Whole:
-    """Sequences that the core sees all at once."""
+    """All sequences in one data set of the core."""
 
     def __init__(self, core: Dataset, lengths: Lengths, arrays: Sequence[Any]) -> None:
         self.lengths = lengths
@@ -70,39 +70,42 @@ class Whole:
         self._release = releaser(arrays)
 
     def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
-        """Give them as one piece."""
+        """Return all sequences as one piece."""
         order = np.arange(len(self.lengths), dtype=np.uint64) if order is None else order
         yield Piece(self._core, self.lengths, order, batch_size, self._release)
 
     def batches(self, batch_size: int) -> int:
-        """Return how many batches there are."""
+        """Return the number of batches."""
         return -(-len(self.lengths) // batch_size)
 
 
 class Mapped:
-    """Sequences in files, in another form than the core's: converted by batches."""
+    """Sequences in mapped files that the core cannot read in place: converted batch by batch."""
 
     def __init__(self, convert: Convert, prefix: str, x: Any, y: Any, weights: Any) -> None:
-        """Take no y for data that are predicted from."""
+        """Without y, the data are for prediction."""
         self._convert, self._prefix = convert, prefix
         counts = []
         for name, value in zip("xy", [x] if y is None else [x, y]):
             try:
                 counts.append(len(value))
             except TypeError:
-                message = f"{prefix}{name} must have an item for every sequence, got {value!r}"
+                message = f"{prefix}{name} must have an item for each sequence, got {value!r}"
                 raise ValueError(message) from None
         if counts[0] != counts[-1]:
-            raise ValueError(f"{prefix}x has {counts[0]} sequences and {prefix}y has {counts[1]}")
+            raise ValueError(
+                f"{prefix}x and {prefix}y must have the same number of sequences, got "
+                f"{counts[0]} and {counts[1]}"
+            )
         if 0 in counts:
-            raise ValueError(f"{prefix}x is empty: it needs at least one sequence")
+            raise ValueError(f"{prefix}x is empty, it needs at least one sequence")
         if weights is not None:
             weights = np.array(sample_weights(f"{prefix}sample_weight", weights, counts[0]))
         steps = [x.shape[1]] * len(x) if isinstance(x, np.ndarray) else [len(part) for part in x]
         self.lengths = np.array(steps)
         self._data = x, y, weights
         self._release = releaser(self._data)
-        self._piece(np.zeros(1, np.uint64))  # what does not fit is refused before anything is done
+        self._piece(np.zeros(1, np.uint64))  # refuses what does not fit before training begins
 
     def _piece(self, chosen: NDArray[np.uint64]) -> Piece:
         def take(value: Any) -> Any:
@@ -116,18 +119,18 @@ class Mapped:
         return Piece(core, lengths, order, len(chosen), self._release)
 
     def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
-        """Give every batch as a piece of its own."""
+        """Return each batch as a piece."""
         order = np.arange(len(self.lengths), dtype=np.uint64) if order is None else order
         for first in range(0, len(order), batch_size):
             yield self._piece(order[first : first + batch_size])
 
     def batches(self, batch_size: int) -> int:
-        """Return how many batches there are."""
+        """Return the number of batches."""
         return -(-len(self.lengths) // batch_size)
 
 
 class Iterated:
-    """Batches (x, y) or (x, y, sample weights) from anything that can be iterated."""
+    """An iterable of batches (x, y) or (x, y, sample weights)."""
 
     lengths = None
 
@@ -135,13 +138,12 @@ class Iterated:
         self._convert, self._prefix, self._batches = convert, prefix, batches
         if epochs > 1 and isinstance(batches, Iterator):
             raise ValueError(
-                f"{prefix}x is an iterator, which gives its batches once, and there are {epochs} "
-                "epochs: give something that can be gone through again, such as a list or an "
-                "object whose __iter__ begins anew"
+                f"{prefix}x is an iterator, which yields its batches only once, but there are "
+                f"{epochs} epochs: give a list, or an object whose __iter__ starts again"
             )
 
     def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
-        """Give every batch as a piece of its own."""
+        """Return each batch as a piece."""
         n = -1
         for n, batch in enumerate(self._batches):
             name = f"{self._prefix}batch {n}"
@@ -155,10 +157,10 @@ class Iterated:
             every = np.arange(len(lengths), dtype=np.uint64)
             yield Piece(core, lengths, every, len(lengths))
         if n < 0:
-            raise ValueError(f"{self._prefix}x has no batches: it needs at least one")
+            raise ValueError(f"{self._prefix}x has no batches, it needs at least one")
 
     def batches(self, batch_size: int) -> int | None:
-        """Return how many batches there are, if the iterable has a length."""
+        """Return the number of batches, if the iterable has a length."""
         try:
             return len(self._batches)  # type: ignore[arg-type]
         except TypeError:
@@ -175,17 +177,19 @@ def training_source(
     epochs: int,
     evaluated: bool = False,
 ) -> Source:
-    """Return where x, y and sample weights come from; without a y, x is an iterable of them."""
+    """Return the source of x, y and sample weights; without y, x is an iterable of batches."""
 
     def convert(prefix: str, x: Any, y: Any, weights: Any, whole: bool) -> tuple[Dataset, Lengths]:
         return dataset_of(stack, loss, prefix, x, y, weights, evaluated and whole)
 
     if y is None:
         if isinstance(x, np.ndarray) or not isinstance(x, Iterable):
-            raise ValueError(f"{prefix}y is missing: only an iterable of batches comes without")
+            raise ValueError(
+                f"{prefix}y is missing: only an iterable of batches may come without it"
+            )
         if weights is not None:
             raise ValueError(
-                "sample_weight goes with arrays: give batches (x, y, sample_weight) instead"
+                "sample_weight needs x and y as arrays or lists: give batches (x, y, sample_weight)"
             )
         return Iterated(convert, prefix, x, epochs)
     targets_dtype = np.uint32 if loss._classes else stack.dtype
@@ -197,19 +201,17 @@ def training_source(
 def validation_source(
     stack: Stack, loss: Loss, given: Any, epochs: int, prefix: str = "validation "
 ) -> Source:
-    """Return where data come from that are evaluated: (x, y), or an iterable of batches."""
-    if isinstance(given, np.ndarray) or not isinstance(given, Iterable):
-        raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
-    if not isinstance(given, (tuple, list)):
-        given = (given, None)
-    if len(given) != 2:
+    """Return the source of data to evaluate: (x, y), or an iterable of batches."""
+    if isinstance(given, Iterable) and not isinstance(given, (tuple, list, np.ndarray)):
+        given = (given, None)  # an iterable of batches
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
     x, y = given
     return training_source(stack, loss, prefix, x, y, None, epochs, evaluated=True)
 
 
 def prediction_source(stack: Stack, x: Any) -> Source:
-    """Return where sequences without targets come from."""
+    """Return the source of sequences without targets."""
 
     def convert(prefix: str, x: Any, y: Any, weights: Any, whole: bool) -> tuple[Dataset, Lengths]:
         inputs = inputs_of(stack, f"{prefix}x", x)
@@ -225,7 +227,7 @@ def _inputs_dtype(stack: Stack) -> Any:
 
 
 def _needs_a_copy(value: Any, dtype: Any) -> bool:
-    """Tell whether arrays in files would have to be copied as a whole."""
+    """Tell whether arrays in mapped files would have to be copied as a whole."""
     if isinstance(value, (list, tuple)):
         return any(mapping_of(part) is not None for part in value)
     if mapping_of(value) is None or value.ndim < 2:
@@ -234,19 +236,19 @@ def _needs_a_copy(value: Any, dtype: Any) -> bool:
 
 
 def mapping_of(value: Any) -> mmap.mmap | None:
-    """Return the mapped file that an array lies in, if it does."""
+    """Return the memory map that an array lies in, or None."""
     while isinstance(value, np.ndarray):
         value = value.base
     return value if isinstance(value, mmap.mmap) else None
 
 
 def releaser(values: Sequence[Any]) -> Callable[[], None] | None:
-    """Return what gives back the memory of large mapped files, which are read again if needed."""
+    """Return a function that releases the pages of large mapped files, or None."""
     mappings = {}
     for value in values:
         for array in value if isinstance(value, (list, tuple)) else [value]:
             mapping = mapping_of(array)
-            # Pages of a copy-on-write mapping may be the only place of what was written to it.
+            # Changes to a copy-on-write mapping may exist in its pages alone.
             if mapping is not None and len(mapping) > _LARGE and not _copy_on_write(array):
                 mappings[id(mapping)] = mapping
 
@@ -262,4 +264,4 @@ def _copy_on_write(array: Any) -> bool:
         if isinstance(array, np.memmap):
             return bool(array.mode == "c")
         array = array.base
-    return True  # not known
+    return True  # unknown: assume so

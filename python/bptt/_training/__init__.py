@@ -1,1 +1,1 @@
-"""Training and evaluation: the loops around the core, and what they keep."""
+"""Training and evaluation: loops around the core, and the state that they keep."""

@@ -1,11 +1,12 @@
-"""Training state in a model's file: training that was broken off goes on with the same bits.
+"""Checkpoints: a model and the state of its training in a file, so that a run can be resumed.
 
-Beside what `Sequential.save` writes, such a file has a text in its metadata under "bptt.training"::
+The file is one of `Sequential.save` with another entry in its metadata, "bptt.training"::
 
     {"version": 1, "epochs": 3, "settings": {...}, "parts": {"trainer": {...}, "order": {...}, ...}}
 
-Parts are whatever has a `state_dict`: nested dicts and lists of numbers, texts and arrays. An array
-is a tensor of the file, ``training.0`` and so on, and ``{"tensor": "training.0"}`` in the text.
+Each part is the `state_dict` of an object: nested dicts and lists of numbers, strings and arrays.
+An array is a tensor of the file, ``training.0`` and so on; in the JSON, ``{"tensor":
+"training.0"}`` stands for it.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ VERSION = 1
 
 
 class Checkpoint:
-    """The file that a training run leaves behind after every so many epochs.
+    """The checkpoint file of a training run.
 
     Parameters
     ----------
     path : object
-        What the user gave.
+        The file, as the user gives it.
     every : object
-        Epochs from one to the next.
+        The number of epochs between two checkpoints.
     settings : dict
-        What a run must have in common with the one that it goes on from, as JSON can hold it.
+        What a run must have in common with the run that it resumes, for JSON.
     """
 
     def __init__(self, path: object, every: object, settings: dict[str, Any]) -> None:
@@ -45,11 +46,11 @@ class Checkpoint:
             raise FileNotFoundError(f"checkpoint: there is no directory {str(self._path.parent)!r}")
 
     def is_due(self, epochs: int) -> bool:
-        """Tell whether it is to be written after so many epochs."""
+        """Tell whether a checkpoint is due after so many epochs."""
         return epochs % self._every == 0
 
     def write(self, stack: Stack, epochs: int, parts: Mapping[str, Resumable]) -> None:
-        """Write the layers and the state after so many epochs."""
+        """Write the layers and the state of the parts."""
         tensors: dict[str, Array] = {}
         states = {name: _pack(part.state_dict(), tensors) for name, part in parts.items()}
         training = {
@@ -61,13 +62,15 @@ class Checkpoint:
         _files.write(self._path, stack, {"bptt.training": json.dumps(training)}, tensors)
 
     def read(self, stack: Stack) -> Saved | None:
-        """Read the file, if it is there; it must be of such a model and of these settings."""
+        """Read the file, if it exists; refuse one of another model or of other settings."""
         try:
             saved, metadata, tensors = _files.read(self._path)
         except FileNotFoundError:
             return None
         if "bptt.training" not in metadata:
-            raise self._unfit("has a model in it, but no training to resume; load it and train on")
+            raise self._unfit(
+                "has a model in it, but no training to resume: load it with bptt.load and fit that"
+            )
         try:
             training = json.loads(metadata["bptt.training"])
             version, epochs, settings = (training[n] for n in ("version", "epochs", "settings"))
@@ -78,7 +81,7 @@ class Checkpoint:
         if not known or epochs < 0:
             raise self._unfit("has a damaged training state")
         if version != VERSION:
-            raise self._unfit(f"has a training state of version {version}, not {VERSION}")
+            raise self._unfit(f"has a training state of version {version}, must be {VERSION}")
         if _files.architecture(saved) != _files.architecture(stack):
             layers = ", ".join(map(repr, saved.layers))
             raise self._unfit(f"is of another model, Sequential({layers})")
@@ -88,8 +91,8 @@ class Checkpoint:
             were = ", ".join(f"{name} {settings.get(name)!r}" for name in differing)
             are = ", ".join(f"{name} {ours.get(name)!r}" for name in differing)
             raise self._unfit(
-                f"is of a run with {were}; this one has {are}. To resume, settings and data must "
-                "be the same; to train on with others, load it with bptt.load and fit that"
+                f"is of a run with {were}; this one has {are}. To resume, use the same settings "
+                "and data; to train with others, load it with bptt.load and fit that"
             )
         return Saved(self, saved, epochs, parts)
 
@@ -98,7 +101,7 @@ class Checkpoint:
 
 
 class Saved:
-    """What was read from a checkpoint."""
+    """The contents of a checkpoint."""
 
     def __init__(
         self, checkpoint: Checkpoint, stack: Stack, epochs: int, states: dict[str, Any]
@@ -107,9 +110,11 @@ class Saved:
         self._checkpoint, self._states = checkpoint, states
 
     def restore(self, parts: Mapping[str, Resumable]) -> None:
-        """Let parts go on from their states."""
+        """Restore the state of each part."""
         if set(parts) != set(self._states):
-            raise self._checkpoint._unfit(f"has states of {sorted(self._states)}")
+            raise self._checkpoint._unfit(
+                f"has states of {sorted(self._states)}, this run needs {sorted(parts)}"
+            )
         try:
             for name, part in parts.items():
                 part.load_state_dict(self._states[name])
@@ -120,7 +125,7 @@ class Saved:
 
 
 def _pack(value: Any, tensors: dict[str, Array]) -> Any:
-    """Return what JSON can hold of a value; arrays become tensors."""
+    """Return a value for JSON; arrays go to `tensors`."""
     if isinstance(value, np.ndarray):
         name = f"training.{len(tensors)}"
         tensors[name] = value

@@ -1,6 +1,6 @@
-"""Evaluation and prediction: passes over data that change nothing, piece by piece.
+"""Evaluation and prediction: passes over data, piece by piece.
 
-The core comes back now and then, so that Ctrl-C is heard and progress is shown.
+The core returns now and then, so that Python can see Ctrl-C and draw progress.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Array = NDArray[Any]
 
 
 def _at_a_time(source: Source) -> int:
-    """Return how many sequences a piece has: as many as the core takes at a time."""
+    """Return the number of sequences in a piece: as many as the core takes at a time."""
     longest = 1 if source.lengths is None else int(source.lengths.max())
     return max(1, min(EVALUATION_ROWS, EVALUATION_STEPS // longest))
 
 
 def evaluate(trainer: Trainer, source: Source, bar: SequenceBar = QUIET) -> float:
-    """Return the mean loss of all steps, or numbers, each counting what it counts in training."""
+    """Return the mean loss over all targets, with the weights that they have in training."""
     done, loss, count = 0, 0.0, 0.0
     for piece in source.pieces(None, _at_a_time(source)):
         progress = Progress()
@@ -37,12 +37,12 @@ def evaluate(trainer: Trainer, source: Source, bar: SequenceBar = QUIET) -> floa
         loss += progress.loss_sum
         count += progress.count
     if count == 0:
-        raise ValueError("no target counts: there is nothing to evaluate")
+        raise ValueError("all targets are ignored, or have weight 0: there is nothing to evaluate")
     return loss / count
 
 
 def predict(stack: Stack, source: Source, bar: SequenceBar = QUIET) -> Array:
-    """Return the outputs (sum of T, O), or (N, O) with one for every sequence."""
+    """Return the outputs (sum of T, O), or (N, O) with one output per sequence."""
     lengths, per_sequence = source.lengths, stack.per_sequence
     assert lengths is not None
     model, params = stack.core_model(), stack.flat_parameters()

@@ -1,4 +1,4 @@
-"""Metrics: their names, and what is made of the core's means."""
+"""Metrics: their names, and how they follow from the means that the core computes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 
 def perplexity(cross_entropy: float) -> float:
-    """Return its exponential."""
+    """Return the perplexity: exp of the cross-entropy in nats."""
     return math.exp(cross_entropy) if cross_entropy < 700 else math.inf
 
 
-#: Metrics: the core's mean, what is made of it, and the losses it goes with.
+#: For each metric the mean of the core, a function of it, and the losses that it goes with.
 METRICS: dict[str, tuple[str, Callable[[float], float], tuple[str, ...]]] = {
     "accuracy": ("accuracy", float, ("cross_entropy", "bce_with_logits")),
     "perplexity": ("cross_entropy", perplexity, ("cross_entropy",)),
@@ -20,20 +20,19 @@ METRICS: dict[str, tuple[str, Callable[[float], float], tuple[str, ...]]] = {
 
 
 def check_metrics(metrics: object, loss: str) -> list[str]:
-    """Return the names of metrics that go with a loss."""
+    """Return the names of metrics, or raise an error if they do not go with the loss."""
     if isinstance(metrics, str) or not isinstance(metrics, (list, tuple)):
         raise TypeError(f"metrics must be a list of names, got {metrics!r}")
     for name in metrics:
         if not isinstance(name, str) or name not in METRICS:
-            raise ValueError(f"there is no metric {name!r}: there are {', '.join(METRICS)}")
+            raise ValueError(f"metrics must be among {', '.join(METRICS)}, got {name!r}")
         if loss not in METRICS[name][2]:
             raise ValueError(
-                f"metric {name!r} goes with the losses {', '.join(METRICS[name][2])}, "
-                f"not with {loss}"
+                f"metric {name!r} needs one of the losses {', '.join(METRICS[name][2])}, got {loss}"
             )
     return list(metrics)
 
 
 def metrics_of(names: list[str], means: list[float]) -> dict[str, float]:
-    """Return metrics by name, made of the core's means."""
+    """Return metrics by name, from the means of the core."""
     return {name: METRICS[name][1](mean) for name, mean in zip(names, means)}

@@ -29,18 +29,16 @@ from bptt.layers._stack import Stack
 
 
 class Run:
-    """A training run.
-
-    `prepare` refuses what does not fit; calling the run trains.
+    """A training run. First `prepare` it, then call it to train.
 
     Attributes
     ----------
     history : History
         The losses so far.
     stopped : bool
-        Whether the run that is resumed had been stopped.
+        Whether a callback had stopped the run that this one resumes.
     kept : Training
-        What the model keeps: the state after the last good epoch, brought up to date in place.
+        The state after the last good epoch, for the model to keep. The run updates it in place.
     """
 
     def __init__(
@@ -65,7 +63,7 @@ class Run:
             accumulate=settings.accumulate,
         )
         if not all(flat.flags.writeable for flat in stack.flat_parameters()):
-            raise ValueError("a layer's parameters are read-only; copy the model to train it")
+            raise ValueError("the parameters of a layer are read-only: copy the model to train it")
         count = None if source.lengths is None else len(source.lengths)
         self._order = Order(count, settings.rng if settings.shuffle else None)
         if training.moments is not None:
@@ -76,7 +74,7 @@ class Run:
         self.history, self.stopped, self.kept = History(), False, training.copy()
 
     def prepare(self, file: Checkpoint | None, resume: bool) -> None:
-        """Resume from the file if that is wanted, and plan the learning rates."""
+        """Resume from the file, if requested, and plan the learning rates."""
         self._file = file
         if resume and file is not None:
             self._resume(file)
@@ -98,7 +96,7 @@ class Run:
         self._done = saved.epochs
 
     def _parts(self) -> dict[str, Resumable]:
-        """Return everything that has a state, by its name in a checkpoint."""
+        """Return all objects with a state, by their names in a checkpoint."""
         parts: dict[str, Resumable] = {
             "trainer": TrainerState(self._trainer),
             "order": self._order,
@@ -116,11 +114,11 @@ class Run:
         return {"stopped": self._calls.model.stop_training}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over whether the run was stopped."""
+        """Restore whether the run was stopped."""
         self.stopped = bool(state["stopped"])
 
     def _keep(self) -> bool:
-        """Copy the parameters to the layers, unless one is not finite; tell whether they are."""
+        """Copy the parameters to the layers if all are finite; tell whether they are."""
         if not self._trainer.write_params(self._stack.flat_parameters()):
             return False
         self._training.moments = self._trainer.optimizer_state()
@@ -171,8 +169,8 @@ class Run:
         mean = self._train_epoch(bar)
         if not (math.isfinite(mean) and self._keep()):
             raise DivergedError(
-                f"training diverged in epoch {epoch + 1}, mean loss {mean:g}; the layers keep the "
-                "parameters from before that epoch. A smaller learning rate or clip_norm may help.",
+                f"training diverged in epoch {epoch + 1}, mean loss {mean:g}: try a smaller "
+                "learning rate or clip_norm. The layers keep the parameters from before the epoch.",
                 history,
             )
         logs = {"loss": mean}

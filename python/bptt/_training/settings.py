@@ -1,4 +1,4 @@
-"""The settings of `fit`, and whether they fit the data and each other."""
+"""The settings of `fit`, and checks whether they fit the data and each other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bptt.schedules import Schedule
 
 @dataclass(frozen=True)
 class Settings:
-    """The parameters of `fit` but data, optimiser, schedule and callbacks: a field for each."""
+    """The parameters of `fit`, without data, optimiser, schedule and callbacks."""
 
     loss: Loss
     epochs: int
@@ -31,7 +31,7 @@ class Settings:
     progress: bool
 
     def steps_of(self, piece: Piece) -> int:
-        """Return how many steps of the optimiser a piece takes, at most."""
+        """Return the largest number of optimiser steps for a piece."""
         if self.tbptt is None:
             return -(-len(piece.order) // (piece.batch_size * self.accumulate))
         lengths, size = piece.lengths[piece.order], piece.batch_size
@@ -39,7 +39,7 @@ class Settings:
         return int(sum(-(-length // self.tbptt) for length in longest))
 
     def steps_of_run(self, source: Source, epochs: int) -> int | None:
-        """Return how many steps of the optimiser the run takes, if that is known beforehand."""
+        """Return the number of optimiser steps in the run, if it is known in advance."""
         batches = source.batches(self.batch_size)
         if batches is None:
             return None
@@ -54,7 +54,7 @@ class Settings:
     def shared(
         self, training: Training, source: Source, validation: Any, sample_weight: Any
     ) -> dict[str, Any]:
-        """Return what a run must have in common with the one that it resumes, for JSON."""
+        """Return, for JSON, what a run must have in common with the run that it resumes."""
         lengths = source.lengths
         return {
             "loss": repr(self.loss),
@@ -75,35 +75,35 @@ class Settings:
 
 
 def check_stateful(settings: Settings, lengths: Lengths | None) -> None:
-    """Refuse settings with which rows of a batch cannot continue those of the batch before."""
+    """Refuse stateful training if batches would not continue the rows of the batch before."""
     if not settings.stateful or lengths is None:
-        return  # the core checks batches that come one by one
+        return  # the core checks each batch of an iterable
     batch_size, count = settings.batch_size, len(lengths)
     if settings.shuffle:
         raise ValueError(
-            "stateful=True carries the states of every batch into the next one, so their order "
-            "must stay: it needs shuffle=False"
+            "stateful=True needs shuffle=False: each batch starts from the states of the batch "
+            "before, so their order must not change"
         )
     if batch_size < count and count % batch_size:
         raise ValueError(
-            "stateful=True carries the state of every row into the next batch, so batch_size must "
-            f"divide the number of sequences: got batch_size {batch_size} for {count} sequences"
+            "stateful=True needs a batch_size that divides the number of sequences, got batch_size "
+            f"{batch_size} for {count} sequences"
         )
     if lengths.min() < lengths.max():
         raise ValueError(
-            f"stateful=True needs sequences of one length, got {lengths.min()} to {lengths.max()} "
-            "steps: cut them to one length, or use tbptt without stateful"
+            f"stateful=True needs sequences of the same length, got {lengths.min()} to "
+            f"{lengths.max()} steps: cut them to one length, or use tbptt without stateful"
         )
 
 
 def check_monitors(watchers: list[Any], metrics: list[str], validation: bool) -> None:
-    """See whether what is watched will be there."""
+    """Refuse a monitor that is not among the numbers of the history."""
     names = ["loss", *metrics]
     names += [f"validation_{name}" for name in names] if validation else []
     for watcher in watchers:
         monitor = getattr(watcher, "monitor", None)
         if isinstance(watcher, (Schedule, EarlyStopping)) and monitor not in (None, *names):
             raise ValueError(
-                f"{type(watcher).__name__} has monitor={monitor!r}, but fit has only "
-                f"{', '.join(names)}: name it in metrics, or give validation data"
+                f"monitor of {type(watcher).__name__} must be one of {', '.join(names)}, got "
+                f"{monitor!r}: add it to metrics, or give validation data"
             )

@@ -1,4 +1,4 @@
-"""What a training run depends on from one epoch to the next: what a model and a checkpoint keep."""
+"""The state of training between two epochs, as a model and a checkpoint keep it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Array = NDArray[Any]
 
 @dataclass
 class Training:
-    """What a model keeps of its training, so that it can go on.
+    """What a model keeps of its training, so that another `fit` can continue.
 
     Attributes
     ----------
     optimizer : Optimizer
-        The one given to `fit`; its state is for this very object.
+        The optimiser of the last `fit`. The state belongs to this object.
     moments : tuple of int and list of ndarray, or None
-        The steps the optimiser took and its three vectors, each of all parameters or empty; None
-        before the first epoch.
+        The number of steps of the optimiser and its three vectors, each as long as all parameters
+        or empty; None before the first epoch.
     schedule : Schedule or None
-        Likewise.
+        The schedule of the last `fit`.
     schedule_state : dict of str to float
-        Where the schedule is.
+        The state of the schedule.
     """
 
     optimizer: Optimizer
@@ -39,18 +39,20 @@ class Training:
     schedule_state: dict[str, float] = field(default_factory=dict)
 
     def copy(self) -> Training:
-        """Return one whose state no longer follows this one's."""
+        """Return a copy whose state does not change with this one."""
         return replace(self, schedule_state=dict(self.schedule_state))
 
 
 def training_of(last: Training | None, optimizer: object, schedule: Schedule | None) -> Training:
-    """Return what a run starts with: it goes on where the last one ended if these are the same."""
+    """Return the state that a run starts with: the last one's, if the objects are the same."""
     if optimizer is None:
         if last is None:
-            raise ValueError("optimizer is missing: the first fit of a model needs one")
+            raise ValueError(
+                "optimizer is missing: the first fit of a model needs one, such as bptt.Adam()"
+            )
         optimizer = last.optimizer
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be one such as bptt.Adam(), got {optimizer!r}")
+        raise TypeError(f"optimizer must be an optimiser such as bptt.Adam(), got {optimizer!r}")
     training = Training(optimizer, schedule=schedule)
     if last is not None and last.optimizer is optimizer:
         training.moments = last.moments
@@ -60,20 +62,20 @@ def training_of(last: Training | None, optimizer: object, schedule: Schedule | N
 
 
 class Resumable(Protocol):
-    """Something with a state that training goes on from."""
+    """An object whose state a checkpoint keeps."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return numbers, texts, None, arrays, and dicts and lists of them."""
+        """Return a dict of numbers, strings, None, arrays, and lists and dicts of them."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there; a ValueError, TypeError or KeyError if it does not fit."""
+        """Restore the state, or raise a ValueError, TypeError or KeyError if it does not fit."""
 
 
 class Order:
-    """The order in which an epoch takes the sequences, shuffled by a generator, if there is one."""
+    """The order of the sequences in an epoch; a generator shuffles it, if there is one."""
 
     def __init__(self, count: int | None, generator: np.random.Generator | None) -> None:
-        """Take how many sequences there are; None if they come as they like."""
+        """Take the number of sequences; None leaves their order to the source."""
         self.now = np.arange(count or 0, dtype=np.uint64)
         self._given = count is not None
         self._generator = generator if self._given else None
@@ -94,19 +96,19 @@ class Order:
             return
         now, generator, bits = state["now"], state["generator"], self._generator.bit_generator
         if now.dtype != self.now.dtype or not np.array_equal(np.sort(now), np.sort(self.now)):
-            raise ValueError("the order of the sequences is none")
+            raise ValueError("the saved order is not a permutation")
         ours = type(bits).__name__
         if generator["bit_generator"] != ours:
             raise ValueError(
-                f"it was made with a generator of {generator['bit_generator']}, "
-                f"rng is one of {ours}"
+                f"it was saved with a {generator['bit_generator']} generator, rng must be one, "
+                f"got {ours}"
             )
         bits.state = generator
         self.now[:] = now
 
 
 class TrainerState:
-    """What the trainer remembers, but the parameters: the optimiser's state, and dropout's."""
+    """The state of the trainer without the parameters: the optimiser's, and dropout's seed."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
@@ -121,7 +123,7 @@ class TrainerState:
 
 
 class ScheduleState:
-    """Where the schedule is."""
+    """The state of the schedule."""
 
     def __init__(self, training: Training) -> None:
         self._training = training
@@ -132,7 +134,7 @@ class ScheduleState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         ours = self._training.schedule_state
         if set(state) != set(ours) or not all(type(v) in (int, float) for v in state.values()):
-            raise ValueError(f"it must have numbers {sorted(ours)}, it has {state}")
+            raise ValueError(f"it must have the numbers {sorted(ours)}, it has {state}")
         self._training.schedule_state = dict(state)
 
 
@@ -147,5 +149,5 @@ class HistoryState:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if set(state) != set(vars(self._history)):
-            raise ValueError(f"its history has {sorted(state)}")
+            raise ValueError(f"it must have {sorted(vars(self._history))}, it has {sorted(state)}")
         vars(self._history).update(state)

@@ -1,4 +1,4 @@
-"""The core's trainer: built for `fit` and `evaluate`."""
+"""Builds the trainer of the core for `fit` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from bptt.layers._stack import Stack
 from bptt.losses import Loss
 from bptt.optimizers import SGD, Optimizer
 
-#: For trainers that only evaluate.
+#: The optimiser of trainers that only evaluate.
 NO_STEPS = SGD(0.0)
 
 
-def trainer_of(  # an argument for each option of the core
+def trainer_of(  # one argument for each option of the core
     stack: Stack,
     loss: Loss,
     optimizer: Optimizer = NO_STEPS,

@@ -1,4 +1,4 @@
-"""Sampling of tokens from a model that gives logits for the next one."""
+"""Sampling of tokens from a model that gives logits for the next token."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from bptt.layers._stack import Stack
 def generate(
     stack: Stack, prompt: ArrayLike, n: int, temperature: float, top_k: int | None, rng: object
 ) -> NDArray[np.int64]:
-    """Do what `Sequential.generate` says."""
+    """Return n tokens that continue the prompt; see `Sequential.generate`."""
     tokens, outputs = stack.tokens, stack.outputs
     if tokens is None:
         raise ValueError(
-            "generate needs a model that takes tokens: one that starts with OneHot or Embedding, "
-            f"not {stack.layers[0]}"
+            "generate needs a model that takes tokens, with OneHot or Embedding as its first "
+            f"layer, got {stack.layers[0]}"
         )
     if outputs != tokens:
         raise ValueError(
-            f"generate needs a logit for each of the {tokens} tokens, this model has {outputs} "
+            f"generate needs a model with a logit for each of the {tokens} tokens, got {outputs} "
             "outputs"
         )
     array = check.array_of("prompt", prompt)
-    # An empty list is an array of float64, but that is not what is wrong with it.
+    # An empty list becomes an array of float64. Say that it is empty, not that its dtype is wrong.
     if array.ndim != 1 or not array.size:
         raise ValueError(f"prompt must be at least one token, (T,), got shape {array.shape}")
     given = check.classes("prompt", array, tokens)
@@ -52,13 +52,13 @@ def _sample(
     logits: NDArray[Any], temperature: float, top_k: int | None, generator: np.random.Generator
 ) -> int:
     if not np.isfinite(logits).all():
-        raise ValueError("the model's logits are not finite: did its training diverge?")
+        raise ValueError("the logits of the model must be finite: did its training diverge?")
     if temperature == 0:
         return int(logits.argmax())
-    order = np.argsort(-logits, kind="stable")[:top_k]  # the likeliest first
+    order = np.argsort(-logits, kind="stable")[:top_k]  # the most likely first
     shifted = logits[order].astype(np.float64)
-    with np.errstate(over="ignore"):  # a very low temperature makes it -inf, and the share 0
-        shares = np.exp((shifted - shifted[0]) / temperature)
-    sums = np.cumsum(shares)
+    with np.errstate(over="ignore"):  # a very low temperature gives -inf, and the weight 0
+        weights = np.exp((shifted - shifted[0]) / temperature)
+    sums = np.cumsum(weights)
     place = np.searchsorted(sums, generator.random() * sums[-1], side="right")
     return int(order[min(place, len(order) - 1)])

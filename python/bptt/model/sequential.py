@@ -39,29 +39,29 @@ Array = NDArray[Any]
 
 
 class Sequential(Stack):
-    """Layers one after the other, every step of one the input of the next.
+    """Layers one after the other; the output of each is the input of the next.
 
     Parameters
     ----------
     *layers : RNN, LSTM, GRU, Linear, OneHot, Embedding, LayerNorm, Dropout or LastStep
-        OneHot or Embedding only as the first, for data that are tokens. All of one dtype.
+        The layers, all of the same dtype. For data of tokens, the first is OneHot or Embedding.
 
     Attributes
     ----------
     layers : tuple
         The layers. They are shared, not copied: training changes their parameters in place.
     history : History or None
-        Of the last `fit`, also when it ended with an error.
+        The history of the last `fit`, also if it ended with an error.
     stop_training : bool
-        Set to True by a callback, ends `fit` after the epoch.
+        A callback sets it to True to end `fit` after the epoch.
 
     Notes
     -----
-    Data sets are batch-first: an array (N, T, F), or a list of N arrays (T_i, F) of any lengths;
-    for a model that starts with OneHot or Embedding, (N, T) or N arrays (T_i,) of whole numbers.
-    Targets have a value for every step: classes (N, T) for the loss "cross_entropy", real numbers
-    (N, T, O) for the others. With a LastStep among the layers, they have one for every sequence:
-    (N, O), or (N,) classes.
+    Data sets are batch-first: an array (N, T, F), or a list of N arrays (T_i, F) of any lengths.
+    For a model that starts with OneHot or Embedding they are (N, T), or N arrays (T_i,), of whole
+    numbers. Every step has a target: a class (N, T) for the loss "cross_entropy", real numbers (N,
+    T, O) for the other losses. With a LastStep among the layers, every sequence has one target:
+    (N,) or (N, O).
 
     Examples
     --------
@@ -88,12 +88,12 @@ class Sequential(Stack):
         return _summary.summary_html(self)
 
     def summary(self) -> str:
-        """Return a table of the layers, their outputs and how many parameters they have.
+        """Return a table of the layers, the shapes of their outputs and their parameters.
 
         Returns
         -------
         str
-            A prompt shows it as it is; elsewhere, print it.
+            Python's prompt shows the table as it is; elsewhere, print it.
 
         Examples
         --------
@@ -137,104 +137,104 @@ class Sequential(Stack):
         checkpoint_every: int = 1,
         resume: bool = False,
     ) -> History:
-        """Train the layers, in place.
+        """Train the layers in place.
 
-        Ctrl-C ends training early: the layers keep what they learnt, and the history so far is
+        Ctrl-C ends training early: the layers keep what they learned, and the history so far is
         returned, marked as interrupted.
 
-        Fitting again goes on from the layers' parameters. What the optimiser remembers (momentum,
-        running means) lives on with the optimiser object, as in Keras: given the same object, or
-        none, the next `fit` of this model goes on with it, and given another it begins anew. So
-        does a schedule. The model keeps them of its last `fit`.
+        Another `fit` continues from the current parameters. The model keeps the state of the
+        optimiser (momentum, running means) and of the schedule. If the next `fit` is given the same
+        optimiser object, or none, it continues with that state; another optimiser starts from
+        scratch, as in Keras. The same holds for the schedule.
 
         Parameters
         ----------
         x, y : array_like or list of array_like
-            Sequences of any lengths, and a target for each of their steps, or with LastStep for
-            each sequence; see the notes of the class. Without y, x is an iterable of batches
-            ``(x, y)`` or ``(x, y, sample_weight)``, gone through once an epoch: a list, a data
-            loader. Batches are trained on as they come, whatever `batch_size` and `shuffle` say.
-            Arrays in files (numpy.memmap) may be larger than memory: of a batch, only its own
-            sequences are read.
+            Sequences of any lengths, and a target for each step, or with LastStep for each
+            sequence; see the notes of the class. Without y, x is an iterable of batches ``(x, y)``
+            or ``(x, y, sample_weight)``, such as a list or a data loader, which is iterated once an
+            epoch. `batch_size` and `shuffle` do not apply to its batches. Memory-mapped arrays
+            (numpy.memmap) may be larger than memory: only the sequences of one batch are read at a
+            time.
         loss : str or loss
             "cross_entropy", "bce_with_logits", "mse", "mae", "huber", or an object with options,
-            such as ``bptt.CrossEntropyLoss(label_smoothing=0.1)``. The mean over all steps, or
-            numbers, of a batch.
+            such as ``bptt.CrossEntropyLoss(label_smoothing=0.1)``. The loss of a batch is the mean
+            over its targets.
         optimizer : Optimizer, optional
-            The update rule, such as ``bptt.Adam()``; by default that of the last `fit`.
+            The update rule, such as ``bptt.Adam()``; by default the optimiser of the last `fit`.
         epochs : int, default 1
             Passes over the data.
         batch_size : int, default 32
-            Sequences of a batch.
+            Sequences in a batch.
         validation : tuple (x, y) or iterable of batches, optional
-            Evaluated after every epoch.
+            Data to evaluate after every epoch.
         clip_norm : float, optional
-            Gradients whose norm, over all parameters, is above this are scaled down to it.
+            Gradients are scaled down if their norm over all parameters exceeds this.
         shuffle : bool, default True
-            Whether the sequences take a new order every epoch.
+            Whether every epoch takes the sequences in a new order.
         rng : None, int or numpy.random.Generator
-            For the shuffling.
+            The source of the shuffling.
         progress : bool, default True
             Whether to show a progress bar (needs tqdm, ``pip install "bptt[progress]"``).
         tbptt : int, optional
-            Truncated backpropagation through time: a batch is walked in chunks of so many steps,
-            and every chunk is a step of the optimiser on the mean loss of its own steps. It starts
-            from the states that the one before ended with; gradients do not go back beyond it.
-            Memory is that of a chunk, and Ctrl-C waits for a chunk rather than a batch. The losses
-            of a batch's chunks are averaged over their steps. By default, sequences are whole.
+            Truncated backpropagation through time: a batch is processed in chunks of so many steps.
+            Each chunk starts from the final states of the chunk before and makes one step of the
+            optimiser, on the mean loss of its own steps. Gradients do not cross chunks. Memory is
+            needed for one chunk only, and Ctrl-C waits for a chunk instead of a batch. The loss of
+            a batch is the mean over the steps of all its chunks. By default sequences are whole.
         stateful : bool, default False
-            Whether row b of a batch starts from the states that row b of the batch before ended
-            with, as Keras has it; from zero at the start of every epoch, and in evaluation. For a
-            long sequence in pieces: with batch_size B, piece n + B goes on where piece n ends.
-            Needs ``shuffle=False``, sequences of one length, and a batch_size that divides their
+            Whether row b of a batch starts from the final state of row b of the batch before, as in
+            Keras. Every epoch and every evaluation starts from zero states. Use it for a long
+            sequence in pieces: with batch_size B, piece n + B continues piece n. It needs
+            ``shuffle=False``, sequences of the same length, and a batch_size that divides their
             number.
         sample_weight : array_like (N,), optional
-            What the losses of each sequence are multiplied with in training, at least 0. As in
-            Keras, the mean is still divided by how many steps there are. Weights for classes belong
-            to the loss.
+            A factor of the losses of each sequence in training, at least 0. As in Keras, the mean
+            is still divided by the number of steps. Weights of classes belong to the loss.
         schedule : Schedule, optional
             Changes the learning rate, such as ``bptt.StepLR(10)``.
         metrics : list of str, default none
-            For the history, as means over all steps of an epoch (training data: while training):
-            "accuracy" (for "cross_entropy"; for "bce_with_logits", the share of numbers on the
-            right side), "perplexity" (for "cross_entropy"), "rmse" (for the others).
+            Further numbers for the history, as means over all steps of an epoch (for the training
+            data: computed while training): "accuracy" (for "cross_entropy"; for "bce_with_logits"
+            the share of numbers on the right side), "perplexity" (for "cross_entropy"), "rmse" (for
+            the other losses).
         early_stopping : EarlyStopping, optional
             Stops training when it no longer improves, and restores the best parameters.
         callbacks : list, default none
             Objects that are called between epochs; see `Callback`.
         accumulate : int, default 1
-            Batches whose gradients make one step of the optimiser, the same, up to rounding, as if
-            they were one batch. Not with `tbptt`.
+            The number of batches whose gradients make one step of the optimiser. Up to rounding,
+            the step is that of one large batch. Not with `tbptt`.
         checkpoint : str or path, optional
-            A file to which model and training state are written after epochs, as `save` does it:
-            killed at any moment, the one before or the new one is there. `bptt.load` gives the
-            model in it.
+            A file for the model and the state of training, written after epochs. As with `save`,
+            the old or the new file exists at any moment. `bptt.load` reads the model in it.
         checkpoint_every : int, default 1
-            Epochs from one checkpoint to the next; there is one after the last epoch, too.
+            The number of epochs between two checkpoints. The last epoch is always followed by one.
         resume : bool, default False
-            Whether to go on from `checkpoint`, if it is there, with its parameters, the state of
-            the optimiser, the schedule, callbacks and all random numbers, and its history, so that
-            the result has the bits of a run that was never broken off. `epochs` counts those that
-            are done; a run that early stopping has ended does not go on. The
-            model, the data and all other settings must be those of the first run; the parameters
-            of this model, and the seed, do not matter.
+            Whether to continue from `checkpoint`, if the file exists: from its parameters and
+            history, and the state of the optimiser, the schedule, the callbacks and all random
+            numbers. Interrupting and resuming do not change results. `epochs` includes those
+            that are done, and a run that early stopping has ended does not continue. The model, the
+            data and all other settings must be those of the first run; the parameters of this model
+            and the seed do not matter.
 
         Returns
         -------
         History
-            The losses, each epoch's mean over all steps, as `evaluate` has it, and the metrics.
+            The losses, each the mean over all steps of an epoch as in `evaluate`, and the metrics.
 
         Raises
         ------
         ValueError, TypeError
-            For data or settings that do not fit, also those of the checkpoint; for `tbptt` and
-            `stateful` also if a layer is bidirectional, since its second direction starts at the
-            end. Nothing is changed then, but for batches of an iterable: earlier epochs stay.
+            If data or settings do not fit, including those of the checkpoint; with `tbptt` or
+            `stateful` also if a layer is bidirectional, because its second direction starts at the
+            end. Then nothing has changed, unless the error is in a later batch of an iterable:
+            finished epochs stay.
         OSError
-            If the checkpoint cannot be written. The layers keep what they learnt.
+            If the checkpoint cannot be written. The layers keep what they learned.
         DivergedError
             If a loss or a parameter becomes NaN or infinite. The layers keep the parameters of the
-            end of the last good epoch.
+            end of the previous epoch.
 
         Examples
         --------
@@ -248,7 +248,7 @@ class Sequential(Stack):
         >>> history.loss[-1] < 0.1 * history.loss[0]
         True
 
-        Which of three kinds a sequence is, with what else can be set:
+        Classifying sequences, with more settings:
 
         >>> rng = np.random.default_rng(0)
         >>> kinds = rng.integers(0, 3, 60)
@@ -261,13 +261,13 @@ class Sequential(Stack):
         >>> history.accuracy[-1] > 0.9
         True
 
-        Training that can be broken off at any time, and goes on where it was:
+        Training that can be interrupted at any time and resumed:
 
         >>> import os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
         >>> options = {"loss": "mse", "optimizer": bptt.Adam(0.01), "rng": 0, "progress": False}
         >>> twin = bptt.Sequential(bptt.GRU(1, 8, rng=2), bptt.Linear(8, 1, rng=3))
-        >>> for epochs in (2, 5):  # as if the process had ended after two of five epochs
+        >>> for epochs in (2, 5):  # as if the process ended after two of five epochs
         ...     history = twin.fit(wave[:, :-1], wave[:, 1:], epochs=epochs, checkpoint=path,
         ...                        resume=True, **options)
         >>> len(history.loss)
@@ -292,7 +292,7 @@ class Sequential(Stack):
         training = training_of(self._training, optimizer, schedule)
         resume = check.flag("resume", resume)
         if resume and checkpoint is None:
-            raise ValueError("resume=True needs the file to go on from: give checkpoint=path")
+            raise ValueError("resume=True needs a file to resume from: give checkpoint=path")
         source = training_source(self, loss, "", x, y, sample_weight, epochs)
         check_stateful(settings, source.lengths)
         checked = None
@@ -311,19 +311,20 @@ class Sequential(Stack):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the model to a file, for `bptt.load`.
 
-        It is in the safetensors format, by custom named ``.safetensors``: the parameters by the names of
-        `state_dict`, and of what layers the model is in the metadata. A file that was there is replaced in
-        one step: at any moment, also if the process is killed, the old or the new one is there as a whole.
+        The file has the safetensors format; its usual name ends in ``.safetensors``. It has the
+        parameters, by the names of `state_dict`, and in the metadata a description of the layers.
+        An existing file is replaced in one step: at any moment, also if the process is killed, the
+        old or the new file exists as a whole.
 
         Parameters
         ----------
         path : str or path
-            Where to.
+            The file.
 
         Raises
         ------
         OSError
-            If it cannot be written; what was there is left as it was.
+            If the file cannot be written. An existing file stays as it was.
 
         Examples
         --------
@@ -333,25 +334,26 @@ class Sequential(Stack):
         >>> model.save(path)
         >>> bptt.load(path)
         Sequential(RNN(2, 3))
-        """  # noqa: E501
+        """
         _files.write(path, self, {}, {})
 
     def predict(self, x: Data, *, progress: bool = True) -> Array | list[Array]:
         """Return the outputs for every step, or with LastStep for every sequence.
 
-        Ctrl-C ends it with a KeyboardInterrupt.
+        Ctrl-C raises KeyboardInterrupt.
 
         Parameters
         ----------
         x : array_like or list of array_like
-            Sequences, as for `fit`; of arrays in files, too, only some are read at a time.
+            Sequences, as for `fit`. Memory-mapped arrays are read piece by piece.
         progress : bool, default True
             Whether to show a progress bar (needs tqdm) if it takes longer than two seconds.
 
         Returns
         -------
         ndarray or list of ndarray
-            (N, T, O) if x is one array, else a list of N arrays (T_i, O); (N, O) with LastStep.
+            (N, T, O) if x is one array, otherwise a list of N arrays (T_i, O). With LastStep (N,
+            O).
         """
         progress = check.flag("progress", progress)
         source = prediction_source(self, x)
@@ -390,9 +392,9 @@ class Sequential(Stack):
         metrics: Sequence[str] | None = None,
         progress: bool = True,
     ) -> float | dict[str, float]:
-        """Return the mean loss, of which `fit` tells the same kind.
+        """Return the mean loss, defined as in `fit`.
 
-        Ctrl-C ends it with a KeyboardInterrupt.
+        Ctrl-C raises KeyboardInterrupt.
 
         Parameters
         ----------
@@ -406,15 +408,15 @@ class Sequential(Stack):
         Returns
         -------
         float or dict of str to float
-            The mean over all steps (with LastStep: sequences), whichever sequence they are of; in
-            cross-entropy, ignored ones do not count, others as their class's weight. With `metrics`, that
-            as "loss" beside them.
+            The mean over the steps of all sequences, or with LastStep over all sequences.
+            Cross-entropy leaves out ignored targets and weighs the others by their class. With
+            `metrics`, a dict of the metrics and this mean as "loss".
 
         Raises
         ------
         ValueError, TypeError
-            For data or settings that do not fit, or if no target counts.
-        """  # noqa: E501
+            If data or settings do not fit, or all targets are ignored.
+        """
         loss = loss_of(loss)
         names = check_metrics(() if metrics is None else metrics, loss.name)
         progress = check.flag("progress", progress)
@@ -436,24 +438,24 @@ class Sequential(Stack):
         top_k: int | None = None,
         rng: object = None,
     ) -> NDArray[np.int64]:
-        """Continue a sequence of tokens: draw the next one from the model's logits, again and again.
+        """Continue a sequence of tokens, drawing each new one from the logits of the model.
 
-        For a model that starts with OneHot or Embedding and gives a logit for each token, trained
-        with "cross_entropy" to tell the next one. It is given one step at a time (`stepper`).
+        The model starts with OneHot or Embedding, gives a logit for each token and is trained with
+        "cross_entropy" to predict the next token. It processes one step at a time (`stepper`).
 
         Parameters
         ----------
         prompt : array_like of int
             The tokens to continue, (T,), at least one.
         n : int
-            How many tokens to draw.
+            The number of tokens to draw.
         temperature : float, default 1.0
-            The logits are divided by it: below 1, likely tokens become likelier. At 0 the likeliest
-            is taken, the first of several.
+            A divisor of the logits: below 1, likely tokens become likelier. At 0 the most likely
+            token is taken, the first of several.
         top_k : int, optional
-            Draw from the k likeliest tokens only; by default from all.
+            Draw from the k most likely tokens only; by default from all.
         rng : None, int or numpy.random.Generator
-            What is drawn with; the same seed draws the same tokens.
+            The source of the draws; the same seed draws the same tokens.
 
         Returns
         -------
@@ -463,8 +465,8 @@ class Sequential(Stack):
         Raises
         ------
         ValueError, TypeError
-            If the model is not such a one, has a layer of two directions, or gives logits that are not
-            finite, or if a parameter is out of range.
+            If the model is not of this kind, has a layer with two directions or gives logits that
+            are not finite, or if a parameter is out of range.
 
         Examples
         --------
@@ -475,14 +477,14 @@ class Sequential(Stack):
         ...                     optimizer=bptt.Adam(0.05), progress=False)
         >>> model.generate([0, 1], 5, temperature=0)
         array([2, 0, 1, 2, 0])
-        """  # noqa: E501
+        """
         return generate(self, prompt, n, temperature, top_k, rng)
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
-    """Load a model that `Sequential.save`, or `Sequential.fit` with a checkpoint, has written.
+    """Load a model from a file of `Sequential.save`, or from a checkpoint of `Sequential.fit`.
 
-    Nothing in the file is executed. Random numbers of its layers' dropout are seeded anew.
+    Nothing in the file is executed. The generators of dropout get new seeds.
 
     Parameters
     ----------
@@ -492,15 +494,15 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     Returns
     -------
     Sequential
-        The model: the same layers, and the same bits of all parameters.
+        The model: the same layers, with bitwise the same parameters.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If it is damaged, of another version, has no model in it, or one of unknown layers, or if a
-        parameter is missing or of a wrong shape or dtype.
+        If the file is damaged, has another version, no model or unknown layers, or if a parameter
+        is missing or has a wrong shape or dtype.
 
     Examples
     --------
@@ -518,5 +520,5 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     stack, _, others = _files.read(path)
     unknown = [name for name in others if not name.startswith("training.")]
     if unknown:
-        raise ValueError(f"{os.fspath(path)!r}: there are tensors of no layer: {unknown}")
+        raise ValueError(f"{os.fspath(path)!r}: no layer has the tensors {unknown}")
     return Sequential(*stack.layers)

@@ -1,17 +1,17 @@
 """Recurrent networks as scikit-learn estimators. Needs scikit-learn (the extra "sklearn").
 
-`SequenceClassifier` and `SequenceRegressor` have the habits of scikit-learn's MLPClassifier and
-MLPRegressor; `SequenceForecaster` continues time series. They work in pipelines, searches and
-cross-validation, and pass all of scikit-learn's checks of estimators.
+`SequenceClassifier` and `SequenceRegressor` follow scikit-learn's MLPClassifier and MLPRegressor.
+`SequenceForecaster` continues time series. All three work in pipelines, searches and
+cross-validation, and pass scikit-learn's estimator checks.
 
-Data are a table (n, T): n sequences of T steps of one feature; an array (n, T, F); or a list of n
-arrays (T_i,) or (T_i, F) of any lengths. An estimator that was trained with a table takes tables
-with as many columns, as all of scikit-learn does; sequences of other lengths are given in the other
-forms. They are standardised inside, so no scaler is needed before.
+Data are a table (n, T): n sequences of T steps with one feature; an array (n, T, F); or a list of n
+arrays (T_i,) or (T_i, F) of any lengths. An estimator that was fitted with a table takes tables
+with the same number of columns, as everywhere in scikit-learn; use the other forms for sequences of
+other lengths. Estimators standardise their data, so they need no scaler.
 
-In a worker process of joblib (``n_jobs=2``) an estimator uses as many threads as joblib allots to a
-worker, in other processes that multiprocessing starts one; ``BPTT_NUM_THREADS`` overrules both.
-Results are the same.
+In a worker process of joblib (``n_jobs=2``) an estimator uses the number of threads that joblib
+allots to a worker. In other processes of multiprocessing it uses one. ``BPTT_NUM_THREADS``
+overrides both. Results do not depend on the number of threads.
 
 Examples
 --------

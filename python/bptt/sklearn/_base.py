@@ -1,4 +1,4 @@
-"""What the three estimators share: parameters, the model, and training as MLPClassifier does it."""
+"""What the three estimators share: parameters, the model, and training as in MLPClassifier."""
 
 from __future__ import annotations
 
@@ -24,65 +24,67 @@ Array = NDArray[Any]
 _CELLS = {"lstm": bptt.LSTM, "gru": bptt.GRU, "rnn": bptt.RNN}
 
 
-#: The documentation of what all have, which stands in theirs for "{parameters}" and "{attributes}".
+#: The documentation of shared parameters and attributes; it replaces "{parameters}" and
+#: "{attributes}".
 _PARAMETERS = """hidden_size : int, default 64
-        Units of every recurrent layer.
+        Hidden units of each recurrent layer.
     num_layers : int, default 1
-        Recurrent layers, one above the other.
+        Stacked recurrent layers.
     cell : {"lstm", "gru", "rnn"}, default "lstm"
-        What a layer is made of.
+        The type of the layers.
     bidirectional : bool, default False
         Whether a second direction reads each sequence from its end. Its output is taken at the
         first step, after it has read the whole sequence.
     dropout : float, default 0.0
-        The share of the outputs of every recurrent layer that are dropped while training.
+        Probability, in [0, 1), that training zeroes an output of a recurrent layer.
     batch_size : int, default 32
-        Sequences a step of the optimiser takes.
+        Sequences in a batch.
     learning_rate_init : float, default 0.003
         The learning rate of Adam.
     max_iter : int, default 200
-        Passes over the data, at most.
+        The largest number of passes over the data.
     shuffle : bool, default True
-        Whether the sequences take a new order in every pass.
+        Whether every pass takes the sequences in a new order.
     clip_norm : float or None, default 1.0
-        Gradients whose norm is above this are scaled down to it.
+        Gradients are scaled down if their norm exceeds this; None for no limit.
     tol : float, default 1e-4
-        What counts as an improvement of the loss, or with `early_stopping` of the validation score.
+        The smallest improvement of the loss, or with `early_stopping` of the validation score, that
+        counts.
     n_iter_no_change : int, default 10
-        Training ends after more than so many passes in a row without an improvement.
+        Training ends after more than so many passes in a row without improvement.
     early_stopping : bool, default False
-        Whether to hold out some of the data, to end by the score on them, and to keep the
-        parameters of the best one.
+        Whether to hold out validation data, to end training by the score on them, and to keep the
+        parameters of the best score.
     validation_fraction : float, default 0.1
-        How much of the data `early_stopping` holds out.
+        The fraction of the data that `early_stopping` holds out.
     scale : bool, default True
-        Whether numbers are standardised inside, each feature by its mean and standard deviation
-        over all steps of the training data.
+        Whether to standardise each feature by its mean and standard deviation over all steps of the
+        training data.
     warm_start : bool, default False
-        Whether `fit` goes on from the parameters of the `fit` before.
+        Whether `fit` continues from the parameters of the previous `fit`.
     random_state : int, numpy.random.RandomState, numpy.random.Generator or None, default None
-        For the initial parameters, shuffling and the data held out.
+        The source of the initial parameters, the shuffling and the choice of validation data.
     verbose : bool, default False
-        Whether to print every pass's loss."""
+        Whether to print the loss of every pass."""
 
 _ATTRIBUTES = """loss_curve_ : list of float
-        The mean loss of every pass, taken while training.
+        The mean loss of every pass, computed while training.
     loss_, best_loss_ : float
-        The last and the lowest of them.
+        The last and the lowest of these losses.
     validation_scores_ : list of float or None
-        With `early_stopping`, what `score` says of the data held out, after every pass.
+        With `early_stopping`, the score on the validation data after every pass.
     best_validation_score_ : float or None
-        The best of them; its parameters are kept.
+        The best of these scores; the model has its parameters.
     n_iter_ : int
-        How many passes there were.
+        The number of passes.
     n_features_in_ : int
-        The number of a table's columns, for other data that of the features of a step.
+        The number of columns of a table; for other data the number of features of a step.
     feature_names_in_ : ndarray of str
-        The names of the columns, where X was a table that has some."""
+        The names of the columns, if X was a table with names."""
 
 
 class SequenceEstimator(BaseEstimator):
-    """A recurrent layer, its last step, and a linear layer. Not for use by itself."""
+    """Recurrent layers, their last step, and a linear layer: the base of the estimators."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -131,7 +133,7 @@ class SequenceEstimator(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    # What the estimators add. Targets are rows (n, outputs) of float64, or classes (n,) of intp.
+    # Subclasses define these. Targets are rows (n, outputs) of float64, or classes (n,) of intp.
 
     _loss: str
     _optimizer: bptt.Adam | None
@@ -143,7 +145,7 @@ class SequenceEstimator(BaseEstimator):
     best_validation_score_: float | None
 
     def _read(self, X: Any, y: Any, fresh: bool, classes: Any = None) -> tuple[Sequences, Array]:
-        """Return sequences and targets; with `fresh`, learn what they look like."""
+        """Return sequences and targets; with `fresh`, store their features and classes."""
         raise NotImplementedError
 
     def _outputs(self, targets: Array) -> int:
@@ -156,7 +158,7 @@ class SequenceEstimator(BaseEstimator):
         raise NotImplementedError
 
     def _hold_out(self, targets: Array, seed: int) -> tuple[Array, Array]:
-        """Return the rows to train with and those to validate with."""
+        """Return the rows for training and the rows for validation."""
         raise NotImplementedError
 
     @contextmanager
@@ -202,7 +204,7 @@ class SequenceEstimator(BaseEstimator):
         return self
 
     def _forget(self) -> None:
-        """Begin anew, without what was learnt of earlier training."""
+        """Reset everything that earlier training has left."""
         if isinstance(self.random_state, np.random.Generator):
             seed = int(self.random_state.integers(2**31))
         else:
@@ -245,7 +247,7 @@ class SequenceEstimator(BaseEstimator):
         validation: tuple[Sequences, Array] | None,
         until_stale: bool = True,
     ) -> None:
-        # A model goes on with an optimiser's moments where it is given the same one.
+        # Given the same optimiser object, the model continues with its moments.
         if until_stale or self._optimizer is None:
             self._optimizer = bptt.Adam(self.learning_rate_init)
         history = self._model.fit(
@@ -276,7 +278,7 @@ class SequenceEstimator(BaseEstimator):
         return self._scale.apply(sequences)
 
     def _predict(self, sequences: Sequences) -> NDArray[np.float32]:
-        """Return the model's outputs (n, outputs)."""
+        """Return the outputs of the model, (n, outputs)."""
         limit_worker_threads()
         return np.asarray(self._model.predict(self._scaled(sequences), progress=False))
 
@@ -288,7 +290,7 @@ class SequenceEstimator(BaseEstimator):
         return hasattr(self, "loss_curve_")
 
     def _check_parameters(self) -> None:
-        """Refuse parameters that are out of range, before anything is changed."""
+        """Refuse parameters that are out of range, before anything changes."""
         for name in ("hidden_size", "num_layers", "batch_size", "max_iter", "n_iter_no_change"):
             check.size(name, getattr(self, name))
         for name in ("bidirectional", "shuffle", "early_stopping", "scale", "warm_start"):
@@ -312,22 +314,22 @@ class SequenceEstimator(BaseEstimator):
 
 
 class _Passes(bptt.Callback):
-    """After every pass, what MLPClassifier does: keep its loss and score, see whether to stop."""
+    """Stores loss and score after every pass and decides when to stop, as MLPClassifier does."""
 
     def __init__(
         self, estimator: SequenceEstimator, validation: tuple[Sequences, Array] | None
     ) -> None:
         self._estimator, self._validation = estimator, validation
-        self._stale = 0  # passes in a row without an improvement
+        self._stale = 0  # passes in a row without improvement
         self._best: dict[str, Array] | None = None
 
     def on_train_begin(self) -> None:
-        """Keep the parameters, should no pass make them better."""
+        """Keep the parameters, in case no pass improves them."""
         if self._validation is not None:
             self._best = self.model.state_dict()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Keep record, and tell when there was no improvement for too long."""
+        """Store the loss; stop if there was no improvement for too long."""
         estimator, loss = self._estimator, logs["loss"]
         estimator.loss_curve_.append(loss)
         estimator.loss_, estimator.n_iter_ = loss, estimator.n_iter_ + 1
@@ -342,7 +344,7 @@ class _Passes(bptt.Callback):
         self.model.stop_training = self._stale > estimator.n_iter_no_change
 
     def _validate(self, sequences: Sequences, targets: Array) -> bool:
-        """Take the score of the data held out; tell whether it is an improvement."""
+        """Store the score on the validation data; tell whether it has improved."""
         estimator = self._estimator
         assert estimator.validation_scores_ is not None
         assert estimator.best_validation_score_ is not None
@@ -356,6 +358,6 @@ class _Passes(bptt.Callback):
         return score >= best + estimator.tol
 
     def on_train_end(self) -> None:
-        """Give back the parameters of the best score."""
+        """Restore the parameters of the best score."""
         if self._best is not None:
             self.model.load_state_dict(self._best)

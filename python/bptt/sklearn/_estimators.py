@@ -1,4 +1,4 @@
-"""`SequenceClassifier` and `SequenceRegressor`: one class, or some numbers, for every sequence."""
+"""`SequenceClassifier` and `SequenceRegressor`: a class, or numbers, for every sequence."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Array = NDArray[Any]
 
 
 class SequenceClassifier(ClassifierMixin, SequenceEstimator):
-    """A recurrent network that tells the class of every sequence.
+    """A recurrent network that predicts a class for every sequence.
 
     LSTM, GRU or RNN layers, the last step of their output, a linear layer and a softmax, trained
-    with cross-entropy and Adam, with the habits of `sklearn.neural_network.MLPClassifier`.
+    with cross-entropy and Adam. It behaves like `sklearn.neural_network.MLPClassifier`.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
     Notes
     -----
     X is a table (n, T) of T steps of one feature, an array (n, T, F), or a list of n arrays (T_i,)
-    or (T_i, F) of any lengths. The loss is in nats, the score is the accuracy.
+    or (T_i, F) of any lengths. The loss is in nats; the score is the accuracy.
 
     Examples
     --------
@@ -56,13 +56,13 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
     _loss = "cross_entropy"
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Train with sequences X and their classes y, (n,)."""
+        """Train with sequences X and classes y, (n,)."""
         return self._fit(X, y)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
-        """Make one pass over some data, going on from where the last call ended.
+        """Make one pass over some data, continuing from the previous call.
 
-        The first call is given all classes, unless they all are in y; the scale is that of its X.
+        The first call needs all classes, unless y has them all. Its X determines the scale.
         """
         return self._partial_fit(X, y, classes)
 
@@ -95,14 +95,13 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
             self.classes_ = given
         elif classes is not None and not np.array_equal(given, self.classes_):
             raise ValueError(
-                f"classes are {given.tolist()}, but were {self.classes_.tolist()} in the first "
-                "call of partial_fit"
+                "classes must be those of the first call of partial_fit, "
+                f"{self.classes_.tolist()}, got {given.tolist()}"
             )
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
             raise ValueError(
-                f"y has the classes {unknown.tolist()}, which are not among "
-                f"{self.classes_.tolist()}"
+                f"y must hold classes among {self.classes_.tolist()}, got {unknown.tolist()}"
             )
         return sequences, np.searchsorted(self.classes_, y)
 
@@ -124,10 +123,10 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
 
 
 class SequenceRegressor(RegressorMixin, SequenceEstimator):
-    """A recurrent network that tells one number, or several, for every sequence.
+    """A recurrent network that predicts one number, or several, for every sequence.
 
     LSTM, GRU or RNN layers, the last step of their output and a linear layer, trained with the mean
-    squared error and Adam, with the habits of `sklearn.neural_network.MLPRegressor`.
+    squared error and Adam. It behaves like `sklearn.neural_network.MLPRegressor`.
 
     Parameters
     ----------
@@ -140,8 +139,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
     Notes
     -----
     X is a table (n, T) of T steps of one feature, an array (n, T, F), or a list of n arrays (T_i,)
-    or (T_i, F) of any lengths; y is (n,) or (n, outputs). With ``scale=True`` y is standardised
-    inside as well: the loss is a share of its variance. The score is R^2.
+    or (T_i, F) of any lengths; y is (n,) or (n, outputs). With ``scale=True`` y is standardised,
+    too, so the loss is relative to its variance. The score is R^2.
 
     Examples
     --------
@@ -157,18 +156,18 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
     _loss = "mse"
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Train with sequences X and their targets y, (n,) or (n, outputs)."""
+        """Train with sequences X and targets y, (n,) or (n, outputs)."""
         return self._fit(X, y)
 
     def partial_fit(self, X: Any, y: Any) -> Self:
-        """Make one pass over some data, going on from where the last call ended.
+        """Make one pass over some data, continuing from the previous call.
 
-        The scale is that of the first call's data.
+        The data of the first call determine the scale.
         """
         return self._partial_fit(X, y)
 
     def predict(self, X: Any) -> NDArray[np.float64]:
-        """Return the targets of the sequences, (n,) or (n, outputs) as y in `fit`."""
+        """Return predictions for the sequences, (n,) or (n, outputs) as y in `fit`."""
         outputs = self._predict_targets(self._read_fitted(X))
         return outputs[:, 0] if self._target_rank == 1 else outputs
 
@@ -189,8 +188,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
             self._target_rank = y.ndim
         elif targets.shape[1] != len(self._target_scale.mean):
             raise ValueError(
-                f"y has {targets.shape[1]} outputs, but had {len(self._target_scale.mean)} in the "
-                "first fit"
+                "y must have as many outputs as in the first fit, "
+                f"{len(self._target_scale.mean)}, got {targets.shape[1]}"
             )
         return sequences, targets
 
@@ -214,8 +213,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         )
         if len(held_out) < 2:
             raise ValueError(
-                f"early_stopping holds out {len(held_out)} of {len(rows)} sequences, and R^2 needs "
-                "two: raise validation_fraction or give more data"
+                f"early_stopping needs two or more sequences for R^2, but it holds out "
+                f"{len(held_out)} of {len(rows)}: raise validation_fraction or give more data"
             )
         return train, held_out
 

@@ -1,4 +1,4 @@
-"""`SequenceForecaster`: what comes next in a time series, learnt from windows of it."""
+"""`SequenceForecaster`: forecasts of time series, learned from windows of them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Array = NDArray[np.float64]
 
 
 def make_windows(series: Any, window: int, horizon: int = 1) -> tuple[Array, Array]:
-    """Cut a time series, or several, into windows and what follows each of them.
+    """Cut one time series or several into windows and the steps that follow each window.
 
-    For what takes X and y in the order of time, as cross-validation with `TimeSeriesSplit` does.
+    X and y are in the order of time, as cross-validation with `TimeSeriesSplit` needs them.
 
     Parameters
     ----------
@@ -39,20 +39,20 @@ def make_windows(series: Any, window: int, horizon: int = 1) -> tuple[Array, Arr
     window : int
         Steps in a window.
     horizon : int, default 1
-        Steps that follow it.
+        Steps that follow a window.
 
     Returns
     -------
     X : ndarray
         (windows, window), with F > 1 features (windows, window, F).
     y : ndarray
-        (windows, horizon), with F > 1 features (windows, horizon, F); for one step of one feature
+        (windows, horizon), with F > 1 features (windows, horizon, F); for one step with one feature
         (windows,).
 
     Raises
     ------
     ValueError, TypeError
-        If a series is too short for one window, is no series, or a size is none.
+        If a series is too short for one window or has a wrong form, or a size is wrong.
 
     Examples
     --------
@@ -69,23 +69,23 @@ def make_windows(series: Any, window: int, horizon: int = 1) -> tuple[Array, Arr
 class SequenceForecaster(SequenceRegressor):
     """A recurrent network that continues time series.
 
-    It learns from windows of one series or of many: `window` steps, and the `horizon` steps that
-    follow. Scaling is done inside, and undone.
+    It learns from windows of one series or of many: from `window` steps it predicts the `horizon`
+    steps that follow. It scales the data and returns forecasts in the original units.
 
     Parameters
     ----------
     window : int, default 12
-        Steps of the past that a forecast is made from. Windows that are given with what follows
-        them have the length that they have.
+        The number of past steps for a forecast. Windows that are given as X and y keep their own
+        length.
     horizon : int, default 1
-        Steps that `predict` tells, all features of each.
+        The number of steps that `predict` returns, with all features.
     strategy : {"direct", "recursive"}, default "direct"
-        "direct" learns all steps of the horizon at once. "recursive" learns the next step only, and
-        takes what it has forecast for the past of the step after.
+        "direct" learns all steps of the horizon at once. "recursive" learns the next step only and
+        continues from its own forecasts.
     subtract_last : bool, default False
         Whether windows and forecasts are relative to the last value of the window, as in NLinear
-        (Zeng et al. 2023, "Are transformers effective for time series forecasting?"). For series
-        that go beyond the values they have had, as one with a trend does.
+        (Zeng et al. 2023, "Are transformers effective for time series forecasting?"). Use it for
+        series that leave the range of the training data, such as a trend.
     {parameters}
 
     Attributes
@@ -94,14 +94,14 @@ class SequenceForecaster(SequenceRegressor):
 
     Notes
     -----
-    `fit` takes series: (n,) for one; a table (N, n), an array (N, n, F), or a list of N arrays for
-    several, which share a network. So one series of F features is ``[series]``. It also takes
-    windows X with y, as `make_windows` cuts them: that is for cross-validation and searches
-    (``cv=TimeSeriesSplit()``). What `early_stopping` holds out is the end of every series, and for
-    windows the last of them; windows that reach into what it forecasts there are left out.
+    `fit` takes series: one (n,), or several that share a network as a table (N, n), an array
+    (N, n, F) or a list of N arrays. One series with F features is ``[series]``. `fit` also takes
+    windows X with y, as `make_windows` cuts them, for cross-validation and searches
+    (``cv=TimeSeriesSplit()``). `early_stopping` holds out the end of every series, or the last
+    windows; it leaves out training windows that overlap the steps to forecast.
 
-    The loss, with ``scale=True``, is a share of the variance of what follows windows (with
-    `subtract_last`, of its changes). The score is R^2.
+    With ``scale=True`` the loss is relative to the variance of the steps that follow windows (with
+    `subtract_last`, of their changes). The score is R^2.
 
     Examples
     --------
@@ -166,49 +166,50 @@ class SequenceForecaster(SequenceRegressor):
         self.subtract_last = subtract_last
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Train with series X, or with windows X and what follows them, y."""
+        """Train with series X, or with windows X and the steps y that follow them."""
         return self._fit(X, y)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Make one pass over some series, or windows and what follows them.
+        """Make one pass over some series, or over windows and the steps that follow them.
 
-        It goes on from where the last call ended; the scale is that of the first call's data.
+        Training continues from the previous call. The data of the first call determine the scale.
         """
         return self._partial_fit(X, y)
 
     def predict(self, X: Any) -> Array:
-        """Return the `horizon` steps that follow each of the rows of X.
+        """Return the `horizon` steps that follow each history in X.
 
         Parameters
         ----------
         X : array_like
-            n histories, (n, T), (n, T, F) or a list, each of the window's length or more.
+            n histories as (n, T), (n, T, F) or a list, each at least as long as the window.
 
         Returns
         -------
         ndarray
-            (n, horizon), with F > 1 features (n, horizon, F); (n,) for one step of one feature.
+            (n, horizon), with F > 1 features (n, horizon, F); (n,) for one step with one feature.
         """
         sequences = self._read_fitted(X)
         return _as_given(self._roll(self._ends(sequences), self.horizon))
 
     def forecast(self, steps: int | None = None, series: Any = None) -> Array:
-        """Return what comes next.
+        """Return the steps that follow a series.
 
-        Steps beyond the horizon are forecast from forecasts, `horizon` of them at a time with the
-        strategy "direct".
+        Steps beyond the horizon are forecast from forecasts; the strategy "direct" adds `horizon`
+        steps at a time.
 
         Parameters
         ----------
         steps : int, optional
-            How many steps; `horizon` by default.
+            The number of steps; `horizon` by default.
         series : array_like, optional
-            What to continue, in a form that `fit` takes; by default the series of the last `fit`.
+            The series to continue, in a form that `fit` takes; by default the series of the last
+            `fit`.
 
         Returns
         -------
         ndarray
-            (steps,) for one series given as such; else (N, steps), with F > 1 features
+            (steps,) if one series was given as (n,), otherwise (N, steps), with F > 1 features
             (N, steps, F).
         """
         check_is_fitted(self)
@@ -217,8 +218,8 @@ class SequenceForecaster(SequenceRegressor):
         if series is None:
             if self._last is None:
                 raise ValueError(
-                    "the forecaster was fitted with windows, so there is no series to continue: "
-                    "give one, forecast(steps, series)"
+                    "series is missing: the forecaster was fitted with windows, so give the series "
+                    "to continue, forecast(steps, series)"
                 )
             windows, one = self._last
         else:
@@ -230,7 +231,7 @@ class SequenceForecaster(SequenceRegressor):
         return result[0] if one else result
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return R^2 of what follows windows X, y, or all windows of series X."""
+        """Return R^2 for windows X and the steps y after them, or for all windows of series X."""
         check_is_fitted(self)
         windows: Sequences
         if y is None:
@@ -262,11 +263,11 @@ class SequenceForecaster(SequenceRegressor):
                 self._window = windows.shape[1]
         block = self.horizon if self.strategy == "direct" else 1
         if fresh:
-            self._block = block  # steps that the network tells at once
+            self._block = block  # steps that the network predicts at once
         elif block != self._block:
             raise ValueError(
-                f"the network tells {self._block} steps at once, so training cannot go on with "
-                f"{block} of them (horizon, strategy): fit anew, with warm_start=False"
+                f"horizon and strategy must stay: the network predicts {self._block} steps at "
+                f"once, not {block}; fit again with warm_start=False"
             )
         windows, last = self._relative(windows)
         followers = followers[:, :block] - last
@@ -296,7 +297,7 @@ class SequenceForecaster(SequenceRegressor):
         return np.reshape(y, shape)
 
     def _relative(self, windows: Sequences) -> tuple[Sequences, Any]:
-        """Return the windows as the network sees them, and what was subtracted (n, 1, F)."""
+        """Return the windows for the network, and the values that were subtracted, (n, 1, F)."""
         if not self.subtract_last:
             return windows, 0.0
         last = np.stack([part[-1:] for part in windows])
@@ -312,12 +313,12 @@ class SequenceForecaster(SequenceRegressor):
         for n, part in enumerate(histories):
             if len(part) < window:
                 raise ValueError(
-                    f"X[{n}] has {len(part)} steps, and a forecast is made from {window} (window)"
+                    f"X[{n}] must have at least {window} steps (window), got {len(part)}"
                 )
         return np.stack([part[-window:] for part in histories])
 
     def _roll(self, windows: Sequences, steps: int) -> Array:
-        """Return the (n, steps, F) that follow the windows, by blocks, each from those before."""
+        """Return the (n, steps, F) that follow the windows, block by block."""
         parts: list[Array] = []
         while sum(part.shape[1] for part in parts) < steps:
             if parts:
@@ -342,8 +343,8 @@ class SequenceForecaster(SequenceRegressor):
             start = end
         if not train or len(held_out) < 2:
             raise ValueError(
-                f"of {start} windows early_stopping holds out {len(held_out)} and leaves "
-                f"{len(train)} to train with, which is too few: change validation_fraction or give "
+                f"early_stopping holds out {len(held_out)} of {start} windows and leaves "
+                f"{len(train)} for training, which is too few: change validation_fraction or give "
                 "more data"
             )
         return np.array(train), np.array(held_out)
@@ -364,7 +365,7 @@ class SequenceForecaster(SequenceRegressor):
 
 
 def _read_series(X: Any) -> tuple[list[Array], bool]:
-    """Return series, each (n_i, F), and whether one (n,) was given."""
+    """Return series, each (n_i, F), and whether X is one series (n,)."""
     if rank(X) != 1 or is_list_of_arrays(X):
         return list(to_sequences(X)), False
     series = check_array(X, dtype=np.float64, ensure_2d=False, input_name="series")
@@ -372,14 +373,14 @@ def _read_series(X: Any) -> tuple[list[Array], bool]:
 
 
 def _cut(series: list[Array], window: int, horizon: int) -> tuple[Array, Array, list[int]]:
-    """Return windows (M, window, F), what follows them (M, horizon, F), and how many of each."""
+    """Return windows (M, window, F), the steps after them (M, horizon, F), windows per series."""
     pieces = []
     for n, part in enumerate(series):
         if len(part) < window + horizon:
             raise ValueError(
-                f"series {n} has {len(part)} steps: a window of {window} and a horizon of "
-                f"{horizon} need {window + horizon}. One series is (n,), or [series] with F "
-                "features (n, F); the rows of a table are series of their own."
+                f"series {n} must have at least {window + horizon} steps, for a window of {window} "
+                f"and a horizon of {horizon}, got {len(part)}. Give one series as (n,), or as "
+                "[series] if it is (n, F); each row of a table is a series."
             )
         view = np.lib.stride_tricks.sliding_window_view(part, window + horizon, axis=0)
         pieces.append(view.swapaxes(1, 2))
@@ -388,7 +389,7 @@ def _cut(series: list[Array], window: int, horizon: int) -> tuple[Array, Array, 
 
 
 def _as_given(followers: Array) -> Array:
-    """Return (n, horizon, F) as users have it: without dimensions of one."""
+    """Return (n, horizon, F) without dimensions of size one."""
     if followers.shape[2] > 1:
         return followers
     return followers[:, 0, 0] if followers.shape[1] == 1 else followers[..., 0]

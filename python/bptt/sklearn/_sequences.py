@@ -1,4 +1,4 @@
-"""What users give as X and y: sequences, read as scikit-learn reads tables, and their scale."""
+"""Reads X as sequences, with scikit-learn's checks, and scales them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FORMS = "a table (n, T), an array (n, T, F) or a list of n arrays (T_i,) or (T_i
 def read_sequences(estimator: Any, X: Any, *, reset: bool) -> Sequences:
     """Return X as (n, T, F) or n arrays (T_i, F) of finite float64.
 
-    With `reset` the estimator learns what it is given: n_features_in_ is the number of a table's
-    columns, as everywhere in scikit-learn, else F. Without, X must agree with that.
+    With `reset` the estimator stores n_features_in_: the number of columns of a table, as
+    everywhere in scikit-learn, otherwise F. Without it, X must agree with the stored number.
     """
     is_table = not is_list_of_arrays(X) and rank(X) != 3
     if is_table and (reset or estimator._from_table):
@@ -33,7 +33,7 @@ def read_sequences(estimator: Any, X: Any, *, reset: bool) -> Sequences:
 
 
 def learn_features(estimator: Any, sequences: Sequences, *, reset: bool) -> None:
-    """Have the estimator learn how many features a step has, or see that they are as many."""
+    """Store the number of features of a step, or check that it is the stored number."""
     features = sequences[0].shape[1]
     if reset:
         estimator._from_table, estimator._input_size = False, features
@@ -55,40 +55,40 @@ def to_sequences(X: Any) -> Sequences:
         for n, part in enumerate(parts):
             if part.shape[1] != features:
                 raise ValueError(
-                    f"all sequences must have as many features, got {features} in X[0] and "
-                    f"{part.shape[1]} in X[{n}]"
+                    f"all sequences must have the same number of features, got {features} in X[0] "
+                    f"and {part.shape[1]} in X[{n}]"
                 )
         return parts
     array: Array = check_array(X, dtype=np.float64, allow_nd=True, input_name="X")
     if array.ndim > 3:
         raise ValueError(f"X must be {FORMS}, got an array of shape {array.shape}")
     if 0 in array.shape:
-        raise ValueError(f"X of shape {array.shape} has no steps or no features")
+        raise ValueError(f"X must have steps and features, got shape {array.shape}")
     return array if array.ndim == 3 else array[:, :, None]
 
 
 def is_list_of_arrays(X: Any) -> bool:
-    """Tell whether X is a list of sequences rather than a table written as a list of lists."""
+    """Tell whether X is a list of sequences, not a table in the form of a list of lists."""
     X = _as_list(X)
     if not isinstance(X, (list, tuple)) or not X:
         return False
     if any(isinstance(part, (str, bytes, dict)) or not hasattr(part, "__len__") for part in X):
         return False
-    # Without a length: what has no dimensions, as NumPy's numbers.
+    # A 0-D array has `__len__`, but no length.
     if any(getattr(part, "ndim", 1) == 0 for part in X):
         return False
     return any(hasattr(part, "__array__") for part in X) or len({len(part) for part in X}) > 1
 
 
 def _as_list(X: Any) -> Any:
-    """Return an array or a pandas Series of objects, which may be arrays, as a list."""
+    """Return an array or pandas Series of objects as a list; other X as it is."""
     kind = getattr(getattr(X, "dtype", None), "kind", None)
     objects = kind == "O" and getattr(X, "ndim", None) == 1
     return list(X) if objects else X
 
 
 def rank(X: Any) -> int | None:
-    """Return the number of dimensions; what has none is for scikit-learn to refuse."""
+    """Return the number of dimensions; None if there is none, which scikit-learn then refuses."""
     if hasattr(X, "ndim"):
         return int(X.ndim)
     try:
@@ -105,7 +105,7 @@ def _read_one(n: int, part: Any) -> Array:
     if array.ndim not in (1, 2):
         raise ValueError(f"X must be {FORMS}, got {name} of shape {array.shape}")
     if 0 in array.shape:
-        raise ValueError(f"{name} of shape {array.shape} has no steps or no features")
+        raise ValueError(f"{name} must have steps and features, got shape {array.shape}")
     return array if array.ndim == 2 else array[:, None]
 
 
@@ -118,26 +118,26 @@ def take(sequences: Sequences, rows: NDArray[np.intp]) -> Sequences:
 
 @dataclass(frozen=True)
 class Scale:
-    """The mean and the standard deviation of every feature; 0 and 1 where nothing is scaled."""
+    """The mean and the standard deviation of each feature; 0 and 1 without scaling."""
 
     mean: Array  # (F,)
     std: Array  # (F,)
 
     @classmethod
     def of(cls, rows: Array, wanted: bool) -> Scale:
-        """Return the scale of the columns of (rows, F)."""
+        """Return the scale of the columns of an array (rows, F)."""
         features = rows.shape[1]
         if not wanted:
             return cls(np.zeros(features), np.ones(features))
         mean, std = rows.mean(axis=0), rows.std(axis=0)
-        # What is constant stays so, whatever rounding left of it.
+        # A constant feature has deviation 0, or a little more by rounding: do not divide by it.
         constant = std <= 10 * np.finfo(np.float64).eps * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, std))
 
     def apply(self, rows: Array) -> NDArray[np.float32]:
-        """Return (..., F) as what the model is trained with."""
+        """Return (..., F) in the units of the model."""
         return ((rows - self.mean) / self.std).astype(np.float32)
 
     def undo(self, rows: NDArray[np.float32]) -> Array:
-        """Return (..., F) of the model in the units of the user."""
+        """Return (..., F) in the units of the user."""
         return rows.astype(np.float64) * self.std + self.mean

@@ -1,4 +1,4 @@
-"""How many threads an estimator uses in a worker process of joblib."""
+"""The number of threads of an estimator in a worker process of joblib."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from bptt._core import get_num_threads, set_num_threads
 def limit_worker_threads() -> None:
     """Lower the number of threads to a worker's share of the cores.
 
-    joblib tells every worker its share (the cores over ``n_jobs``, or ``inner_max_num_threads``) in
-    ``OMP_NUM_THREADS``. A process that multiprocessing started without telling gets one thread.
-    Nothing is done in the main process, or where ``BPTT_NUM_THREADS`` says what the user wants.
+    joblib gives every worker its share (the cores over ``n_jobs``, or ``inner_max_num_threads``) in
+    ``OMP_NUM_THREADS``. Other processes of multiprocessing get one thread. In the main process, and
+    if ``BPTT_NUM_THREADS`` is set, the number does not change.
     """
     if multiprocessing.parent_process() is None or "BPTT_NUM_THREADS" in os.environ:
         return

@@ -1,14 +1,14 @@
-"""PyTorch's recurrent layers, computed by the core on the CPU. Needs torch (the extra "torch").
+"""PyTorch's recurrent layers, computed by bptt's core on the CPU. Needs torch (the extra "torch").
 
-Three ways to use it, from the most explicit to the most sweeping:
+There are three ways to use it:
 
-- `LSTM`, `GRU` and `RNN` in place of those in ``torch.nn``, of which they are subclasses;
-- `accelerate` (model) to turn the layers inside a model into those, in place;
-- `install` (), after which those in ``torch.nn`` themselves compute on the core.
+- `LSTM`, `GRU` and `RNN` replace the classes of ``torch.nn`` and are subclasses of them;
+- `accelerate` (model) converts the layers inside a model, in place;
+- `install` () lets the classes of ``torch.nn`` themselves compute on the core.
 
-What the core does not support goes to torch's own path, with a warning the first time for each
-reason; `explain` (layer, x) tells which path a call takes. Tensors are shared with the kernels, not
-copied. The core has threads of its own: `bptt.set_num_threads`.
+Calls that the core does not support run torch's own code, with one warning for each reason.
+`explain` (layer, x) shows which path a call takes. The kernels read the memory of the tensors,
+without copies. The core has its own threads: `bptt.set_num_threads`.
 
 Examples
 --------
@@ -55,7 +55,7 @@ __all__ = ["GRU", "LSTM", "RNN", "Path", "accelerate", "explain", "install", "un
 
 
 def _forward(self: Any, input: Any, hx: Any = None) -> Any:
-    """Run a layer on the core if it can, else as torch does."""
+    """Run a layer on the core if it supports the call, otherwise in torch."""
     if torch.compiler.is_compiling():
         return TORCH_FORWARD[kind_of(self)](self, input, hx)
     path = path_of(self, input, hx)
@@ -70,9 +70,9 @@ class LSTM(torch.nn.LSTM):
     """``torch.nn.LSTM``, computed by the core on the CPU in float32 and float64.
 
     Arguments, parameters, shapes, state_dict and autograd are those of ``torch.nn.LSTM``, packed
-    sequences included. Dropout draws its seed from torch's generator, but not torch's mask.
-    Tools that go by a module's exact type (``torch.jit.script``, ``torch.fx``, dynamic
-    quantisation) do not know this one: give them torch's.
+    sequences included. Dropout draws its seed from torch's generator, but its masks differ from
+    torch's. Tools that look at the exact type of a module (``torch.jit.script``, ``torch.fx``,
+    dynamic quantisation) do not recognise this class: give them torch's.
 
     Examples
     --------
@@ -91,8 +91,8 @@ class LSTM(torch.nn.LSTM):
 class GRU(torch.nn.GRU):
     """``torch.nn.GRU``, computed by the core on the CPU in float32 and float64.
 
-    Arguments, parameters, shapes, state_dict and autograd are those of ``torch.nn.GRU``. What is
-    said of `LSTM` holds here, too.
+    Arguments, parameters, shapes, state_dict and autograd are those of ``torch.nn.GRU``. The
+    notes of `LSTM` apply here, too.
 
     Examples
     --------
@@ -108,8 +108,8 @@ class GRU(torch.nn.GRU):
 class RNN(torch.nn.RNN):
     """``torch.nn.RNN`` (tanh or relu), computed by the core on the CPU in float32 and float64.
 
-    Arguments, parameters, shapes, state_dict and autograd are those of ``torch.nn.RNN``. What is
-    said of `LSTM` holds here, too.
+    Arguments, parameters, shapes, state_dict and autograd are those of ``torch.nn.RNN``. The
+    notes of `LSTM` apply here, too.
 
     Examples
     --------
@@ -126,16 +126,16 @@ _OURS: dict[Any, Any] = {torch.nn.LSTM: LSTM, torch.nn.GRU: GRU, torch.nn.RNN: R
 
 
 def accelerate(module: torch.nn.Module) -> torch.nn.Module:
-    """Turn every ``torch.nn.LSTM``, ``GRU`` and ``RNN`` that the core supports into ours, in place.
+    """Convert every ``torch.nn.LSTM``, ``GRU`` and ``RNN`` in a module to bptt's classes, in place.
 
     The layers stay the same objects with the same parameters, so optimisers, hooks and other
-    references keep working; tools that go by a module's exact type do not (see `LSTM`). Subclasses,
-    and layers with options that the core does not support, are left as they are.
+    references keep working. Tools that look at the exact type of a module do not (see `LSTM`).
+    Subclasses, and layers with options that the core does not support, stay as they are.
 
     Parameters
     ----------
     module : torch.nn.Module
-        A model, or a layer itself.
+        A model or a layer.
 
     Returns
     -------
@@ -156,12 +156,12 @@ def accelerate(module: torch.nn.Module) -> torch.nn.Module:
     return module
 
 
-# What `install` found, by kind.
+# The forward methods that `install` has replaced, by class.
 _before: dict[Any, Any] = {}
 
 
 class _Installation:
-    """What `install` returns: a context that puts everything back as it was."""
+    """The context manager that `install` returns; it restores what was there before."""
 
     def __init__(self, before: bool) -> None:
         self._before = before
@@ -180,16 +180,15 @@ class _Installation:
 
 
 def install() -> _Installation:
-    """Let ``torch.nn.LSTM``, ``GRU`` and ``RNN`` compute on the core, in this process, from now on.
+    """Let ``torch.nn.LSTM``, ``GRU`` and ``RNN`` compute on the core in this process.
 
-    Layers made before and after, and subclasses that call ``super().forward``, are all affected.
-    Doing it twice does no harm. ``torch.jit.script`` cannot compile the layers meanwhile:
-    `uninstall` first.
+    This affects existing and new layers, and subclasses that call ``super().forward``. A second
+    call has no effect. ``torch.jit.script`` cannot compile installed layers: `uninstall` first.
 
     Returns
     -------
     context manager
-        Ends the installation where its block ends; may be ignored.
+        Uninstalls at the end of its block. You may ignore it.
 
     Examples
     --------
@@ -206,7 +205,7 @@ def install() -> _Installation:
 
 
 def uninstall() -> None:
-    """Undo `install`; without it, do nothing.
+    """Undo `install`; without an installation, do nothing.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A layer's pass on the core as an autograd function, on the tensors' own memory."""
+"""A pass on the core as an autograd function, on the memory of the tensors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(module: Any, x: Any, hx: Any) -> Any:
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         y, *final = _Pass.apply(call, x, h, c, *weights)
     else:
-        # Dropout is only in passes that are recorded.
+        # The core applies dropout only in passes with a tape.
         y, final, _ = call.forward(x, (h, c), weights, record=call.seed > 0)
     if packed is not None:
         y = PackedSequence(y, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
@@ -47,7 +47,7 @@ def run(module: Any, x: Any, hx: Any) -> Any:
 
 
 def _seed(module: Any) -> int:
-    """Return what dropout draws from: a number of torch's generator, above 0; 0 without."""
+    """Draw the seed of dropout, above 0, from torch's generator; return 0 without dropout."""
     if module.training and module.dropout > 0 and module.num_layers > 1:
         return int(torch.randint(1, 2**62, ()))
     return 0
@@ -55,7 +55,7 @@ def _seed(module: Any) -> int:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """The options of a layer that its states and torch's own passes need."""
+    """The options of a layer that its states and `torch_forward` depend on."""
 
     mode: str
     input_size: int
@@ -72,7 +72,7 @@ class _Sizes:
 
     @property
     def states(self) -> tuple[tuple[int, int], ...]:
-        """The layers and features of h and, for an LSTM, c."""
+        """The first and last dimension of h and, for an LSTM, of c."""
         layers = self.num_layers * (2 if self.bidirectional else 1)
         sizes = (self.proj_size or self.hidden_size, self.hidden_size)
         return tuple((layers, size) for size in sizes[: 2 if self.mode == "LSTM" else 1])
@@ -80,7 +80,7 @@ class _Sizes:
 
 @dataclass(frozen=True)
 class _Call:
-    """What a call is, but for its tensors."""
+    """A call without its tensors."""
 
     core: Layer
     sizes: _Sizes
@@ -105,7 +105,7 @@ class _Call:
         return torch.from_numpy(y), [torch.from_numpy(state) for state in final], tape
 
     def state_arrays(self, x: Any, states: tuple[Any, ...]) -> list[Any]:
-        """Return states or their gradients as (L D, B, H) arrays: none for zeros."""
+        """Return states or their gradients as arrays (L D, B, H); an empty list means zeros."""
         shapes = self.sizes.states
         states = states[: len(shapes)]
         if all(state is None for state in states):
@@ -120,7 +120,7 @@ class _Call:
         ]
 
     def torch_forward(self, x: Any, states: tuple[Any, ...], weights: tuple[Any, ...]) -> Any:
-        """Compute the same with torch's operations, which know all kinds of derivatives."""
+        """Compute the same pass with torch's operations, which have all kinds of derivatives."""
         if self.lengths is not None or self.seed:
             what = "packed sequences" if self.lengths is not None else "dropout"
             raise NotImplementedError(
@@ -149,7 +149,7 @@ class _Call:
         return x.transpose(0, 1) if sizes.batch_first else x, *final
 
     def _torch_direction(self, x: Any, state: Any, weights: Any) -> Any:
-        """One direction of one layer: y and the final state."""
+        """Compute y and the final state of one direction of one layer."""
         w_ih, w_hh, *rest = weights
         b_ih, b_hh = rest[:2] if self.sizes.bias else (None, None)
         linear, outputs = torch.nn.functional.linear, []
@@ -175,7 +175,7 @@ class _Call:
 
 
 def _array(tensor: Any, contiguous: bool = False) -> Any:
-    """Return the tensor's memory as an array; a copy if the kernels cannot read it."""
+    """Return the memory of a tensor as an array, or a copy if the kernels cannot read it."""
     tensor = tensor.detach()
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
@@ -189,16 +189,17 @@ def _array(tensor: Any, contiguous: bool = False) -> Any:
 
 
 class _Pass(torch.autograd.Function):
-    """A layer's pass on the core: (call, x, h0, c0, *weights) to (y, h_n) or (y, h_n, c_n).
+    """A pass on the core: (call, x, h0, c0, *weights) to (y, h_n) or (y, h_n, c_n).
 
-    Arrays are made of the tensors in every pass, not kept: a tensor's memory may move in between.
+    Every pass makes new arrays from the tensors, because the memory of a tensor may move in
+    between.
     """
 
     @staticmethod
     def forward(ctx: Any, call: _Call, x: Any, h: Any, c: Any, *weights: Any) -> Any:
         y, final, ctx.tape = call.forward(x, (h, c), weights, record=True)
-        # y is not saved as the others are, because users may change it in place, as with torch's
-        # RNN; the alias shares its memory and its version.
+        # y is not saved like the others, because users may change it in place, as after torch's
+        # RNN. The alias shares its memory and its version.
         ctx.call, ctx.y, ctx.version = call, y.detach(), y._version
         ctx.save_for_backward(x, h, c, *weights)
         ctx.set_materialize_grads(False)
@@ -206,7 +207,7 @@ class _Pass(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *douts: Any) -> Any:
-        # Here torch raises its error if one of them was changed in place.
+        # torch raises an error here if one of these tensors was changed in place.
         x, h, c, *weights = ctx.saved_tensors
         if all(d is None for d in douts):
             return (None,) * (4 + len(weights))
@@ -214,8 +215,8 @@ class _Pass(torch.autograd.Function):
         if torch.is_grad_enabled() or batched:
             return None, *_torch_gradients(ctx, (x, h, c, *weights), douts)
 
-        # The tape serves once; a second backward through a graph that was retained records anew,
-        # and so does one whose y was changed.
+        # A tape serves one backward pass. A second one through a retained graph, or one after y was
+        # changed, runs forward again for a new tape.
         call, tape, y = ctx.call, ctx.tape, ctx.y
         ctx.tape = ctx.y = None
         if tape is None or y._version != ctx.version:
@@ -253,19 +254,19 @@ class _Pass(torch.autograd.Function):
 
 
 def _is_batched(tensor: Any) -> bool:
-    """Tell whether vmap, the present one or that of is_grads_batched, stands behind a tensor."""
+    """Tell whether vmap, the present one or that of is_grads_batched, has batched a tensor."""
     functorch = torch._C._functorch
     return bool(functorch.is_batchedtensor(tensor) or functorch.is_legacy_batchedtensor(tensor))
 
 
 def _torch_gradients(ctx: Any, inputs: tuple[Any, ...], douts: tuple[Any, ...]) -> list[Any]:
-    """Compute a backward pass with torch: one that is differentiated again, or batched by vmap."""
+    """Compute with torch a backward pass that is differentiated again or batched by vmap."""
     create = torch.is_grad_enabled()
     what = "a double backward (create_graph=True)" if create else "a batched backward"
     warn_once(f"{what} is not supported by bptt")
     needs = ctx.needs_input_grad[1:]
     with torch.enable_grad():
-        # Aliases, so that paths between the inputs are not counted here too.
+        # Aliases hide graph paths between the inputs, which torch follows elsewhere.
         aliases = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
         x, h, c, *weights = aliases
         result = ctx.call.torch_forward(x, (h, c), tuple(weights))

@@ -1,4 +1,4 @@
-"""Which path a call takes: the core's, or torch's own and why."""
+"""The decision which path a call takes: the core, or torch and why."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 @dataclass(frozen=True)
 class Path:
-    """Which path a call takes.
+    """The path of a call.
 
     Attributes
     ----------
     core : bool
-        Whether it is computed by the core; by torch otherwise.
+        Whether the core computes the call; otherwise torch does.
     reason : str
-        Why not, if it is not.
+        Why the core does not compute it.
     mistake : bool
-        Whether torch, too, will refuse it, with an error of its own.
+        Whether torch will refuse the call, too, with its own error.
     """
 
     core: bool
@@ -41,12 +41,12 @@ class Path:
 
 
 def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> Path:
-    """Tell which path ``module(x, hx)`` takes. Nothing is computed.
+    """Tell which path ``module(x, hx)`` takes, without computing it.
 
     Parameters
     ----------
     module : torch.nn.LSTM, torch.nn.GRU or torch.nn.RNN
-        A layer: ours, or torch's.
+        A layer of bptt or of torch.
     x : torch.Tensor or PackedSequence
         The input.
     hx : torch.Tensor or tuple of torch.Tensor, optional
@@ -55,7 +55,7 @@ def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> Path:
     Returns
     -------
     Path
-        Prints as "core", or as "torch: " and the reason.
+        It prints as "core", or as "torch: " and the reason.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> Path:
     if forward is TORCH_FORWARD[kind_of(module)]:
         return Path(False, f"{name} is torch's own; use bptt.torch.accelerate or install")
     if forward.__module__ != "bptt.torch":
-        return Path(False, f"{name} has a forward of its own; what that calls decides")
+        return Path(False, f"{name} has its own forward, which decides")
     return path_of(module, x, hx)
 
 
@@ -94,7 +94,7 @@ def unsupported_option(module: Any) -> str | None:
 
 
 def path_of(module: Any, x: Any, hx: Any) -> Path:
-    """Decide on a path: the options, where the tensors are, what torch is doing, and the shapes."""
+    """Decide on the path by options, tensors, the state of torch, and shapes."""
     option = unsupported_option(module)
     if option is not None:
         return Path(False, option)
@@ -108,7 +108,7 @@ def path_of(module: Any, x: Any, hx: Any) -> Path:
             return _unsupported_tensor(tensor, dtype)
     doing = _torch_is_doing()
     if doing is not None:
-        return Path(False, f"{doing} is torch's own business")
+        return Path(False, f"{doing} is not supported by bptt")
     return _check_shapes(module, x, hx, states)
 
 
@@ -132,7 +132,7 @@ def states_of(hx: Any) -> tuple[Any, ...]:
 
 
 def _torch_is_doing() -> str | None:
-    """Return what goes on around a call that an extension cannot take part in."""
+    """Return what torch is doing around a call, if an extension cannot take part in it."""
     if torch.is_autocast_enabled("cpu"):
         return "autocast"
     if torch.jit.is_tracing():
@@ -186,7 +186,7 @@ def _options(module: Any) -> tuple[Any, ...]:
     sizes = (module.input_size, module.hidden_size, module.num_layers)
     dropout = float(module.dropout) if module.training else 0.0
     options = (module.bias, (dropout, 0.0, 0.0), module.bidirectional, module.proj_size)
-    layer_norm, bf16 = False, False  # torch's layers have none
+    layer_norm, bf16 = False, False  # torch's layers have neither
     return (_MODES[module.mode], *sizes, *options, layer_norm, bf16)
 
 
@@ -207,5 +207,5 @@ _warned: set[str] = set()
 def warn_once(reason: str) -> None:
     if reason not in _warned:
         _warned.add(reason)
-        # From the caller of the layer: past _forward and torch's _call_impl and _wrapped_call_impl.
-        warnings.warn(f"torch's own path is taken: {reason}", stacklevel=5)
+        # The caller of the layer: above _forward and torch's _call_impl and _wrapped_call_impl.
+        warnings.warn(f"torch computes this call, not bptt: {reason}", stacklevel=5)

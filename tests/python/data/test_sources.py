@@ -67,7 +67,7 @@ def test_a_mapped_file_that_does_not_fit(tmp_path):
     x, y = regression()
     with pytest.raises(ValueError, match="x must have 2 features"):
         fit(model(), mapped(tmp_path / "x.npy", x[..., :1]), y)
-    with pytest.raises(ValueError, match="y must have an item for every sequence, got 3"):
+    with pytest.raises(ValueError, match="y must have an item for each sequence, got 3"):
         fit(model(), mapped(tmp_path / "x.npy", x), 3)
     for rank in (np.array(x[0, 0, 0]), x[0, 0], x[:, 0], x[None]):
         with pytest.raises(ValueError, match=r"x must be an array \(N, T, 2\)"):
@@ -76,9 +76,9 @@ def test_a_mapped_file_that_does_not_fit(tmp_path):
                 mapped(tmp_path / f"{rank.ndim}.npy", rank),
                 y[: len(rank) if rank.ndim else 1],
             )
-    with pytest.raises(ValueError, match="x has 12 sequences and y has 11"):
+    with pytest.raises(ValueError, match="the same number of sequences, got 12 and 11"):
         fit(model(), mapped(tmp_path / "n.npy", x), y[:11])
-    with pytest.raises(ValueError, match="sample_weight must have a number for each"):
+    with pytest.raises(ValueError, match="a number for each sequence, got"):
         fit(model(), mapped(tmp_path / "w.npy", x), y, sample_weight=np.ones(11))
 
 
@@ -172,7 +172,7 @@ def test_batches_of_any_size_and_length():
 
 
 BAD = {
-    "iterator": (lambda x, y: {"x": iter([(x, y)]), "epochs": 2}, "gives its batches once"),
+    "iterator": (lambda x, y: {"x": iter([(x, y)]), "epochs": 2}, "yields its batches only once"),
     "no batches": (lambda x, y: {"x": []}, "x has no batches"),
     "array": (lambda x, y: {"x": x}, "y is missing"),
     "number": (lambda x, y: {"x": 3}, "y is missing"),
@@ -184,11 +184,11 @@ BAD = {
     ),
     "weights": (
         lambda x, y: {"x": [(x, y, np.ones(3))]},
-        "batch 0 sample_weight must have a number for each of the 12",
+        r"batch 0 sample_weight must have shape \(12,\)",
     ),
     "weights beside": (
         lambda x, y: {"x": [(x, y)], "sample_weight": np.ones(12)},
-        "sample_weight goes with arrays",
+        "sample_weight needs x and y as arrays",
     ),
     "rows of a state": (
         lambda x, y: {"x": [(x[:4], y[:4]), (x[4:6], y[4:6])], "stateful": True},

@@ -87,13 +87,13 @@ def test_what_cannot_be_generated_is_refused():
             good.generate(**{"prompt": [1], "n": 3, **options})
     with pytest.raises(ValueError, match="a model that takes tokens"):
         bptt.Sequential(bptt.LSTM(5, 5)).generate([1], 3)
-    with pytest.raises(ValueError, match="each of the 5 tokens, this model has 4 outputs"):
+    with pytest.raises(ValueError, match="each of the 5 tokens, got 4 outputs"):
         bptt.Sequential(bptt.OneHot(5), bptt.GRU(5, 4)).generate([1], 3)
     both = bptt.GRU(6, 3, bidirectional=True)
     with pytest.raises(ValueError, match="two directions"):
         bptt.Sequential(bptt.OneHot(6), both).generate([1], 3)
     good.layers[2].parameters["bias"][0] = np.nan
-    with pytest.raises(ValueError, match="logits are not finite"):
+    with pytest.raises(ValueError, match="logits of the model must be finite"):
         good.generate([1], 3)
 
 

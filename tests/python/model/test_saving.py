@@ -187,7 +187,7 @@ def of_layer(n, **settings):
         ),
         (
             lambda text, tensors: tensors.update({"2.bias": np.zeros(2)}),
-            r"tensors of no layer: \['2.bias'\]",
+            r"no layer has the tensors \['2.bias'\]",
         ),
     ],
 )

@@ -103,7 +103,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.filterwarnings("ignore:torch's own path is taken. a double backward")
+@pytest.mark.filterwarnings("ignore:torch computes this call, not bptt. a double backward")
 def test_gradcheck(options):
     kind, given, *states = OPTIONS[options]
     layer = PAIRS[kind][0](3, 5, batch_first=True, dtype=torch.float64, **given)
@@ -224,7 +224,7 @@ USES = {
 
 @pytest.mark.parametrize("create_graph", [False, True])
 @pytest.mark.parametrize("use", USES)
-@pytest.mark.filterwarnings("ignore:torch's own path is taken. a double backward")
+@pytest.mark.filterwarnings("ignore:torch computes this call, not bptt. a double backward")
 def test_gradients_where_tensors_hang_together(use, create_graph):
     layers = pair("RNN", 3, 5, dtype=torch.float64)
     ours, theirs = (gradients(layer, USES[use], create_graph=create_graph) for layer in layers)
@@ -233,7 +233,7 @@ def test_gradients_where_tensors_hang_together(use, create_graph):
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
-@pytest.mark.filterwarnings("ignore:torch's own path is taken. a double backward")
+@pytest.mark.filterwarnings("ignore:torch computes this call, not bptt. a double backward")
 def test_tied_states_and_weights(create_graph):
     ours, theirs = pair("LSTM", 5, 5, dtype=torch.float64)
     for layer in (ours, theirs):

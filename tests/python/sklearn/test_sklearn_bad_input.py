@@ -50,7 +50,11 @@ BAD = {
     "one dimension": (lambda: classify(X[0]), ValueError, "Expected 2D array, got 1D"),
     "four dimensions": (lambda: classify(np.zeros((12, 2, 2, 2))), ValueError, "dim 4|shape"),
     "no sequences": (lambda: classify([], []), ValueError, "Expected 2D|minimum of 1"),
-    "no steps": (lambda: classify(np.zeros((12, 0, 2))), ValueError, "no steps or no features"),
+    "no steps": (
+        lambda: classify(np.zeros((12, 0, 2))),
+        ValueError,
+        "must have steps and features, got shape",
+    ),
     "one without steps": (
         lambda: classify([*X[:-1], X[0, :0]]),
         ValueError,
@@ -67,7 +71,7 @@ BAD = {
     "features": (
         lambda: classify([*[X] * 11, X[:, :2]]),
         ValueError,
-        r"as many features, got 5 in X\[0\] and 2 in X\[11\]",
+        r"the same number of features, got 5 in X\[0\] and 2 in X\[11\]",
     ),
     "rank in a list": (lambda: classify([X[None]] * 12), ValueError, r"X\[0\] of shape"),
     "count": (
@@ -91,12 +95,12 @@ BAD = {
     "partial classes": (
         lambda: SequenceClassifier(4).partial_fit(X, [0, 1] * 6, classes=[0, 2]),
         ValueError,
-        r"y has the classes \[1\], which are not among \[0, 2\]",
+        r"y must hold classes among \[0, 2\], got \[1\]",
     ),
     "partial other classes": (
         lambda: classify().partial_fit(X, [0, 1] * 6, classes=[0, 1, 2]),
         ValueError,
-        "in the first call",
+        "those of the first call",
     ),
     "rare class": (
         lambda: classify(y=[0] * 11 + [1], early_stopping=True),
@@ -109,9 +113,13 @@ BAD = {
     "y outputs": (
         lambda: regress().partial_fit(X, np.zeros((12, 2))),
         ValueError,
-        "y has 2 outputs, but had 1",
+        "as many outputs as in the first fit, 1, got 2",
     ),
-    "too few": (lambda: regress(X[:4], Y[:4], early_stopping=True), ValueError, "R\\^2 needs two"),
+    "too few": (
+        lambda: regress(X[:4], Y[:4], early_stopping=True),
+        ValueError,
+        "two or more sequences for R\\^2",
+    ),
     "window": (lambda: forecast(window=0), ValueError, "window must be at least 1"),
     "horizon": (lambda: forecast(horizon=0), ValueError, "horizon must be at least 1"),
     "strategy": (lambda: forecast(strategy="x"), ValueError, '"direct" or "recursive", got \'x\''),
@@ -119,12 +127,12 @@ BAD = {
     "short": (
         lambda: forecast(wave(12)),
         ValueError,
-        "series 0 has 12 steps: a window of 12 and a horizon of 1 need 13",
+        "series 0 must have at least 13 steps, for a window of 12 and a horizon of 1, got 12",
     ),
     "a column": (
         lambda: forecast(wave(40)[:, None]),
         ValueError,
-        r"series 0 has 1 steps.* One series is \(n,\)",
+        r"series 0 must have at least 13 steps.* Give one series as \(n,\)",
     ),
     "nan series": (lambda: forecast(wave(40) * np.nan), ValueError, "NaN"),
     "y and horizon": (
@@ -140,7 +148,7 @@ BAD = {
     "short history": (
         lambda: forecast().predict(np.zeros((2, 11))),
         ValueError,
-        r"X\[0\] has 11 steps, and a forecast is made from 12 \(window\)",
+        r"X\[0\] must have at least 12 steps \(window\), got 11",
     ),
     "steps": (lambda: forecast().forecast(0), ValueError, "steps must be at least 1"),
     "other features": (
@@ -151,7 +159,7 @@ BAD = {
     "few windows": (
         lambda: forecast(wave(14), early_stopping=True),
         ValueError,
-        "of 2 windows early_stopping holds out 1",
+        "early_stopping holds out 1 of 2 windows",
     ),
     "windows": (lambda: make_windows(wave(5), 0), ValueError, "window must be at least 1"),
     "windows real": (lambda: make_windows(wave(5), 1.5), TypeError, "whole number"),

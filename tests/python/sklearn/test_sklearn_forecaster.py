@@ -88,7 +88,7 @@ def test_a_horizon_that_changed_after_fit():
     want = forecaster.forecast(6)
     forecaster.set_params(horizon=6)
     np.testing.assert_array_equal(forecaster.predict(wave(60)[None]), want[None])
-    with pytest.raises(ValueError, match="tells 4 steps at once, so training cannot go on with 6"):
+    with pytest.raises(ValueError, match="predicts 4 steps at once, not 6"):
         forecaster.partial_fit(wave(60))
     np.testing.assert_array_equal(forecaster.forecast(), want)
 

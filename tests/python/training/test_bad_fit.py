@@ -14,8 +14,16 @@ FITS = {
         "2 features in its last dim.* got 1",
     ),
     "outputs": (lambda: fit(model(), X, X), ValueError, "y must have 1 features"),
-    "count": (lambda: fit(model(), X, Y[:3]), ValueError, "x has 4 sequences and y has 3"),
-    "steps": (lambda: fit(model(), X, Y[:, :4]), ValueError, r"y\[0\] has 4 steps, x\[0\] has 5"),
+    "count": (
+        lambda: fit(model(), X, Y[:3]),
+        ValueError,
+        "the same number of sequences, got 4 and 3",
+    ),
+    "steps": (
+        lambda: fit(model(), X, Y[:, :4]),
+        ValueError,
+        r"each of the 5 steps of x\[0\], got 4",
+    ),
     "empty": (lambda: fit(model(), X[:0], Y[:0]), ValueError, "x is empty"),
     "empty list": (lambda: fit(model(), [], []), ValueError, "x is empty"),
     "no steps": (lambda: fit(model(), X[:, :0], Y[:, :0]), ValueError, r"x\[0\] is empty"),
@@ -23,7 +31,11 @@ FITS = {
     "complex": (lambda: fit(model(), X.astype(complex)), TypeError, "complex128"),
     "strings": (lambda: fit(model(), X.astype(str)), TypeError, "x must hold real numbers"),
     "loss": (lambda: fit(model(), loss="x"), ValueError, '"mse", "mae".* got \'x\''),
-    "optimizer": (lambda: fit(model(), optimizer="adam"), TypeError, "one such as bptt.Adam"),
+    "optimizer": (
+        lambda: fit(model(), optimizer="adam"),
+        TypeError,
+        "an optimiser such as bptt.Adam",
+    ),
     "nan lr": (lambda: fit(model(), optimizer=bptt.SGD(NAN)), ValueError, "lr must be .* got NaN"),
     "negative lr": (lambda: fit(model(), optimizer=bptt.Adam(-1)), ValueError, "lr must be"),
     "text lr": (lambda: fit(model(), optimizer=bptt.Adam("1")), TypeError, "lr must be a number"),
@@ -60,19 +72,19 @@ FITS = {
     "stateful shuffled": (
         lambda: fit(model(), stateful=True),
         ValueError,
-        "it needs shuffle=False",
+        "stateful=True needs shuffle=False",
     ),
     "stateful rest": (
         lambda: fit(model(), stateful=True, shuffle=False, batch_size=3),
         ValueError,
-        "divide the number of sequences: got batch_size 3 for 4",
+        "divides the number of sequences, got batch_size 3 for 4",
     ),
     "stateful lengths": (
         lambda: fit(
             model(), [X[0], X[1, :3]], [Y[0], Y[1, :3]], stateful=True, shuffle=False, batch_size=1
         ),
         ValueError,
-        "sequences of one length, got 3 to 5 steps: cut them",
+        "sequences of the same length, got 3 to 5 steps: cut them",
     ),
     "stateful both ways": (
         lambda: fit(both_ways(), stateful=True, shuffle=False),

@@ -28,7 +28,7 @@ OPTIONS = {
     "optimizer class": (
         lambda: fit(model(), optimizer=bptt.Adam),
         TypeError,
-        "must be one such as bptt.Adam",
+        "must be an optimiser such as bptt.Adam",
     ),
     "decay": optimizer(lambda: bptt.SGD(0.1, weight_decay=-1), "weight_decay must be at least 0"),
     "decay nan": optimizer(lambda: bptt.AdamW(weight_decay=NAN), "weight_decay must be"),
@@ -80,7 +80,7 @@ OPTIONS = {
     "min_lr": schedule(lambda: bptt.ReduceLROnPlateau(min_lr=-1), "min_lr must be"),
     "plateau monitor": schedule(
         lambda: bptt.ReduceLROnPlateau(monitor="validation_loss"),
-        "ReduceLROnPlateau has monitor='validation_loss', but fit has only loss",
+        "monitor of ReduceLROnPlateau must be one of loss, got 'validation_loss'",
     ),
     "loss type": loss(lambda: bptt.HuberLoss, "got <class"),
     "smoothing": loss(lambda: bptt.CrossEntropyLoss(label_smoothing=2), "label_smoothing must be"),
@@ -114,50 +114,58 @@ OPTIONS = {
     "all ignored": (
         lambda: tokens().evaluate([[0, 1]], [[-100, -100]], loss="cross_entropy"),
         ValueError,
-        "y has no target that counts: there is nothing to evaluate",
+        "y has only ignored targets, or weights of 0: there is nothing to evaluate",
     ),
     "validation ignored": (
         lambda: fit_tokens([[0, 1]], [[0, 1]], validation=([[0], [1]], [[-100], [-100]])),
         ValueError,
-        "validation y has no target that counts",
+        "validation y has only ignored targets",
     ),
     "all batches ignored": (
         lambda: tokens().evaluate(iter([([[0]], [[-100]])]), loss="cross_entropy"),
         ValueError,
-        "no target counts: there is nothing to evaluate",
+        "all targets are ignored, or have weight 0: there is nothing to evaluate",
     ),
     "last ignored": (
         lambda: bptt.Sequential(*tokens().layers, bptt.LastStep()).evaluate(
             [[0, 1], [1, 2]], [1, 1], loss=bptt.CrossEntropyLoss(weight=[1, 0, 1])
         ),
         ValueError,
-        "y has no target that counts",
+        "y has only ignored targets",
     ),
-    "weights": (lambda: fit(model(), sample_weight=[1, 2]), ValueError, "each of the 4 sequences"),
+    "weights": (
+        lambda: fit(model(), sample_weight=[1, 2]),
+        ValueError,
+        r"must have shape \(4,\), a number for each sequence, got \(2,\)",
+    ),
     "weights rank": (
         lambda: fit(model(), sample_weight=np.ones((4, 1))),
         ValueError,
-        r"got shape \(4, 1\)",
+        r"got \(4, 1\)",
     ),
     "weights negative": (
         lambda: fit(model(), sample_weight=[1, 1, -1, 1]),
         ValueError,
-        "sample_weight must be at least 0 and finite",
+        "sample_weight must hold finite numbers",
     ),
     "weights nan": (
         lambda: fit(model(), sample_weight=[1, 1, NAN, 1]),
         ValueError,
-        "sample_weight must be at least 0 and finite",
+        "sample_weight must hold finite numbers",
     ),
     "weights text": (lambda: fit(model(), sample_weight="abcd"), TypeError, "real numbers"),
-    "metric": (lambda: fit(model(), metrics=["x"]), ValueError, "no metric 'x': there are accura"),
+    "metric": (
+        lambda: fit(model(), metrics=["x"]),
+        ValueError,
+        "metrics must be among accuracy, perplexity, rmse, got 'x'",
+    ),
     "metric text": (lambda: fit(model(), metrics="rmse"), TypeError, "a list of names"),
     "metric of another loss": (
         lambda: fit(model(), metrics=["accuracy"]),
         ValueError,
-        "goes with the losses cross_entropy, bce_with_logits, not with mse",
+        "metric 'accuracy' needs one of the losses cross_entropy, bce_with_logits, got mse",
     ),
-    "metric unhashable": (lambda: fit(model(), metrics=[[]]), ValueError, r"no metric \[\]"),
+    "metric unhashable": (lambda: fit(model(), metrics=[[]]), ValueError, r"rmse, got \[\]"),
     "accumulate": (lambda: fit(model(), accumulate=0), ValueError, "accumulate must be at least 1"),
     "accumulate real": (lambda: fit(model(), accumulate=1.5), TypeError, "whole number"),
     "accumulate chunks": (
@@ -171,7 +179,7 @@ OPTIONS = {
     ),
     "stopping monitor": callback(
         {"early_stopping": bptt.EarlyStopping(monitor="accuracy")},
-        "EarlyStopping has monitor='accuracy', but fit has only loss: name it in metrics",
+        "monitor of EarlyStopping must be one of loss, got 'accuracy': add it to metrics",
         ValueError,
     ),
     "callbacks": callback({"callbacks": bptt.Callback()}, "callbacks must be a list"),
@@ -183,7 +191,7 @@ OPTIONS = {
     "evaluate metric": (
         lambda: model().evaluate(X, Y, loss="mse", metrics=["accuracy"]),
         ValueError,
-        "goes with the losses",
+        "needs one of the losses",
     ),
     "last step": (
         lambda: fit(last_step(), X, Y),

@@ -207,7 +207,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path):
     )
     refused("shuffle True; this one has shuffle False", shuffle=False, **good)
     refused(
-        "generator of PCG64, rng is one of MT19937",
+        "saved with a PCG64 generator, rng must be one, got MT19937",
         rng=np.random.Generator(np.random.MT19937(0)),
         **good,
     )
@@ -222,7 +222,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t, tensors: t.update(version=2), "training state of version 2, not 1"),
+        (lambda t, tensors: t.update(version=2), "training state of version 2, must be 1"),
         (lambda t, tensors: t.update(epochs=-1), "damaged training state"),
         (lambda t, tensors: t.pop("parts"), "damaged training state"),
         (lambda t, tensors: t["parts"].pop("order"), r"states of \['history', 'run', 'sch"),
