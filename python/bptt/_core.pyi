@@ -7,6 +7,7 @@ __all__ = [
     "EVALUATION_ROWS",
     "EVALUATION_STEPS",
     "IGNORED",
+    "LAB_EPSILON",
     "Dataset",
     "LabProgress",
     "LabTraining",
@@ -30,6 +31,7 @@ __all__ = [
 
 __version__: str
 IGNORED: int
+LAB_EPSILON: float
 EVALUATION_ROWS: int
 EVALUATION_STEPS: int
 

@@ -26,7 +26,7 @@ use crate::simd::{Element, Simd};
 use crate::view::Rows;
 
 /// What the notebook adds to arguments of sigmoid and tanh, and to logarithms.
-pub(super) const EPSILON: f64 = 1e-12;
+pub const EPSILON: f64 = 1e-12;
 
 /// The RNN's cell.
 pub(super) const TANH: Rnn = Rnn { nonlinearity: Nonlinearity::Tanh };

@@ -8,13 +8,11 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bptt._core import LAB_EPSILON as EPSILON
 from bptt._support import check
 
 Array = NDArray[np.float64]
 Columns = ArrayLike | Sequence[ArrayLike]
-
-#: What the notebook adds to arguments.
-EPSILON = 1e-12
 
 #: The notebook clips the norm of all gradients together to this.
 MAX_NORM = 0.25

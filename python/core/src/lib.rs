@@ -146,6 +146,7 @@ fn fma_peak(py: Python<'_>, double: bool, seconds: f64) -> Result<f64> {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("IGNORED", bptt::IGNORED)?;
+    module.add("LAB_EPSILON", bptt::lab::published::EPSILON)?;
     module.add("EVALUATION_ROWS", bptt::EVALUATION_ROWS)?;
     module.add("EVALUATION_STEPS", bptt::EVALUATION_STEPS)?;
     module.add_function(wrap_pyfunction!(simd_level, module)?)?;
