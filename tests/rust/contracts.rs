@@ -270,7 +270,7 @@ fn a_tape_serves_one_backward_pass_of_its_own_sizes() {
     assert!(tape.is_recorded());
     back(x, y, dy, &mut tape, 2).unwrap();
     let again = back(x, y, dy, &mut tape, 2).unwrap_err();
-    assert!(again.contains("no recording"), "{again}");
+    assert!(again.contains("no forward pass"), "{again}");
 }
 
 /// The gradients of a layer's parameters, of a pass on this tape.
