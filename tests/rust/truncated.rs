@@ -174,7 +174,7 @@ fn states_go_through_chunks_and_stay_where_a_row_has_ended() {
     let error = model.forward_from(input, &one, &mut states, false).unwrap_err().to_string();
     assert!(error.contains("for 2 rows"), "{error}");
     let error = model.forward_from(input, &one, &mut states[1..], false).unwrap_err().to_string();
-    assert!(error.contains("got 1 states, the model has 2"), "{error}");
+    assert!(error.contains("got 1 states, but the model needs 2"), "{error}");
     assert_eq!(&states[0].h[..], &want[0].h[..]);
 }
 
