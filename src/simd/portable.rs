@@ -15,7 +15,7 @@ macro_rules! portable {
         impl Simd<$type> for Portable {
             type V = $vector;
             const LANES: usize = $lanes;
-            // SSE2 has 16 registers. NEON has 32, so more rows may be faster there; nobody has measured it.
+            // SSE2 has 16 registers. NEON has 32, so more rows may be faster there (not measured).
             const ROWS: usize = 6;
 
             #[inline(never)]

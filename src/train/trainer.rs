@@ -198,7 +198,7 @@ impl<E: Element> Trainer<E> {
     /// model.params.fill(0.3);
     /// let wave: Vec<f64> = (0..1001).map(|t| (0.3 * t as f64).sin()).collect();
     /// let (x, y) = (Inputs::Features(&wave[..1000]), Targets::Values(&wave[1..]));
-    /// let data = Dataset::new(x, y, &[0, 500, 1000])?; // the second goes on where the first ends
+    /// let data = Dataset::new(x, y, &[0, 500, 1000])?; // the second continues the first
     /// let optimizer = Optimizer::sgd(0.0, 0.0)?;
     /// let mut trainer = Trainer::new(model, Loss::MeanSquaredError, optimizer, None)?.stateful()?;
     /// trainer.step(&data, &[0])?;
