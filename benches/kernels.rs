@@ -1,7 +1,8 @@
-//! Criterion benchmarks with throughput in FLOP/s (criterion prints them as elements): the FMA peak,
-//! the cells alone, LSTM and GRU layers over a sequence, single steps, and a whole training step.
+//! Criterion benchmarks with throughput in FLOP/s (which criterion prints as elements): the FMA peak, the
+//! cells alone, LSTM and GRU layers over a sequence, single steps, and a whole training step.
 //!
-//! `cargo bench --bench kernels`; `cargo bench --bench peak_share` sets the layers beside the peak instead.
+//! Run it with `cargo bench --bench kernels`. `cargo bench --bench peak_share` compares layers with the peak
+//! instead.
 
 mod common;
 
@@ -17,7 +18,7 @@ use bptt::{
 use common::{Layer, Size};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-/// Of the loop of the peak: some 0.1 ms.
+/// Iterations of the peak's loop; they take about 0.1 ms.
 const ITERATIONS: u64 = 50_000;
 
 fn fma_peak(criterion: &mut Criterion) {
@@ -28,7 +29,7 @@ fn fma_peak(criterion: &mut Criterion) {
     }
 }
 
-/// Almost nothing but cells: one input feature, one hidden vector.
+/// Measures cells: with one input feature and one hidden vector, there is little other work.
 fn cell(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lstm cell");
     for level in Level::available() {
@@ -62,7 +63,7 @@ fn sequences(criterion: &mut Criterion) {
     sequence(criterion, "gru", Gru);
 }
 
-/// One step of one row at H = 50, I = 10, with the weights packed.
+/// Measures one step of one row at H = 50, I = 10, with packed weights.
 fn steppers(criterion: &mut Criterion) {
     fn bench<C: Cell>(criterion: &mut Criterion, name: &str, cell: C) {
         let layer = Recurrent::with_cell(cell, 10, 50, true).unwrap();
@@ -78,7 +79,8 @@ fn steppers(criterion: &mut Criterion) {
     bench(criterion, "rnn", Rnn { nonlinearity: Nonlinearity::Tanh });
 }
 
-/// Forward, loss, backward and Adam of the lab's part 4: LSTM(1, 50), Linear(50, 1), 8 x 4 steps.
+/// Measures a training step (forward, loss, backward, Adam) of the lab's part 4: LSTM(1, 50), Linear(50, 1),
+/// 8 sequences of 4 steps.
 fn training_step(criterion: &mut Criterion) {
     let (steps, rows, hidden) = (4, 8, 50);
     let lstm = LSTM::new(1, hidden, true).unwrap();

@@ -1,9 +1,9 @@
-//! LSTM passes of every level as shares of the machine's FMA peak, measured in the same run:
+//! The speed of LSTM passes at every level, in percent of the machine's FMA peak in the same run. Run it with
 //! `cargo bench --bench peak_share`.
 //!
-//! Everything is timed in turn, round after round, between two measurements of the peak, and medians
-//! are printed, because the machine may be shared: absolute times move from hour to hour, these
-//! shares much less.
+//! A round times every pass once, each between two measurements of the peak. The medians over all rounds are
+//! printed. On a machine that other programs use too, absolute times change from hour to hour, but these
+//! percentages change much less.
 
 mod common;
 
@@ -72,7 +72,7 @@ fn table<E: Element>(threads: usize, rounds: usize) {
     println!("(the peak was {:.0} GFLOP/s, {rounds} rounds)", median(&peaks));
 }
 
-/// GFLOP/s of some work; small work is repeated until the clock can see it.
+/// The rate of some work, in GFLOP/s. Short work is repeated until the clock can measure it.
 fn rate(flops: u64, mut work: impl FnMut()) -> f64 {
     let repeats = (100_000_000 / flops).max(1);
     let start = Instant::now();

@@ -10,14 +10,14 @@ use crate::error::{Error, Result};
 use crate::simd::Element;
 use crate::view::Rows;
 
-/// A cache line and an AVX-512 register; a vector load that crosses two lines costs two.
+/// The size of a cache line and of an AVX-512 register. A load that crosses two lines costs two loads.
 const ALIGN: usize = 64;
 
-/// Numbers aligned to a cache line, zero when made.
+/// Numbers aligned to a cache line. A new buffer is filled with zeros.
 pub struct Buffer<E: Element> {
     data: NonNull<E>,
     len: usize,
-    /// Numbers there is memory for; at least `len`.
+    /// How many numbers fit into the memory; at least `len`.
     capacity: usize,
 }
 
@@ -27,7 +27,7 @@ unsafe impl<E: Element> Send for Buffer<E> {}
 unsafe impl<E: Element> Sync for Buffer<E> {}
 
 impl<E: Element> Buffer<E> {
-    /// `len` zeros.
+    /// A buffer of `len` zeros.
     ///
     /// # Errors
     /// If there is not enough memory.
@@ -46,11 +46,11 @@ impl<E: Element> Buffer<E> {
         Ok(Self { data, len, capacity: len })
     }
 
-    /// Makes the length `len`, keeping the memory if it is enough. The contents are unspecified
-    /// numbers.
+    /// Sets the length to `len`. The memory is reused if it is large enough. The contents are
+    /// unspecified numbers.
     ///
     /// # Errors
-    /// If there is not enough memory; the buffer is empty then.
+    /// If there is not enough memory. The buffer is then empty.
     pub fn resize(&mut self, len: usize) -> Result<()> {
         if len > self.capacity {
             *self = Self::default(); // frees first
@@ -60,7 +60,7 @@ impl<E: Element> Buffer<E> {
         Ok(())
     }
 
-    /// Makes this the numbers of a matrix, without what lies between its rows.
+    /// Copies a matrix (B, F) into this buffer, without the gaps between its rows.
     ///
     /// # Errors
     /// If there is not enough memory.
@@ -95,8 +95,8 @@ impl<E: Element> Drop for Buffer<E> {
 impl<E: Element> Deref for Buffer<E> {
     type Target = [E];
     fn deref(&self) -> &[E] {
-        // SAFETY: `capacity >= len` numbers were allocated and initialised (dangling and aligned if
-        // none).
+        // SAFETY: `capacity >= len` numbers were allocated and initialised. Without numbers, the
+        // pointer dangles but is aligned.
         unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len) }
     }
 }
@@ -108,7 +108,10 @@ impl<E: Element> DerefMut for Buffer<E> {
     }
 }
 
-/// A vector of `len` zeros, or an error if there is not enough memory.
+/// A vector of `len` zeros.
+///
+/// # Errors
+/// If there is not enough memory.
 pub(crate) fn zeros<E: Element>(len: usize) -> Result<Vec<E>> {
     let mut zeros = Vec::new();
     zeros.try_reserve_exact(len).map_err(|_| Error::out_of_memory(len, E::NAME))?;

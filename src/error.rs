@@ -1,9 +1,9 @@
-//! The one error type. Every message says what was given, what is accepted and, where it is not
-//! obvious, how to fix it.
+//! The one error type of the crate. Every message says what was given, what is accepted and, where it
+//! is not obvious, how to fix it.
 
 use std::fmt;
 
-/// A shape, value or state that a function cannot work with. Nothing was changed.
+/// A shape, value or state that a function does not accept. The call changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     message: String,
@@ -16,13 +16,13 @@ impl Error {
         Self { message: message.into(), out_of_memory: false }
     }
 
-    /// There is no memory for so many numbers of a type.
+    /// The error that there is no memory for `len` numbers of the type `name`.
     pub(crate) fn out_of_memory(len: usize, name: &str) -> Self {
         let message = format!("there is not enough memory for {len} numbers of {name}");
         Self { message, out_of_memory: true }
     }
 
-    /// Whether memory was what lacked.
+    /// Whether the error is a lack of memory.
     pub fn is_out_of_memory(&self) -> bool {
         self.out_of_memory
     }
@@ -36,7 +36,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What every fallible function of this crate returns.
+/// The result of every function of this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Returns an [`Error`] with the formatted message unless the condition holds.

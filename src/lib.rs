@@ -1,18 +1,18 @@
 //! Backpropagation through time at the speed of the machine: vanilla RNN, LSTM and GRU layers as fused
 //! SIMD kernels, forward and backward, and the training of small models made of them.
 //!
-//! - [`LSTM`], [`GRU`], [`RNN`]: layers over a batch of sequences, with torch's options. Callers own all
-//!   memory: parameters are a flat slice, inputs and outputs are strided views ([`Seq`], [`SeqMut`]), of
-//!   sequences of one length or, with [`BatchSizes`], of any, and a [`Tape`] keeps what the backward
-//!   pass needs. A [`Stepper`] takes one step at a time.
+//! - [`LSTM`], [`GRU`], [`RNN`]: layers over a batch of sequences, with torch's options. The caller owns all
+//!   memory: parameters are a flat slice, inputs and outputs are strided views ([`Seq`], [`SeqMut`]). The
+//!   sequences have one length or, with [`BatchSizes`], different lengths. A [`Tape`] keeps what the
+//!   backward pass needs. A [`Stepper`] computes one step at a time.
 //! - [`Sequential`], [`Trainer`]: layers one after the other, trained on a [`Dataset`] with a [`Loss`]
 //!   and an [`Optimizer`].
 //! - [`cell`]: the pointwise part of a layer; a new cell is one file there.
-//! - [`simd`]: the instructions that kernels run on, chosen at run time and lowered by `BPTT_SIMD`.
+//! - [`simd`]: the instructions that kernels run on, chosen at run time; `BPTT_SIMD` lowers the choice.
 //! - [`lab`]: the networks of the course notebook that the project started from, as published.
 //!
-//! Results are bitwise equal for every number of threads ([`set_num_threads`], `BPTT_NUM_THREADS`), and
-//! a row's results do not depend on the rows beside it. ARCHITECTURE.md in the repository says how.
+//! Results are bitwise independent of the number of threads ([`set_num_threads`], `BPTT_NUM_THREADS`), and
+//! a row's results do not depend on the rows beside it. ARCHITECTURE.md in the repository explains how.
 
 mod buffer;
 pub mod cell;
@@ -41,7 +41,7 @@ pub use train::{
 };
 pub use view::{BatchSizes, Rows, RowsMut, Seq, SeqMut, Shape};
 
-/// The Rust blocks of the documents, as tests.
+/// The Rust code blocks of the documents, as doctests.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../README.md")]

@@ -1,4 +1,4 @@
-//! What the benchmarks share: a recurrent layer with memory to run it in.
+//! Code that all benchmarks use: a recurrent layer with memory for its passes.
 
 use bptt::cell::Cell;
 use bptt::simd::Element;
@@ -9,7 +9,8 @@ use bptt::{Gradients, Recurrent, Seq, SeqMut, Shape, State, Tape};
 pub struct Size(pub usize, pub usize, pub usize, pub usize);
 
 impl Size {
-    /// Operations of a forward pass of a layer of this cell; training is three times that.
+    /// The number of operations in a forward pass of a layer of this cell. Training takes three times as
+    /// many.
     pub fn flops<C: Cell>(self) -> u64 {
         let Size(t, b, i, h) = self;
         (2 * t * b * (i + h) * C::GATES * h) as u64
@@ -70,7 +71,7 @@ impl<C: Cell, E: Element> Layer<C, E> {
         self.layer.forward(&self.params, x, &mut self.state, y, tape).unwrap();
     }
 
-    /// Forward, backward, all gradients.
+    /// Runs a forward and a backward pass, with all gradients.
     pub fn train(&mut self) {
         self.run(true);
         let rows = self.shapes.0.rows;

@@ -1,10 +1,11 @@
-//! The gated recurrent unit (Cho et al. 2014), in two forms. In torch's and cuDNN's the reset gate comes after
-//! the product, which is one with that of the other gates then; in the original one, before it.
+//! The gated recurrent unit (Cho et al. 2014), in two forms. The form of torch and cuDNN applies the reset
+//! gate after the product with W_hn, so one product serves all gates. The original form applies it before
+//! that product.
 //!
 //! ```text
 //! r, z = sigmoid(arguments)
 //! n    = tanh(a_x + r a_h)        a_x = W_in x_t + b_in,  a_h = W_hn h_{t-1} + b_hn
-//!        tanh(W_in x_t + b_in + W_hn (r h_{t-1}) + b_hn)       originally
+//!        tanh(W_in x_t + b_in + W_hn (r h_{t-1}) + b_hn)       in the original form
 //! h_t  = n + z (h_{t-1} - n)
 //! ```
 
@@ -12,7 +13,7 @@ use super::{Block, Cell};
 use crate::math::elementary::{sigmoid, tanh};
 use crate::simd::{Element, Simd};
 
-/// The GRU cell; the tape holds r, z, n, a_h.
+/// The GRU cell of torch and cuDNN. Its record holds r, z, n, a_h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gru;
 
@@ -70,7 +71,7 @@ impl Cell for Gru {
     }
 }
 
-/// The original GRU cell; the tape holds r, z, n, r h.
+/// The original GRU cell, which resets h before the product. Its record holds r, z, n, r h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GruResetFirst;
 

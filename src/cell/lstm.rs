@@ -1,22 +1,22 @@
 //! Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber
-//! and Cummins 2000), in torch's order of gates.
+//! and Cummins 2000). The order of the gates is that of torch.
 //!
 //! ```text
 //! i, f, o = sigmoid(arguments)    g = tanh(argument)
 //! c_t = f c_{t-1} + i g           h_t = o tanh(c_t)
 //! ```
 //!
-//! With peepholes (Gers, Schraudolph and Schmidhuber 2002; ONNX's P) p_i c_{t-1}, p_f c_{t-1} and p_o c_t are
-//! added to the arguments of i, f and o.
+//! Peepholes (Gers, Schraudolph and Schmidhuber 2002; ONNX's P) add p_i c_{t-1}, p_f c_{t-1} and p_o c_t to
+//! the arguments of i, f and o.
 
 use super::{Block, Cell};
 use crate::math::elementary::{sigmoid, tanh};
 use crate::simd::{Element, Simd};
 
-/// The LSTM cell; the tape holds i, f, g, o, c.
+/// The LSTM cell. Its record holds i, f, g, o, c.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lstm {
-    /// Whether the gates see the cell state, each unit its own, with weights p_i, p_f, p_o.
+    /// Whether the gates of a unit read its own cell state, with weights p_i, p_f, p_o.
     pub peepholes: bool,
 }
 
@@ -68,7 +68,7 @@ impl Cell for Lstm {
         c: S::V,
         dh: S::V,
     ) -> S::V {
-        // tanh c again: recomputing it is cheaper than a sixth value on the tape.
+        // Computing tanh c again is cheaper than a sixth value in the record.
         let (o, tanh_c) = (values[3], tanh(s, c));
         // sigmoid' = a (1 - a), tanh' = 1 - a^2
         values[3] = s.mul(s.mul(dh, tanh_c), s.neg_mul_add(o, o, o));

@@ -1,8 +1,8 @@
-//! Recurrent cells: what happens to one vector of hidden units between two products.
+//! Recurrent cells: the pointwise part of a step, for one vector of hidden units.
 //!
-//! The product before a step has computed the gates' arguments, `W_ih x_t + b_ih + W_hh h_{t-1} +
-//! b_hh`, for all gates of a vector of units; the cell turns them into the new state while they are
-//! at hand. Going back, it turns the gradient of that state into the gradients of the arguments.
+//! The products of a step compute the gates' arguments, `W_ih x_t + b_ih + W_hh h_{t-1} + b_hh`, for all
+//! gates of a vector of units. Forward, the cell turns the arguments into the new state. Backward, it turns
+//! the gradient of that state into the gradients of the arguments.
 
 mod gru;
 mod lstm;
@@ -14,56 +14,57 @@ pub use rnn::{Nonlinearity, Rnn};
 
 use crate::simd::{Element, Simd};
 
-/// The most slots of a cell, the most values it keeps, and the most weights it has for a unit.
+/// The most slots with arguments, the most values in a record, and the most weights of a unit, of any cell.
 pub(crate) const MAX_SLOTS: usize = 4;
 pub(crate) const MAX_TAPE: usize = 5;
 pub(crate) const MAX_UNIT_WEIGHTS: usize = 3;
 
-/// Gates whose arguments one product computes, in neighbouring slots.
+/// Gates in neighbouring slots, whose arguments one product computes.
 #[derive(Debug, Clone, Copy)]
 pub struct Block {
     /// The first slot.
     pub slot: usize,
-    /// How many gates.
+    /// The number of gates.
     pub gates: usize,
-    /// The first of these gates in `W_ih` and `b_ih`, if x has a part in them.
+    /// The first of these gates in `W_ih` and `b_ih`; none if x does not contribute to the arguments.
     pub x: Option<usize>,
-    /// The first of these gates in `W_hh` and `b_hh`, if h has.
+    /// The first of these gates in `W_hh` and `b_hh`; none if h does not contribute.
     pub h: Option<usize>,
 }
 
 /// The pointwise part of a recurrent layer, forward and backward, on one vector of hidden units.
 ///
-/// What a unit has at a step is a record of `TAPE` values. Products leave the gates' arguments in the
-/// first slots, `forward` turns them into what `backward` needs, and `backward` into the gradients of the
-/// arguments.
+/// A unit has `TAPE` values at a step, in the first slots of the record. The products write the gates'
+/// arguments there. `forward` replaces them by the values that `backward` needs, and `backward` replaces
+/// these by the gradients of the arguments.
 pub trait Cell: Copy + Send + Sync + 'static {
-    /// Gates a unit has: rows of the weights are `GATES * hidden_size`.
+    /// The number of gates. The weights have `GATES * hidden_size` rows.
     const GATES: usize;
-    /// Where the arguments are, in the order of the gates and of the slots. Most cells sum what x and
-    /// h contribute; a gate that needs the two apart has two slots.
+    /// The slots of the arguments, in the order of the gates and of the slots. Most cells need the sum of
+    /// what x and h contribute. A gate that needs the two apart has two slots.
     const BLOCKS: &'static [Block];
-    /// Values of a unit and step. The last one is c, if the cell has it.
+    /// How many values a unit has at a step. The last one is c, if the cell has a c.
     const TAPE: usize;
     /// Whether the state is (h, c) rather than h alone.
     const HAS_C: bool;
-    /// Whether the h before the step goes into it other than by a product.
+    /// Whether the cell itself reads the h before the step, apart from the products.
     const USES_H: bool = false;
-    /// Whether the last block is not given h but what `reset` makes of it, which lies in the last value.
+    /// Whether the hidden operand of the last block is the reset h, which `reset` writes to the last value.
     const RESETS: bool = false;
 
-    /// Tells cells of one type apart whose tapes do not fit each other.
+    /// A number that differs between cells of one type if they cannot use each other's tapes.
     fn variant(self) -> u64 {
         0
     }
 
-    /// How many weights a unit has that stay within it: an LSTM's peepholes.
+    /// How many weights of its own a unit has, such as an LSTM's peepholes. They connect the unit only with
+    /// itself.
     fn unit_weights(self) -> usize {
         0
     }
 
-    /// One step: from the arguments (the first of `values`), the unit's own weights, h before the step and
-    /// c to the new c. Leaves what `output` and `backward` need in `values`.
+    /// Computes one step. It reads the arguments (the first of `values`), the unit's own weights, and h and c
+    /// before the step. It writes the new c, and to `values` what `output` and `backward` need.
     fn forward<E: Element, S: Simd<E>>(
         self,
         s: S,
@@ -73,11 +74,12 @@ pub trait Cell: Copy + Send + Sync + 'static {
         c: &mut S::V,
     );
 
-    /// The new h, of what `forward` left, h before the step and c (which may have been normalised).
+    /// The new h, from the values that `forward` wrote, h before the step and the new c (normalised with
+    /// layer normalisation).
     fn output<E: Element, S: Simd<E>>(self, s: S, values: &[S::V], h: S::V, c: S::V) -> S::V;
 
-    /// Of a cell with a c, back through `output`: from the gradient of h to that of c. What goes to the
-    /// arguments without c is left in their places in `values`.
+    /// Goes back through `output`, in a cell with a c. Returns the gradient of c from `dh`, the gradient of
+    /// h. The gradients of arguments that `output` reads directly go to their slots in `values`.
     fn output_back<E: Element, S: Simd<E>>(
         self,
         s: S,
@@ -88,10 +90,13 @@ pub trait Cell: Copy + Send + Sync + 'static {
         s.splat(E::ZERO)
     }
 
-    /// One step back: from `values`, h and c before the step and the gradient of the step's h (of a cell
-    /// with a c, of its c instead: `output_back` has taken that of h) to the gradient of the c before, to
-    /// those of the arguments in the first of `values`, and to that of the h before, but for what the
-    /// products add to it. The gradients of the unit's own weights are added to `dweights`.
+    /// Computes one step back.
+    ///
+    /// It reads `values`, the unit's own weights, h and c before the step, and the gradient of the step's h,
+    /// `dh`. A cell with a c reads the gradient of its c, `dc`, instead, because `output_back` has already
+    /// used `dh`. It writes the gradient of the c before to `dc` and the gradients of the arguments to the
+    /// first of `values`. It adds the gradients of the unit's own weights to `dweights`. It returns the
+    /// gradient of the h before, without what the products add to it.
     #[allow(clippy::too_many_arguments)] // the quantities of the formula, in registers
     fn backward<E: Element, S: Simd<E>>(
         self,
@@ -104,12 +109,12 @@ pub trait Cell: Copy + Send + Sync + 'static {
         dweights: &mut [S::V],
     ) -> S::V;
 
-    /// Of a cell that resets: from the arguments of the first blocks and h before the step to what the last
-    /// block is given for it, in the last of `values`.
+    /// Computes the reset h, in a cell that resets, from the arguments of the first blocks and h before the
+    /// step. The reset h goes to the last of `values`.
     fn reset<E: Element, S: Simd<E>>(self, _s: S, _values: &mut [S::V], _h: S::V) {}
 
-    /// And back: from the gradient of that to the gradients of those arguments that it depends on, in
-    /// `values`, and to what it adds to the gradient of h.
+    /// Goes back through `reset`, from `d`, the gradient of the reset h. The gradients of the arguments that
+    /// it depends on go to `values`. Returns what it adds to the gradient of h.
     fn reset_back<E: Element, S: Simd<E>>(
         self,
         s: S,

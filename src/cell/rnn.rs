@@ -4,7 +4,7 @@ use super::{Block, Cell};
 use crate::math::elementary::tanh;
 use crate::simd::{Element, Simd};
 
-/// What an RNN applies to its argument.
+/// The function that an RNN applies to its argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nonlinearity {
     /// The hyperbolic tangent.
@@ -13,10 +13,10 @@ pub enum Nonlinearity {
     Relu,
 }
 
-/// The RNN cell; the tape holds h.
+/// The RNN cell. Its record holds h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rnn {
-    /// What it applies to its argument.
+    /// The function that the cell applies to its argument.
     pub nonlinearity: Nonlinearity,
 }
 

@@ -1,11 +1,12 @@
-//! Dropout, between layers and as a layer of its own: every number is kept with probability 1 - p, and divided by it.
+//! Dropout, between layers and as a layer of its own: every number is kept with probability 1 - p, and
+//! then divided by 1 - p.
 //!
-//! Whether number n is kept is a hash of the seed and n, so the backward pass finds the same answer without
-//! a mask to remember, and threads do not matter.
+//! A hash of the seed and n decides whether number n is kept. So the backward pass finds the same decision
+//! without a stored mask, and results do not depend on the number of threads.
 
 use crate::simd::{Element, Kernel, Simd};
 
-/// Writes `from`, with dropout, to `to`, or to where it is read if there is no `from`.
+/// Writes `from`, with dropout, to `to`. Without a `from`, it changes `to` in place.
 pub(crate) struct Dropout<'a, E> {
     pub seed: u64,
     pub probability: f64,
@@ -19,7 +20,7 @@ impl<E: Element> Kernel<E> for Dropout<'_, E> {
     #[inline(always)]
     fn run<S: Simd<E>>(self, _s: S) {
         let Self { seed, probability, from, to } = self;
-        // 2^32 p, of which 32 bits of the hash must not be below.
+        // A number is kept if the upper 32 bits of its hash are at least 2^32 p.
         let limit = (probability * 4_294_967_296.0) as u64;
         let scale = E::from_f64(1.0 / (1.0 - probability));
         for n in 0..to.len() {
@@ -30,7 +31,7 @@ impl<E: Element> Kernel<E> for Dropout<'_, E> {
     }
 }
 
-/// A number that looks random for every `n` (SplitMix64, Steele, Lea and Flood 2014).
+/// A hash of `n` that looks random (SplitMix64, Steele, Lea and Flood 2014).
 #[inline(always)]
 pub(crate) fn mix(n: u64) -> u64 {
     let mut z = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);

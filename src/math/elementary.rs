@@ -1,16 +1,16 @@
 //! exp, sigmoid and tanh from one polynomial, generic over [`Simd`].
 //!
 //! ```text
-//! x = n ln 2 + r,  n whole, |r| <= ln 2 / 2          ln 2 in two parts, so that r is exact
+//! x = n ln 2 + r,  n whole, |r| <= ln 2 / 2          ln 2 is a sum of two numbers, so r is exact
 //! p = expm1(r) = r + r^2 (c2 + c3 r + c4 r^2 + ...)  relative error below a quarter ulp
 //! exp(x)     = 2^n + 2^n p
 //! sigmoid(x) = 1 / (1 + exp(-x))                     full relative accuracy in the left tail
 //! tanh(x)    = e / (e + 2),  e = expm1(2x) = 2^n p + (2^n - 1)      and near zero
 //! ```
 //!
-//! Arguments are clamped to where the result is finite and normal, so nothing overflows on the way;
-//! NaN stays NaN. The coefficients are the minimax polynomials of degree 6 (f32, error 1.3e-8) and
-//! 11 (f64, 1.8e-17), by Lawson's iteration in 60 digits.
+//! Arguments are clamped to the range where the result is finite and normal, so no intermediate result
+//! overflows. NaN stays NaN. The coefficients are those of minimax polynomials of degree 6 (f32, error
+//! 1.3e-8) and 11 (f64, error 1.8e-17), found with Lawson's iteration in 60 digits.
 
 use crate::simd::{Element, Simd};
 
@@ -27,14 +27,14 @@ fn reduce<E: Element, S: Simd<E>>(s: S, x: S::V) -> (S::V, S::V) {
     (s.pow2(n), s.mul_add(s.mul(r, r), c, r))
 }
 
-/// `x` between `-limit` and `limit`; NaN stays.
+/// Clamps `x` to `-limit` to `limit`; NaN stays NaN.
 #[inline(always)]
 fn clamp<E: Element, S: Simd<E>>(s: S, x: S::V, limit: E) -> S::V {
     let limit = s.splat(limit);
     s.max(s.sub(s.splat(E::ZERO), limit), s.min(limit, x))
 }
 
-/// `e^x`, for `|x|` up to [`Coefficients::EXP_LIMIT`] and constant beyond.
+/// `e^x` for `|x|` up to `Coefficients::EXP_LIMIT`; constant beyond.
 #[inline(always)]
 pub fn exp<E: Element, S: Simd<E>>(s: S, x: S::V) -> S::V {
     let (scale, p) = reduce::<E, S>(s, clamp(s, x, E::EXP_LIMIT));

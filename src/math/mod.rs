@@ -1,4 +1,5 @@
-//! Mathematics on vectors, generic over [`Simd`](crate::simd::Simd): elementary functions, normalisation, dropout.
+//! Mathematics on vectors, generic over [`Simd`](crate::simd::Simd): elementary functions,
+//! normalisation, dropout.
 
 pub(crate) mod dropout;
 pub(crate) mod elementary;

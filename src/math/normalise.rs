@@ -1,4 +1,4 @@
-//! Normalisation: numbers less their mean, divided by their standard deviation.
+//! Normalisation: subtract the mean, then divide by the standard deviation.
 
 use crate::simd::{Element, Simd};
 
@@ -10,8 +10,8 @@ pub(crate) fn total<E: Element, S: Simd<E>>(s: S, v: S::V) -> E {
     lanes[..S::LANES].iter().fold(E::ZERO, |sum, &x| sum + x)
 }
 
-/// Normalises `slots` slots of H numbers, `padded` apart; gives one over the standard deviation, with `eps`
-/// added to the variance.
+/// Normalises `slots` slots of H numbers together; slots begin `padded` numbers apart. Returns
+/// 1 / sqrt(variance + eps).
 #[inline(always)]
 pub(crate) fn normalise<E: Element, S: Simd<E>>(
     s: S,
@@ -21,7 +21,7 @@ pub(crate) fn normalise<E: Element, S: Simd<E>>(
     padded: usize,
     eps: f64,
 ) -> E {
-    // Loads of a slot's end fill up with zeros: padding counts for nothing.
+    // Loads at a slot's end fill up with zeros, so padding adds nothing to the sums.
     let count = E::from_f64((slots * hidden) as f64);
     let mut sum = s.splat(E::ZERO);
     for slot in numbers.chunks(padded).take(slots) {

@@ -1,16 +1,18 @@
 //! Left-hand matrices of products in bf16: rows of pairs.
 //!
-//! A pair is two neighbours of a row, rounded to bf16, in the bits of one number, so that what holds, packs and
-//! multiplies numbers does so with pairs, half as many. A last one without a neighbour has zero for it.
+//! A pair is two neighbours of a row, rounded to bf16, in the bits of one number. So the code that holds,
+//! packs and multiplies numbers also works on pairs, and there are half as many. If the last number of a row
+//! has no neighbour, it is paired with zero.
 
 use std::mem::replace;
 
 use crate::simd::{Element, Kernel, Simd};
 use crate::view::{Rows, RowsMut};
 
-/// Makes of the parts of a matrix what a product takes: if there is room in `rounded` (as many rows, a column for
-/// every pair), they are rounded, unless `is_rounded` says that they are there already; where that has no columns,
-/// they stay as they are.
+/// Prepares the matrices of a left-hand side for a product. If `rounded` has columns (one for every pair,
+/// and at least as many rows), it replaces the matrices by their pairs in `rounded`. It computes these pairs
+/// unless `is_rounded` says that they are already there. If `rounded` has no columns, the matrices stay as
+/// they are.
 #[inline(always)]
 pub fn operands<'a, E: Element, S: Simd<E>>(
     s: S,
@@ -39,7 +41,7 @@ pub fn operands<'a, E: Element, S: Simd<E>>(
     }
 }
 
-/// The same of a whole matrix.
+/// Same as [`operands`], for one matrix.
 #[inline(always)]
 pub fn operand<'a, E: Element, S: Simd<E>>(
     s: S,

@@ -1,4 +1,5 @@
-//! Matrix products on registers: packed right-hand sides, the tiled product, where its sums go, sums of outer products.
+//! Matrix products in registers: packed right-hand sides, the tiled product, its sinks, sums of outer
+//! products.
 
 pub(crate) mod bf16;
 pub(crate) mod outer;

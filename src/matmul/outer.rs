@@ -1,16 +1,16 @@
-//! Sums of outer products over all steps and rows of a batch: the gradients of weights.
+//! Sums of outer products over all steps and rows of a batch, which are the gradients of weights.
 //!
 //! ```text
 //! c_i[m][n] += sum over k of a[k][m] b_i[k][n]      k = (step, row), K = T B
 //! sums[m]   += sum over k of a[k][m]
 //! ```
 //!
-//! Blocks of up to [`K_BLOCK`] values of k are packed, the right-hand rows b in panels that stay in L2, the
-//! left-hand rows a by columns, [`A_BLOCK`] at a time, adding up `sums` on the way; then each block is
-//! a product. Rows of c are independent, so tasks may share them out.
+//! Up to [`K_BLOCK`] values of k are packed together: the right-hand rows b in panels that stay in L2, the
+//! left-hand rows a by columns, [`A_BLOCK`] at a time. Packing a also adds up `sums`. Then each block is a
+//! product. The rows of c are independent, so tasks can divide them.
 //!
-//! k runs in one order: blocks of whole steps ([`blocks`]) from the last to the first. A sequence that is
-//! cut between blocks and summed from its last part to its first gives the same bits.
+//! k runs in one order: blocks of whole steps ([`blocks`]), from the last block to the first. A sequence that
+//! is cut between blocks and summed from its last time chunk to its first gives the same bits.
 
 use std::ops::Range;
 
@@ -22,20 +22,21 @@ use crate::matmul::sink::Store;
 use crate::simd::{Element, Simd};
 use crate::view::RowsMut;
 
-/// Values of k that are packed at a time.
+/// The most values of k that are packed together.
 pub const K_BLOCK: usize = 256;
-/// Columns of a that are packed together: a whole number of tiles and of vectors.
+/// The most columns of a that are packed together: a whole number of tiles and of vectors.
 const A_BLOCK: usize = 48;
 
-/// Memory for [`OuterProducts`], to be used again.
+/// Memory for [`OuterProducts`], reused between calls.
 #[derive(Default)]
 pub struct OuterMemory<E: Element> {
     a: Buffer<E>,
     b: Vec<Panels<E>>,
 }
 
-/// The first step of every block: whole steps, as many as have no more than `most` rows together, or one.
-/// Where a block begins depends on no step before it.
+/// Sets `starts` to the first step of every block. A block has as many whole steps as have at most `most`
+/// rows together, and at least one. Where blocks begin after a block's first step does not depend on earlier
+/// steps.
 pub fn blocks(steps: usize, counts: impl Fn(usize) -> usize, most: usize, starts: &mut Vec<usize>) {
     starts.clear();
     let mut rows = 0;
@@ -48,39 +49,39 @@ pub fn blocks(steps: usize, counts: impl Fn(usize) -> usize, most: usize, starts
     }
 }
 
-/// Over what [`OuterProducts::add`] adds.
+/// The steps and rows that [`OuterProducts::add`] sums over.
 ///
-/// The rows a have padding: their columns are gates of `width` numbers, `stride` apart. Columns are counted
-/// without it.
+/// The rows a have padding: their columns are gates of `width` numbers that begin `stride` apart. Column
+/// indices do not count the padding.
 pub struct OuterProducts<'a, E: Element> {
     /// T
     pub steps: usize,
-    /// The rows of each step.
+    /// The number of rows of each step.
     pub counts: &'a dyn Fn(usize) -> usize,
     /// The first step of every block.
     pub blocks: &'a [usize],
-    /// Numbers in a gate of a's columns.
+    /// How many numbers a gate of a row of a has.
     pub width: usize,
-    /// From a gate to the next.
+    /// The distance from a gate to the next.
     pub stride: usize,
-    /// Whether a and b are rounded to bf16: then two rows are a pair.
+    /// Whether a and b are rounded to bf16. Then two rows make a row of pairs.
     pub pairs: bool,
-    /// Where blocks are packed.
+    /// The memory for packed blocks.
     pub memory: &'a mut OuterMemory<E>,
 }
 
-/// What the products of some columns of a are added to.
+/// The sums that the products of some columns of a are added to.
 pub struct Target<'c, E, const N: usize> {
     /// The columns of a.
     pub columns: Range<usize>,
-    /// For every right-hand side the rows that belong to these columns, where they are wanted.
+    /// For every right-hand side, the rows of c that belong to these columns, if they are wanted.
     pub c: [Option<RowsMut<'c, E>>; N],
-    /// Where the sums of the columns are added, as often as they are wanted.
+    /// The vectors that the sums of the columns are added to, each if it is wanted.
     pub sums: [Option<&'c mut [E]>; 2],
 }
 
 impl<E: Element> OuterProducts<'_, E> {
-    /// Adds the outer products of the rows that `a` and each of `b` give for (step, row).
+    /// Adds the outer products of the rows that `a` and each of `b` return for (step, row) to the targets.
     ///
     /// # Errors
     /// If there is not enough memory to pack a block.
@@ -96,7 +97,7 @@ impl<E: Element> OuterProducts<'_, E> {
         for Target { columns, c, .. } in &*targets {
             assert!(c.iter().flatten().all(|c| c.count() == columns.len()));
         }
-        // Never shorter: a layer with a projection has both three right-hand sides and one.
+        // Never shrink: with a projection, calls alternate between three right-hand sides and one.
         let sides = N.max(self.memory.b.len());
         self.memory.b.resize_with(sides, Panels::default);
         self.memory.a.resize(K_BLOCK * A_BLOCK)?;
@@ -120,7 +121,7 @@ impl<E: Element> OuterProducts<'_, E> {
                     panels.pack_bias(s, &[]);
                     panels.pack(s, places.clone().take(k).map(|(t, row)| b(t, row)));
                 }
-                // Looked up once: all columns of a need the same rows.
+                // Look rows up once, because all columns of a need the same rows.
                 let mut rows = [&[][..]; K_BLOCK];
                 for (row, (t, b)) in rows.iter_mut().zip(places.clone().take(k)) {
                     *row = a(t, b);
@@ -134,7 +135,7 @@ impl<E: Element> OuterProducts<'_, E> {
         Ok(())
     }
 
-    /// Adds what the rows of a block contribute, whose b are packed.
+    /// Adds the products of one block, whose rows of b are packed.
     #[inline(always)]
     fn add_block<S: Simd<E>, const N: usize>(
         &mut self,
@@ -147,7 +148,8 @@ impl<E: Element> OuterProducts<'_, E> {
         let mut m = wanted.start;
         while m < wanted.end {
             let (gate, unit) = (m / width, m % width);
-            // Whole vectors, in blocks of about equal size: one of a row or two would be mostly latency.
+            // Whole vectors, in blocks of about equal size: latency would dominate a block of one or two
+            // rows.
             let rest = (width - unit).min(wanted.end - m);
             let equal = rest.div_ceil(rest.div_ceil(A_BLOCK));
             let count = equal.next_multiple_of(S::LANES).min(rest);
@@ -166,7 +168,7 @@ impl<E: Element> OuterProducts<'_, E> {
     }
 }
 
-/// Every (step, row), in order; a division for each would show.
+/// Iterates over every (step, row), in order. A division for each would cost noticeable time.
 #[derive(Clone)]
 struct Places<'a> {
     steps: usize,
@@ -189,8 +191,9 @@ impl Iterator for Places<'_> {
     }
 }
 
-/// Copies some columns of rows, at most [`A_BLOCK`] and that far apart, and adds the columns up; in pairs of two rows
-/// each, what is added up is not rounded. One vector after the other, so that its total stays in a register.
+/// Copies at most [`A_BLOCK`] columns of rows to `to`, whose rows are [`A_BLOCK`] apart, and adds the sums
+/// of the columns to `sums`. If `pairs`, two rows become a row of pairs, and the sums use the numbers before
+/// rounding. It takes one vector of columns after the other, so that the vector's total stays in a register.
 #[inline(always)]
 fn pack_columns<E: Element, S: Simd<E>>(
     s: S,

@@ -1,8 +1,8 @@
 //! Packed matrices, for the products of product.rs.
 //!
 //! The right-hand matrix w (K, N) of a product is packed in panels of two vectors,
-//! `[panel][1 + K][2][lane]`, the first row being the bias: walking k reads a panel from front to
-//! back. The columns of every gate begin with a vector of their own.
+//! `[panel][1 + K][2][lane]`. The first row of a panel is the bias. A loop over k reads a panel from
+//! front to back. The columns of every gate begin at a vector's first lane.
 
 #![allow(unsafe_code)]
 
@@ -12,13 +12,13 @@ use crate::matmul::sink::Sink;
 use crate::simd::{Element, Simd};
 use crate::view::{Rows, RowsMut};
 
-/// The columns of a packed matrix: `gates` blocks of `width` columns, each filled up to whole vectors.
-/// A plain matrix has one gate.
+/// The columns of a packed matrix: `gates` gates of `width` columns, each padded to whole vectors. A plain
+/// matrix has one gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Columns {
-    /// Blocks of columns.
+    /// The number of gates.
     pub gates: usize,
-    /// Columns of a block: hidden units.
+    /// The columns of a gate, one for each hidden unit.
     pub width: usize,
 }
 
@@ -28,7 +28,7 @@ impl Columns {
         Self { gates: 1, width }
     }
 
-    /// Vectors of a gate.
+    /// How many vectors a gate has.
     fn vectors(&self, lanes: usize) -> usize {
         self.width.div_ceil(lanes)
     }
@@ -37,7 +37,7 @@ impl Columns {
         (self.gates * self.vectors(lanes)).div_ceil(2)
     }
 
-    /// The first column of vector `v` of a panel, and how many it has (the rest is padding).
+    /// The first column of vector `v` of a panel, and how many columns it has; the other lanes are padding.
     fn span(&self, lanes: usize, panel: usize, v: usize) -> (usize, usize) {
         let v = 2 * panel + v;
         let (gate, unit) = (v / self.vectors(lanes), v % self.vectors(lanes) * lanes);
@@ -59,7 +59,11 @@ pub struct Panels<E: Element> {
 }
 
 impl<E: Element> Panels<E> {
-    /// Sets the extents, keeping the memory where it fits. The numbers are unspecified until packed.
+    /// Sets the extents. The memory is reused if it is large enough. The numbers are unspecified until
+    /// packed.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
     #[inline(always)]
     pub fn reshape<S: Simd<E>>(&mut self, _s: S, k: usize, columns: Columns) -> Result<()> {
         (self.k, self.columns, self.lanes, self.pairs) = (k, Some(columns), S::LANES, false);
@@ -67,7 +71,11 @@ impl<E: Element> Panels<E> {
             .resize(columns.panels(S::LANES).saturating_mul(2 * S::LANES).saturating_mul(1 + k))
     }
 
-    /// The same for pairs of bf16, two rows of the matrix each, but for the bias (matmul/bf16.rs).
+    /// Same as [`Panels::reshape`], for pairs of bf16 (matmul/bf16.rs): each of the `k` rows holds two rows
+    /// of the matrix. The bias is not paired.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
     #[inline(always)]
     pub fn reshape_pairs<S: Simd<E>>(&mut self, s: S, k: usize, columns: Columns) -> Result<()> {
         assert!(E::PAIRS);
@@ -82,17 +90,17 @@ impl<E: Element> Panels<E> {
         self.pairs
     }
 
-    /// `[panel][1 + K][2][lane]`
+    /// The packed numbers, `[panel][1 + K][2][lane]`.
     pub fn data(&self) -> &[E] {
         &self.data
     }
 
-    /// The same, to write.
+    /// The packed numbers, to write.
     pub fn data_mut(&mut self) -> &mut [E] {
         &mut self.data
     }
 
-    /// `rows` rows of a panel, 2 LANES each, row 0 being the bias.
+    /// `rows` rows of a panel from row `row` on, (rows, 2 LANES). Row 0 is the bias.
     #[inline(always)]
     pub fn panel_mut(&mut self, panel: usize, row: usize, rows: usize) -> RowsMut<'_, E> {
         assert!(row + rows <= 1 + self.k);
@@ -100,18 +108,18 @@ impl<E: Element> Panels<E> {
         RowsMut::new(&mut self.data[(panel * (1 + self.k) + row) * width..], rows, width)
     }
 
-    /// How many panels.
+    /// The number of panels.
     #[inline(always)]
     pub fn panels(&self) -> usize {
         self.columns().panels(self.lanes)
     }
 
-    /// K
+    /// K, the number of rows without the bias.
     pub fn k(&self) -> usize {
         self.k
     }
 
-    /// Numbers of a vector.
+    /// How many numbers a vector has.
     pub fn lanes(&self) -> usize {
         self.lanes
     }
@@ -120,8 +128,8 @@ impl<E: Element> Panels<E> {
         self.columns.expect("panels are reshaped before use")
     }
 
-    /// The columns `[1 + K][lane]` of vector `v` of a panel, whose rows are a stride apart, with the
-    /// stride and the span of columns it holds.
+    /// Vector `v` of a panel: its numbers `[1 + K][lane]`, the stride between their rows, and the first
+    /// column and number of columns that it holds.
     #[inline(always)]
     fn vector(&mut self, panel: usize, v: usize) -> (&mut [E], usize, (usize, usize)) {
         let stride = 2 * self.lanes;
@@ -130,14 +138,14 @@ impl<E: Element> Panels<E> {
         (&mut self.data[first..], stride, span)
     }
 
-    /// (panel, v) of every vector.
+    /// Iterates over (panel, v) of every vector.
     #[inline(always)]
     fn vectors(&self) -> impl Iterator<Item = (usize, usize)> + use<E> {
         let panels = self.columns().panels(self.lanes);
         (0..panels).flat_map(|panel| [(panel, 0), (panel, 1)])
     }
 
-    /// Packs the bias: the sum of the given vectors (N,), zero if there are none.
+    /// Packs the bias: the sum of the given vectors (N,), or zeros if there are none.
     #[inline(always)]
     pub fn pack_bias<S: Simd<E>>(&mut self, s: S, biases: &[&[E]]) {
         assert_eq!(self.lanes, S::LANES);
@@ -151,8 +159,8 @@ impl<E: Element> Panels<E> {
         }
     }
 
-    /// Packs rows `k0..` from a matrix (N, k) that has the columns of this one as its rows, as the
-    /// weights of layers do.
+    /// Packs rows `k0..k0 + k` from a matrix (N, k), whose rows are the columns of this one. The weights of
+    /// layers are such matrices.
     #[inline(always)]
     pub fn pack_transposed<S: Simd<E>>(&mut self, s: S, k0: usize, source: Rows<'_, E>) {
         let k = source.features();
@@ -167,8 +175,8 @@ impl<E: Element> Panels<E> {
                 let (from, from_stride) = rows.raw();
                 while done + S::COLUMNS <= k {
                     let to = &mut to[done * stride..][..(S::COLUMNS - 1) * stride + S::LANES];
-                    // SAFETY: the view has LANES rows of k numbers; the slice reaches as far as the
-                    // last vector.
+                    // SAFETY: the view has LANES rows of k numbers, and the slice ends with the last
+                    // vector that is written.
                     unsafe {
                         s.transpose_ptr(from.add(done), from_stride, to.as_mut_ptr(), stride);
                     }
@@ -187,22 +195,25 @@ impl<E: Element> Panels<E> {
         }
     }
 
-    /// Packs rows `k0..k0 + k` of a packed matrix as [`Panels::pack_matrix`] packs what
-    /// [`Panels::pack_transposed`] took them from: (N, k).
+    /// Takes rows `k0..k0 + k` of a packed matrix, transposes them to the matrix (N, k) that
+    /// [`Panels::pack_transposed`] packed, and packs this as [`Panels::pack_matrix`] does.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
     #[inline(always)]
     pub fn pack_back<S: Simd<E>>(&mut self, s: S, from: &Self, k0: usize, k: usize) -> Result<()> {
         let columns = from.columns();
         let before = (self.k, self.columns, self.lanes);
         self.reshape(s, columns.gates * columns.width, Columns::plain(k))?;
         if before != (self.k, self.columns, self.lanes) {
-            self.data.fill(E::ZERO); // the padding, which nobody writes
+            self.data.fill(E::ZERO); // nothing else writes the padding
         }
         from.unpack_transposed(s, k0, k, 1, self);
         Ok(())
     }
 
-    /// Writes rows `k0..k0 + k` back as [`Panels::pack_transposed`] took them, (N, k), to rows `first_row`,
-    /// ... of a place for products.
+    /// Writes rows `k0..k0 + k` as the matrix (N, k) that [`Panels::pack_transposed`] packed, to rows
+    /// `first_row..first_row + N` of a sink.
     #[inline(always)]
     pub fn unpack_transposed<S: Simd<E>>(
         &self,
@@ -229,8 +240,8 @@ impl<E: Element> Panels<E> {
                     assert!(place.count() == S::COLUMNS);
                     assert!(place.as_ref().features() == S::LANES);
                     let (to, to_stride) = place.raw_mut();
-                    // SAFETY: LANES rows of COLUMNS numbers, by the slice; COLUMNS rows of LANES, by
-                    // the assertions.
+                    // SAFETY: `from` has LANES rows of COLUMNS numbers, by the slice; `to` has COLUMNS
+                    // rows of LANES numbers, by the assertions.
                     unsafe { s.transpose_ptr(from.as_ptr(), stride, to, to_stride) }
                     n += S::COLUMNS;
                 }
@@ -253,7 +264,7 @@ impl<E: Element> Panels<E> {
         }
     }
 
-    /// The bias (N,).
+    /// Writes the bias (N,) to `to`.
     #[inline(always)]
     pub fn unpack_bias<S: Simd<E>>(&self, _s: S, to: &mut [E]) {
         for (panel, v) in self.vectors() {
@@ -263,7 +274,10 @@ impl<E: Element> Panels<E> {
         }
     }
 
-    /// Reshapes for a matrix (K, N) and packs it as it stands.
+    /// Reshapes for a matrix (K, N) and packs it without a transposition. The bias is zero.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
     #[inline(always)]
     pub fn pack_matrix<S: Simd<E>>(&mut self, s: S, matrix: Rows<'_, E>) -> Result<()> {
         self.reshape(s, matrix.count(), Columns::plain(matrix.features()))?;
@@ -272,7 +286,11 @@ impl<E: Element> Panels<E> {
         Ok(())
     }
 
-    /// The same in pairs; K is that of blocks of so many rows, each filled up to an even number.
+    /// Same as [`Panels::pack_matrix`], in pairs. The matrix consists of blocks of `block` rows. If `block`
+    /// is odd, a row of zeros is added to every block.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
     #[inline(always)]
     pub fn pack_matrix_in_pairs<S: Simd<E>>(
         &mut self,
@@ -293,8 +311,8 @@ impl<E: Element> Panels<E> {
         Ok(())
     }
 
-    /// Packs all rows of a matrix (K, N) without gates, given one at a time; for pairs, twice as many or one less,
-    /// and an empty one is one of zeros.
+    /// Packs all rows of a matrix (K, N) without gates, given one at a time. For pairs there are 2 K rows or
+    /// one less. The second row of a pair may be empty, which stands for zeros.
     #[inline(always)]
     pub fn pack<'a, S: Simd<E>>(&mut self, s: S, mut rows: impl Iterator<Item = &'a [E]>) {
         let (columns, k) = (self.columns(), self.k);
@@ -304,7 +322,7 @@ impl<E: Element> Panels<E> {
             let row = rows.next().expect("a row for every k");
             assert_eq!(row.len(), columns.width);
             let second = if E::PAIRS && self.pairs { rows.next().unwrap_or(&[]) } else { &[] };
-            // Iterators over chunks divide, for every row.
+            // An iterator over chunks would divide once per row.
             let mut to = (1 + kk) * stride;
             for first in (0..columns.width).step_by(stride) {
                 let to_row = &mut self.data[to..to + stride];
@@ -322,8 +340,8 @@ impl<E: Element> Panels<E> {
     }
 }
 
-/// A product is written to rows 0, 1, ... of packed ones, the bias' row first, whose panels are those of
-/// the product: as the gradient of a packed matrix, in its order.
+/// Writes a product to rows 0, 1, ... of panels, the row of the bias first. The panels match those of the
+/// product. So the gradient of a packed matrix has the layout of the matrix.
 impl<E: Element> Sink<E> for Panels<E> {
     #[inline(always)]
     fn place(

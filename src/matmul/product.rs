@@ -4,18 +4,19 @@
 //! sums[r][n] = bias[n] + sum over k of a[r][k] w[k][n]
 //! ```
 //!
-//! 1. A tile of R rows times one panel of w (or more, if the rows are few) lives in 2 R accumulators
-//!    for the whole K loop: per k, two loads of w, R broadcasts of a, 2 R fused multiply-adds. (Four
-//!    vectors and half the rows load each weight twice as often, and were no faster.)
-//! 2. The finished tile goes straight to where it belongs, or is spilled and taken from there if it
-//!    reaches over an edge. An accumulator array that is itself indexed at run time would live in
-//!    memory, and the K loop would store every accumulator at every k: half the speed.
+//! 1. A tile of R rows times one panel of w (or more panels, if the rows are few) stays in 2 R accumulators
+//!    for the whole K loop. Every k takes two loads of w, R broadcasts of a and 2 R fused multiply-adds.
+//!    (Four vectors and half the rows load each weight twice as often and were no faster.)
+//! 2. The finished tile goes straight to the sink's matrix. If it reaches over an edge there, it goes to
+//!    temporary memory first. An accumulator array that is indexed at run time would live in memory, and the
+//!    K loop would store every accumulator at every k, at half the speed.
 //!
-//! The sum over k runs in one order, whatever the tile: a row's result does not depend on how many
-//! rows are computed with it, nor on threads. It is a sum of chains, a new one for every part of a,
-//! the bias added to the first: one chain through everything rounded worse than torch does.
+//! The order of the sum over k does not depend on the tile, so a row's result depends neither on how many
+//! rows are computed with it nor on threads. The sum is a sum of chains. Every operand of a begins a new
+//! chain, and the bias is added to the first. A single chain had larger rounding errors than torch.
 //!
-//! In bf16, "numbers" of a and w are pairs of neighbours in k (matmul/bf16.rs), and a multiply-add is [`Simd::dot_pairs`].
+//! In bf16, the "numbers" of a and w are pairs of neighbours in k (matmul/bf16.rs), and a multiply-add is
+//! [`Simd::dot_pairs`].
 
 #![allow(unsafe_code)]
 
@@ -27,7 +28,7 @@ use crate::matmul::sink::Sink;
 use crate::simd::{Element, Kernel, Simd};
 use crate::view::Rows;
 
-/// Rows of the left-hand matrix for one tile: `a[r][k]` is at `data[r * row_stride + k * k_stride]`.
+/// Some columns of the left-hand matrix a: `a[r][k]` is at `data[r * row_stride + k * k_stride]`.
 #[derive(Clone, Copy)]
 struct Operand<E> {
     data: *const E,
@@ -36,18 +37,19 @@ struct Operand<E> {
     k: usize,
 }
 
-/// The most parts of a left-hand matrix.
+/// The most operands of a left-hand matrix.
 const MAX_PARTS: usize = 4;
-/// The most rows of a tile, and the most numbers it makes.
+/// The most rows of a tile, and the most sums of a tile.
 const MAX_ROWS: usize = 12;
 const MAX_SUMS: usize = MAX_ROWS * 2 * 16;
 
-/// The longest chain of additions into one accumulator. Shorter ones round less, but each costs a
-/// tile of additions and stores: 64 took 4 % of the speed at H = 64.
+/// The longest chain of additions into one accumulator. Shorter chains have smaller rounding errors, but each
+/// costs a tile of additions and stores: chains of 64 cost 4 % of the speed at H = 64.
 const CHAIN: usize = 256;
 
-/// How far ahead a panel is asked for, in bytes, and a cache line. Weights of 25 MB on Zen 5, in 32 rows: 75 % of the
-/// FMA peak without, 93 at half of this, 96 at this and twice this; of 4 MB in 4 rows: 72 %, 79, 73 and 58.
+/// How far ahead a panel is prefetched, and the size of a cache line, in bytes. Measured on Zen 5, in
+/// percent of the FMA peak, without prefetching and at half, once and twice this distance: 75, 93, 96 and 96
+/// % with weights of 25 MB and 32 rows; 72, 79, 73 and 58 % with weights of 4 MB and 4 rows.
 const AHEAD: usize = 16384;
 const LINE: usize = 64;
 
@@ -55,24 +57,25 @@ const LINE: usize = 64;
 #[repr(align(64))]
 struct Sums<E>(#[allow(dead_code)] [E; MAX_SUMS]);
 
-/// Where panels lie, and where their sums go: row r of panel p at `sums[r * stride + p * 2 LANES..]`.
+/// Where panels lie, and where their sums go: row r of panel p goes to `sums[r * stride + p * 2 LANES..]`.
 #[derive(Clone, Copy)]
 struct Places<E> {
     panels: *const E,
     panel_len: usize,
-    /// The first row of the panels that is multiplied with.
+    /// The first row of the panels that is used, not counting the bias.
     from: usize,
     sums: *mut E,
     stride: usize,
-    /// Whether to add to what is there instead of the bias.
+    /// Whether to add to the present contents of `sums` instead of the bias.
     add: bool,
 }
 
-/// R rows times P panels, the accumulators in registers throughout.
+/// Multiplies R rows with P panels; the accumulators stay in registers.
 ///
 /// # Safety
-/// Every `operand` is valid for R rows of its k; each of the P panels holds 1 + `from` + (all their k) rows
-/// of 2 vectors; the sums are valid for writing R rows of P panels, and hold numbers to be added to.
+/// Every operand is valid for R rows of its k. Each of the P panels holds 1 + `from` + (the sum of the
+/// operands' k) rows of 2 vectors. `sums` is valid for reading and writing R rows of P panels, and is
+/// initialised if sums are added to it.
 #[inline(always)]
 unsafe fn tile<E: Element, S: Simd<E>, const PAIRS: bool, const R: usize, const P: usize>(
     s: S,
@@ -90,7 +93,7 @@ unsafe fn tile<E: Element, S: Simd<E>, const PAIRS: bool, const R: usize, const 
             left -= chain;
             let mut acc = [[[s.splat(E::ZERO); 2]; P]; R];
             for _ in 0..chain {
-                // One panel goes by fast enough for the next lines to be late, if they are not in L2.
+                // The loop reads a single panel so fast that lines which are not in L2 would come too late.
                 if P == 1 {
                     let row = 2 * S::LANES;
                     for line in (0..row).step_by(LINE / size_of::<E>()) {
@@ -115,7 +118,7 @@ unsafe fn tile<E: Element, S: Simd<E>, const PAIRS: bool, const R: usize, const 
                 a = a.wrapping_add(operand.k_stride);
                 w = w.wrapping_add(2 * S::LANES);
             }
-            // A chain that ends is added to the bias, later ones to the sums so far.
+            // The first chain is added to the bias, later chains to the sums so far.
             for (r, row) in acc.into_iter().enumerate() {
                 for (p, parts) in row.into_iter().enumerate() {
                     for (v, part) in parts.into_iter().enumerate() {
@@ -134,8 +137,8 @@ unsafe fn tile<E: Element, S: Simd<E>, const PAIRS: bool, const R: usize, const 
     }
 }
 
-/// [`tile`] for numbers of rows and panels known at run time: at most `S::ROWS` rows, and no more
-/// panels than [`panels_at_once`].
+/// [`tile`] for numbers of rows and panels that are known only at run time: at most `S::ROWS` rows, and at
+/// most [`panels_at_once`] panels.
 ///
 /// # Safety
 /// As for [`tile`], with `rows` for R and `panels` for P.
@@ -149,7 +152,7 @@ unsafe fn tile_of<E: Element, S: Simd<E>, const PAIRS: bool>(
 ) {
     macro_rules! tiles {
         ($($r:literal x $p:literal),*) => {
-            // The constant comparison keeps tiles that the level never asks for out of the binary.
+            // The constant comparison keeps tiles that the level never uses out of the binary.
             match (rows, panels) {
                 // SAFETY: the caller's.
                 $(($r, $p) if $r <= S::ROWS => unsafe {
@@ -165,7 +168,8 @@ unsafe fn tile_of<E: Element, S: Simd<E>, const PAIRS: bool>(
     )
 }
 
-/// Few rows are too few accumulators to hide the latency of the additions: they take more panels.
+/// How many panels a tile of `rows` rows has. With few rows, the accumulators of one panel are too few to
+/// hide the latency of the additions.
 #[inline(always)]
 fn panels_at_once(rows: usize) -> usize {
     match rows {
@@ -175,14 +179,14 @@ fn panels_at_once(rows: usize) -> usize {
     }
 }
 
-/// What of a packed matrix is multiplied with.
+/// The panels, and the rows of them, that a product uses.
 #[derive(Clone)]
 pub struct PanelRange<'a, E: Element> {
     w: &'a Panels<E>,
-    /// The first row; as many as the left-hand matrix has columns.
+    /// The first row. The product uses as many rows as the left-hand matrix has columns.
     from: usize,
     panels: Range<usize>,
-    /// Whether the last panel comes first.
+    /// Whether the product traverses the panels from the last to the first.
     back: bool,
 }
 
@@ -194,28 +198,28 @@ impl<'a, E: Element> From<&'a Panels<E>> for PanelRange<'a, E> {
 }
 
 impl<E: Element> PanelRange<'_, E> {
-    /// The rows from `from` on.
+    /// Selects the rows from `from` on.
     #[inline(always)]
     pub fn rows(self, from: usize) -> Self {
         Self { from, ..self }
     }
 
-    /// These panels: the columns 2 LANES `panels.start` to 2 LANES `panels.end`.
+    /// Selects panels, which hold the columns from 2 LANES `panels.start` to below 2 LANES `panels.end`.
     #[inline(always)]
     pub fn panels(self, panels: Range<usize>) -> Self {
         Self { panels, ..self }
     }
 
-    /// From the last panel to the first, if so: of weights that are swept to and fro, what the cache still holds
-    /// comes first.
+    /// Selects the order of the panels: if `back`, from the last to the first. If weights are traversed in
+    /// alternating order, the panels that are still in the cache come first.
     #[inline(always)]
     pub fn backwards(self, back: bool) -> Self {
         Self { back, ..self }
     }
 }
 
-/// The product of `a`, whose columns are those of its parts side by side, and a packed matrix, tile
-/// by tile. What the sink does not add to something is added to the bias.
+/// Multiplies `a`, given as at most [`MAX_PARTS`] matrices side by side, with a packed matrix, tile by tile.
+/// Sums that the sink does not accumulate on present contents are added to the bias.
 #[inline(always)]
 pub fn product<'w, E: Element, S: Simd<E>>(
     s: S,
@@ -232,11 +236,12 @@ pub fn product<'w, E: Element, S: Simd<E>>(
         let (data, row_stride) = part.raw();
         *operand = Operand { data, row_stride, k_stride: 1, k: part.features() };
     }
-    // Each operand is a view's, valid for `rows` rows of its features.
+    // Each operand comes from a view, so it is valid for `rows` rows of its features.
     outline(s, rows, &operands[..a.len()], w, sink);
 }
 
-/// The same for an `a` stored by columns: `a[r][k]` is at `a[k * stride + r]`, r below `rows`.
+/// Same as [`product`], for an `a` that is stored by columns: `a[r][k]` is at `a[k * stride + r]`, r below
+/// `rows`.
 #[inline(always)]
 pub fn product_by_columns<E: Element, S: Simd<E>>(
     s: S,
@@ -252,7 +257,8 @@ pub fn product_by_columns<E: Element, S: Simd<E>>(
     outline(s, rows, &[operand], w.into(), sink);
 }
 
-/// The product of operands, each valid for `rows` rows of its k, and a packed matrix, of pairs if this is.
+/// Multiplies operands, each valid for `rows` rows of its k, with a packed matrix. If that holds pairs, the
+/// operands hold pairs too.
 #[inline(always)]
 fn outline<E: Element, S: Simd<E>, C: Sink<E>>(
     s: S,
@@ -269,9 +275,10 @@ fn outline<E: Element, S: Simd<E>, C: Sink<E>>(
     }
 }
 
-/// The product of operands side by side, each valid for `rows` rows of its k, and a packed matrix.
+/// The kernel that multiplies operands side by side, each valid for `rows` rows of its k, with a packed
+/// matrix.
 ///
-/// It has many tiles, all of them inlined: one copy for each kind of sink is enough.
+/// It has many tiles, all inlined, so it runs in an outlined frame: one copy for each kind of sink is enough.
 struct Product<'a, E: Element, C, const PAIRS: bool> {
     rows: usize,
     operands: &'a [Operand<E>],
@@ -285,7 +292,7 @@ impl<E: Element, C: Sink<E>, const PAIRS: bool> Kernel<E> for Product<'_, E, C, 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) {
         let Self { rows, operands, w, sink } = self;
-        // SAFETY: whoever made it vouches for the operands.
+        // SAFETY: the maker of this product vouches for the operands.
         unsafe { product_of::<E, S, PAIRS>(s, rows, operands, w, sink) }
     }
 }
@@ -307,7 +314,7 @@ unsafe fn product_of<E: Element, S: Simd<E>, const PAIRS: bool>(
     let k: usize = operands.iter().map(|operand| operand.k).sum();
     assert!(k > 0 && from <= w.k() && k <= w.k() - from);
 
-    // Every number is written before it is read: zeroing them would show in small products.
+    // Every number is written before it is read. Zeroing all of them would slow down small products.
     let mut memory = MaybeUninit::<Sums<E>>::uninit();
     let sums = memory.as_mut_ptr().cast::<E>();
     let panel_len = (1 + w.k()) * 2 * S::LANES;
@@ -329,7 +336,7 @@ unsafe fn product_of<E: Element, S: Simd<E>, const PAIRS: bool>(
                 part.data = operand.data.wrapping_add(first * operand.row_stride);
             }
             let tile = &tile[..operands.len()];
-            // Panels that went straight to where they belong, the first ones of the chunk.
+            // How many panels, the first ones of the chunk, went straight to the sink's matrix.
             let mut placed = 0;
             let mut p = 0;
             while p < count {
@@ -352,7 +359,7 @@ unsafe fn product_of<E: Element, S: Simd<E>, const PAIRS: bool>(
                 } else {
                     for (r, p) in (0..height).flat_map(|r| (p..p + many).map(move |p| (r, p))) {
                         let sums = sums.wrapping_add(r * stride + p * 2 * S::LANES);
-                        // SAFETY: inside the memory, by the assertion above; zeros are numbers.
+                        // SAFETY: inside the memory, by the assertion above; all-zero bytes are numbers.
                         let sums = unsafe {
                             sums.write_bytes(0, 2 * S::LANES);
                             std::slice::from_raw_parts_mut(sums, 2 * S::LANES)
@@ -360,8 +367,8 @@ unsafe fn product_of<E: Element, S: Simd<E>, const PAIRS: bool>(
                         at.add = sink.fill(s, first + r, first_panel + p, sums);
                     }
                 }
-                // SAFETY: rows first..first + height of every operand, whose k add up to no more than
-                // the panels' from row `from` on; the sums have room for them, by the assertions above.
+                // SAFETY: the operands have rows first..first + height, and their k add up to no more than
+                // the panels' rows from `from` on; the sums have room, by the assertions above.
                 unsafe { tile_of::<E, S, PAIRS>(s, height, many, tile, at) };
                 p += many;
             }

@@ -1,16 +1,18 @@
-//! Where the sums of a product go: to the caller's rows, added to what is there or not, or to packed ones.
+//! Sinks: where the sums of a product go. They go to the caller's rows, which they replace or accumulate on,
+//! or to panels.
 
 use crate::simd::{Element, Simd};
 use crate::view::RowsMut;
 
-/// What becomes of the sums of a product. (A closure would do, but only functions can be marked
-/// `#[inline(always)]`, and one that is not inlined is compiled without the level's instructions.)
+/// Receives the sums of a product. (It is not a closure, because only functions can be marked
+/// `#[inline(always)]`, and a function that is not inlined is compiled without the level's instructions.)
 pub trait Sink<E: Element> {
-    /// Whether it takes products of pairs, too: for every kind of sink that does, all tiles are compiled again.
+    /// Whether it also receives products of pairs. For every kind of sink that does, all tiles are compiled
+    /// again.
     const PAIRS: bool = false;
 
-    /// Where the sums of `rows` rows from `row` on and `columns` columns from `column` on can go at
-    /// once, and whether to add them to what is there; none if they are to be taken.
+    /// The rows for the sums of `rows` rows from `row` on and `columns` columns from `column` on, and whether
+    /// to accumulate there. If none, the product calls `fill` and `take` for these sums instead.
     #[inline(always)]
     fn place(
         &mut self,
@@ -22,18 +24,18 @@ pub trait Sink<E: Element> {
         None
     }
 
-    /// Fills in what the sums of a row and panel that are to be taken are added to, or says that this is
-    /// the bias.
+    /// Writes the numbers that the sums of a row and panel are added to, and returns true; or returns false,
+    /// and the sums are added to the bias.
     #[inline(always)]
     fn fill<S: Simd<E>>(&mut self, _s: S, _row: usize, _panel: usize, _sums: &mut [E]) -> bool {
         false
     }
 
-    /// Takes the sums of a row and panel, `[2][lane]`, with what they were added to.
+    /// Takes the finished sums of a row and panel, `[2][lane]`.
     fn take<S: Simd<E>>(&mut self, s: S, row: usize, panel: usize, sums: &[E]);
 }
 
-/// A plain product is written to these rows.
+/// Writes a product without gates to these rows.
 impl<E: Element> Sink<E> for RowsMut<'_, E> {
     #[inline(always)]
     fn place(
@@ -58,18 +60,18 @@ impl<E: Element> Sink<E> for RowsMut<'_, E> {
     }
 }
 
-/// A plain product is added to, or written to, rows of a matrix, from `row` on.
+/// Writes a product without gates to rows of a matrix, from `row` on, or accumulates it there.
 pub struct Store<'a, 'c, E: Element> {
     /// The matrix.
     pub c: &'a mut RowsMut<'c, E>,
-    /// Where the product's first row goes.
+    /// The row of the matrix for the product's first row.
     pub row: usize,
-    /// Whether it is added to what is there.
+    /// Whether the product is added to the present contents.
     pub accumulate: bool,
 }
 
 impl<E: Element> Store<'_, '_, E> {
-    /// Where some columns begin and end; padding columns may lie beyond the row.
+    /// The begin and end of some columns within the row. Padding columns may lie beyond it.
     #[inline(always)]
     fn inside(&self, first: usize, columns: usize) -> (usize, usize) {
         let features = self.c.as_ref().features();

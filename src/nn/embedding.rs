@@ -1,10 +1,11 @@
-//! Embeddings: every token has a vector of its own, a row of W (V, D), as torch's.
+//! Embeddings: every token has a vector of its own, a row of W (V, D), as in torch.
 
 use crate::error::{Result, ensure};
 use crate::simd::Element;
 
-/// A table of vectors for tokens. Its parameters are `weight` (num_embeddings, embedding_dim).
+/// A table of vectors for tokens. Its parameter is `weight` (num_embeddings, embedding_dim).
 ///
+/// # Examples
 /// ```
 /// use bptt::{BatchSizes, Embedding, Input, Layer, Sequential};
 ///
@@ -21,37 +22,38 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// Vectors of `embedding_dim` numbers for so many tokens.
+    /// A table for `num_embeddings` tokens, with vectors of `embedding_dim` numbers.
     ///
     /// # Errors
-    /// If a size is zero.
+    /// If a size is zero, or the sizes are too large for memory.
     pub fn new(num_embeddings: usize, embedding_dim: usize) -> Result<Self> {
         ensure!(num_embeddings > 0, "num_embeddings must be at least 1, got 0");
         ensure!(embedding_dim > 0, "embedding_dim must be at least 1, got 0");
         let len = num_embeddings.checked_mul(embedding_dim);
         ensure!(
             len.is_some_and(|len| len < isize::MAX as usize / 64),
-            "an embedding of {num_embeddings} x {embedding_dim} does not fit in memory"
+            "an embedding with num_embeddings {num_embeddings} and embedding_dim {embedding_dim} does not \
+             fit in memory; use smaller sizes"
         );
         Ok(Self { num_embeddings, embedding_dim })
     }
 
-    /// How many different tokens there are.
+    /// V, the number of different tokens.
     pub fn num_embeddings(&self) -> usize {
         self.num_embeddings
     }
 
-    /// Features of the output.
+    /// D, the number of output features.
     pub fn embedding_dim(&self) -> usize {
         self.embedding_dim
     }
 
-    /// Names and shapes of the parameters, the names torch's.
+    /// The names and shapes of the parameters. The names are torch's.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         vec![("weight".into(), vec![self.num_embeddings, self.embedding_dim])]
     }
 
-    /// How many numbers the parameters are.
+    /// The number of numbers in the parameters.
     pub fn parameter_len(&self) -> usize {
         self.num_embeddings * self.embedding_dim
     }
@@ -64,7 +66,7 @@ impl Embedding {
         }
     }
 
-    /// Adds the gradient of each token's vector to its row.
+    /// Adds the gradient of each token's vector, from dy (N, D), to its row of `dparams`.
     pub(super) fn backward<E: Element>(&self, tokens: &[u32], dy: &[E], dparams: &mut [E]) {
         let size = self.embedding_dim;
         for (dy, &token) in dy.chunks_exact(size).zip(tokens) {

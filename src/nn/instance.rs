@@ -1,4 +1,4 @@
-//! One layer at work: its passes over a batch, whichever layer it is, and the memory it works in.
+//! Any layer with its memory: the passes over a batch.
 
 use super::input::Input;
 use super::last_step;
@@ -10,59 +10,60 @@ use crate::recurrent::{Gradients, State, Tape};
 use crate::simd::{Element, Level};
 use crate::view::{BatchSizes, Rows, RowsMut, Seq, SeqMut};
 
-/// A layer and the memory it works in.
+/// A layer and its memory.
 pub(crate) struct Instance<E: Element> {
     pub layer: Layer,
-    /// What it takes, none for tokens, and gives.
+    /// The number of features that the layer takes (none for tokens), and the number that it gives.
     pub features: (Option<usize>, usize),
-    /// Of LastStep, the directions of the layer whose output it takes.
+    /// For LastStep, the number of directions of the layer whose output it takes.
     directions: usize,
     tape: Tape<E>,
     /// The gradient of the state.
     dstate: State<E>,
     linear: LinearMemory<E>,
-    /// What dropout draws from.
+    /// The seed of dropout.
     seed: u64,
 }
 
 impl<E: Element> Instance<E> {
-    /// `directions` are those of the layer before, for LastStep.
+    /// The layer with empty memory. For LastStep, `directions` is that of the layer whose output it takes.
     pub fn new(layer: Layer, features: (Option<usize>, usize), directions: usize) -> Self {
         let (tape, dstate, linear) = (Tape::new(), State::default(), LinearMemory::default());
         Self { layer, features, directions, tape, dstate, linear, seed: 0 }
     }
 
-    /// What dropout in the next recorded pass draws from, and in going back through it.
+    /// Sets the seed of dropout for the next pass with `record`. Its backward pass needs the same seed.
     pub fn set_seed(&mut self, seed: u64) {
         self.tape.set_seed(seed);
         self.seed = seed;
     }
 
-    /// Numbers of the output for a batch.
+    /// The number of numbers in the output for a batch.
     pub fn output_len(&self, sizes: &BatchSizes) -> usize {
         let rows = if matches!(self.layer, Layer::LastStep) { sizes.rows() } else { sizes.total() };
         rows.saturating_mul(self.features.1)
     }
 
-    /// Whether a batch fits the layer.
+    /// Checks that the input of a batch fits the layer.
     pub fn check(&self, input: Input<'_, E>, sizes: &BatchSizes) -> Result<()> {
         self.layer.check_input(input, self.features.0, sizes.total())
     }
 
-    /// Whether the lengths of a batch's sequences fit the layer.
+    /// Checks that the lengths of a batch's sequences fit the layer.
     pub fn check_lengths(&self, sizes: &BatchSizes) -> Result<()> {
         let there = if sizes.steps() > 0 { sizes.count(0) } else { 0 };
         ensure!(
             there == sizes.rows() || !matches!(self.layer, Layer::LastStep),
-            "LastStep needs a step of every sequence: {} of {} have length 0, leave them out",
+            "LastStep needs at least one step of every sequence, but {} of {} have length 0; leave them out",
             sizes.rows() - there,
             sizes.rows()
         );
         Ok(())
     }
 
-    /// Writes the output for a batch that fits; `state` is a recurrent layer's. (Its arguments are what a
-    /// forward pass of any layer takes.)
+    /// Writes the output for a batch that fits to `y`. A recurrent layer needs `state`. With `record`,
+    /// dropout applies, and the pass is kept for `backward`. (Seven arguments: all that a forward pass of
+    /// any layer needs.)
     pub fn forward(
         &mut self,
         params: &[E],
@@ -114,8 +115,8 @@ impl<E: Element> Instance<E> {
         })
     }
 
-    /// Back from the gradient `dy` of the recorded pass's output `y`: writes `dx`, if it is wanted (there is
-    /// none of tokens), and adds to the parameters' gradients.
+    /// Goes back through the last pass with `record`, from `dy`, the gradient of its output `y`. Writes
+    /// `dx`, if it is given (tokens have no gradient), and adds the gradients of the parameters to `grads`.
     #[allow(clippy::too_many_arguments)] // the quantities of the formula
     pub fn backward(
         &mut self,
@@ -162,7 +163,7 @@ impl<E: Element> Instance<E> {
     }
 }
 
-/// Writes numbers with dropout: the same are kept whenever the seed is the same.
+/// Writes `from`, with dropout, to `to`. The same seed keeps the same numbers.
 fn dropout<E: Element>(seed: u64, probability: f64, from: &[E], to: &mut [E]) -> Result<()> {
     Level::current()?.run(Dropout { seed: mix(seed), probability, from: Some(from), to });
     Ok(())

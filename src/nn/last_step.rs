@@ -1,19 +1,21 @@
-//! One step of every sequence: from (sum of T, F) to (B, F), for one target per sequence. It is the last one; of
-//! the second direction, which is the second half of the features, it is the first, where that direction ends.
+//! Selects one step of every sequence, from (sum of T, F) to (B, F), for one target per sequence. This is
+//! the last step. For the second direction, which is the second half of the features, it is the first step,
+//! where that direction ends.
 
 use crate::simd::Element;
 use crate::view::BatchSizes;
 
-/// Of every sequence, in the batch's order, the row of (sum of T, F) that is its last step.
+/// Iterates over the sequences, in the order of the batch: the row of (sum of T, F) that is the last step of
+/// each.
 fn rows(sizes: &BatchSizes) -> impl Iterator<Item = usize> {
     (0..sizes.steps()).rev().flat_map(move |t| {
-        // Those that go on are the rows before.
+        // Rows that have a next step come before those that end here.
         let longer = if t + 1 < sizes.steps() { sizes.count(t + 1) } else { 0 };
         (longer..sizes.count(t)).map(move |b| sizes.offset(t) + b)
     })
 }
 
-/// Copies the last steps of x (sum of T, F), the output of a layer of so many directions, to y (B, F).
+/// Copies the last steps of x (sum of T, F), the output of a layer with `directions` directions, to y (B, F).
 pub(super) fn forward<E: Element>(
     x: &[E],
     sizes: &BatchSizes,
@@ -24,12 +26,12 @@ pub(super) fn forward<E: Element>(
     let ahead = features / directions;
     for (b, (y, row)) in y.chunks_exact_mut(features).zip(rows(sizes)).enumerate() {
         y[..ahead].copy_from_slice(&x[row * features..][..ahead]);
-        // The rows of the first step are the batch's.
+        // The first step has all rows of the batch, in order.
         y[ahead..].copy_from_slice(&x[b * features..][ahead..features]);
     }
 }
 
-/// Writes the gradient of x, zero but at the steps that were taken.
+/// Writes the gradient of x, which is zero except at the selected steps.
 pub(super) fn backward<E: Element>(
     dy: &[E],
     sizes: &BatchSizes,

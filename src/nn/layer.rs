@@ -1,4 +1,4 @@
-//! The layers that a model can be made of, and what can be asked of each.
+//! The layers that a model can have, and their properties.
 
 use super::embedding::Embedding;
 use super::input::Input;
@@ -11,9 +11,9 @@ use crate::recurrent::{GRU, LSTM, RNN, Recurrent};
 /// One layer of a model.
 #[derive(Debug, Clone, Copy)]
 pub enum Layer {
-    /// Turns tokens into one-hot vectors of this many classes; only as the first layer.
+    /// Turns tokens into one-hot vectors with this number of classes. It must be the first layer.
     OneHot(usize),
-    /// Turns tokens into vectors of their own; only as the first layer.
+    /// Turns every token into a vector of its own. It must be the first layer.
     Embedding(Embedding),
     /// A vanilla recurrent layer.
     RNN(RNN),
@@ -21,22 +21,23 @@ pub enum Layer {
     LSTM(LSTM),
     /// A layer of gated recurrent units.
     GRU(GRU),
-    /// One of the original form, with the reset before the product.
+    /// A layer of the original GRU, which resets h before the product.
     GRUResetFirst(Recurrent<GruResetFirst>),
-    /// A linear layer, on every step.
+    /// A linear layer, applied to every step.
     Linear(Linear),
     /// Normalises the features of every step.
     LayerNorm(LayerNorm),
-    /// Zeroes numbers with this probability, in [0, 1), in passes that are recorded, and divides the others
-    /// by what is left of 1.
+    /// In training passes, zeroes each number with this probability p, in [0, 1), or else divides it by 1 -
+    /// p.
     Dropout(f64),
-    /// Keeps the last step of every sequence only, so that there is one output, and one target, for each. After
-    /// a layer with two directions, of the second one, whose numbers are the second half, it keeps the step
-    /// where that direction ends: the first. Only [`Layer::Dropout`] may stand between the two.
+    /// Keeps only the last step of every sequence, so that there is one output, and one target, for each
+    /// sequence. After a layer with two directions, the second half of the features is the second direction.
+    /// For this half, it keeps the first step, where that direction ends. Only [`Layer::Dropout`] may stand
+    /// between the two layers.
     LastStep,
 }
 
-/// Runs `$body` with the recurrent layer, of whichever cell, or `$other`.
+/// Runs `$body` with the recurrent layer, of any cell, or `$other`.
 macro_rules! recurrent {
     ($layer:expr, $inner:ident => $body:expr, $($other:pat => $result:expr),+) => {
         match $layer {
@@ -66,7 +67,7 @@ impl Layer {
         }
     }
 
-    /// How many different tokens it takes; none for a layer that takes features.
+    /// The number of different tokens that the layer takes; none if it takes features.
     pub fn tokens(&self) -> Option<usize> {
         match self {
             Layer::OneHot(classes) => Some(*classes),
@@ -75,7 +76,7 @@ impl Layer {
         }
     }
 
-    /// Features that the layer takes; none for tokens, and where any number will do.
+    /// The number of features that the layer takes; none if it takes tokens or any number of features.
     pub fn in_features(&self) -> Option<usize> {
         recurrent!(self, layer => Some(layer.input_size()),
             Layer::OneHot(_) | Layer::Embedding(_) | Layer::Dropout(_) | Layer::LastStep => None,
@@ -83,7 +84,7 @@ impl Layer {
             Layer::Linear(linear) => Some(linear.in_features()))
     }
 
-    /// Features that the layer gives; none where it gives as many as it takes.
+    /// The number of features that the layer gives; none if it gives as many as it takes.
     pub fn out_features(&self) -> Option<usize> {
         recurrent!(self, layer => Some(layer.output_size()),
             Layer::OneHot(classes) => Some(*classes),
@@ -93,12 +94,13 @@ impl Layer {
             Layer::Dropout(_) | Layer::LastStep => None)
     }
 
-    /// D of a recurrent layer, 1 or 2; none for the others, which have no state.
+    /// The number of directions of a recurrent layer, 1 or 2; none for other layers, which have no state.
     pub fn directions(&self) -> Option<usize> {
         recurrent!(self, layer => Some(layer.directions()), _ => None)
     }
 
-    /// Numbers that a row has in h and in c, of all layers and directions; (0, 0) without a state.
+    /// How many numbers a row has in h and in c, for all layers and directions together; (0, 0) without a
+    /// state.
     pub(super) fn state_len(&self) -> (usize, usize) {
         recurrent!(self, layer => {
             let (n, (h, c)) = (layer.num_layers() * layer.directions(), layer.state_sizes());
@@ -107,7 +109,7 @@ impl Layer {
         _ => (0, 0))
     }
 
-    /// Names and shapes of the parameters in their order, the names torch's.
+    /// The names and shapes of the parameters, in order. The names are torch's.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         recurrent!(self, layer => layer.parameters(),
             Layer::OneHot(_) | Layer::Dropout(_) | Layer::LastStep => Vec::new(),
@@ -116,7 +118,7 @@ impl Layer {
             Layer::Linear(linear) => linear.parameters())
     }
 
-    /// How many numbers its parameters are.
+    /// The number of numbers in all parameters.
     pub fn parameter_len(&self) -> usize {
         recurrent!(self, layer => layer.parameter_len(),
             Layer::OneHot(_) | Layer::Dropout(_) | Layer::LastStep => 0,
@@ -125,7 +127,7 @@ impl Layer {
             Layer::Linear(linear) => linear.parameter_len())
     }
 
-    /// Whether it takes an input for `total` steps, each of `features` features if it takes any.
+    /// Checks an input of `total` steps, each of `features` features unless the layer takes tokens.
     pub(super) fn check_input<E>(
         &self,
         input: Input<'_, E>,
@@ -135,21 +137,21 @@ impl Layer {
         let name = self.name();
         match (input, self.tokens(), features) {
             (Input::Tokens(tokens), Some(classes), _) => {
-                ensure!(tokens.len() == total, "there are {} tokens, not {total}", tokens.len());
+                ensure!(tokens.len() == total, "x must have {total} tokens, got {}", tokens.len());
                 if let Some(token) = tokens.iter().find(|&&token| token as usize >= classes) {
-                    ensure!(false, "token {token} is out of range: {name} has {classes} classes");
+                    ensure!(false, "token {token} is out of range; {name} has {classes} classes");
                 }
             }
             (Input::Features(x), None, Some(features)) => {
                 let want = total.saturating_mul(features);
-                ensure!(x.len() == want, "there are {} input numbers, not {want}", x.len());
+                ensure!(x.len() == want, "x must have {want} numbers, got {}", x.len());
             }
             (Input::Tokens(_), ..) => ensure!(
                 false,
                 "tokens need a model that starts with OneHot or Embedding, not {name}; give features"
             ),
             (Input::Features(_), ..) => {
-                ensure!(false, "a model that starts with {name} takes tokens, not features");
+                ensure!(false, "a model that starts with {name} takes tokens, got features");
             }
         }
         Ok(())
@@ -157,8 +159,10 @@ impl Layer {
 }
 
 impl Layer {
-    /// Of every layer of a model, the features that it takes (none for tokens) and gives.
+    /// For every layer of a model, the number of features that it takes (none for tokens) and the number
+    /// that it gives.
     ///
+    /// # Examples
     /// ```
     /// use bptt::{Layer, Linear};
     ///
@@ -168,11 +172,11 @@ impl Layer {
     /// ```
     ///
     /// # Errors
-    /// If the layers do not fit together, or none says how many features there are.
+    /// If the layers do not fit together, or no layer says how many features there are.
     pub fn features(layers: &[Layer]) -> Result<Vec<(Option<usize>, usize)>> {
         ensure!(!layers.is_empty(), "a model needs at least one layer");
         ensure!(layers[0].tokens() != Some(0), "OneHot needs at least 1 class, got 0");
-        // A layer that takes any number takes what the first one that does not wants.
+        // If the first layers take any number of features, the first other layer decides.
         let mut given = layers.iter().find_map(Layer::in_features);
         let mut all = Vec::with_capacity(layers.len());
         let mut last_step = false;
@@ -182,7 +186,10 @@ impl Layer {
                 ensure!((0.0..1.0).contains(p), "p of Dropout must be in [0, 1), got {p}");
             }
             let takes = if layer.tokens().is_some() {
-                ensure!(n == 0, "{name} takes tokens: it can only be the first layer");
+                ensure!(
+                    n == 0,
+                    "{name} takes tokens, so it can only be the first layer, not layer {n}"
+                );
                 None
             } else {
                 if let (Some(gives), Some(takes)) = (given, layer.in_features()) {
@@ -194,15 +201,16 @@ impl Layer {
                 }
                 ensure!(
                     given.is_some(),
-                    "no layer says how many features there are: {name} takes any number; add one that does, as \
-                     Linear"
+                    "no layer says how many features there are, because {name} takes any number; add a layer \
+                     that does, such as Linear"
                 );
                 given
             };
             let sequences = layer.directions().is_some() || matches!(layer, Layer::LastStep);
             ensure!(
                 !(last_step && sequences),
-                "layer {n}, {name}, takes sequences, but after LastStep there is one step of each"
+                "layer {n}, {name}, takes sequences, but LastStep leaves only one step of each; move or \
+                 remove it"
             );
             if matches!(layer, Layer::LastStep) {
                 Self::directions_before(&layers[..n])?;
@@ -215,10 +223,11 @@ impl Layer {
         Ok(all)
     }
 
-    /// Directions of the layer that a LastStep takes steps of, given all layers before it; 1 without such a layer.
+    /// The number of directions of the recurrent layer whose steps LastStep selects, given all layers before
+    /// LastStep; 1 if there is no such layer.
     ///
     /// # Errors
-    /// If it has two, and what stands between mixes the numbers of both.
+    /// If it has two directions, and a layer between them and LastStep mixes their features.
     pub(super) fn directions_before(layers: &[Layer]) -> Result<usize> {
         let recurrent = layers.iter().rposition(|layer| layer.directions().is_some());
         let Some(n) = recurrent.filter(|&n| layers[n].directions() == Some(2)) else {
@@ -228,8 +237,8 @@ impl Layer {
         if let Some(mixing) = mixing {
             ensure!(
                 false,
-                "LastStep takes each of the two directions of layer {n} where that direction ends, but {mixing} \
-                 between them mixes what they give at one step; put LastStep right after layer {n}",
+                "LastStep takes each of the two directions of layer {n} at the step where it ends, but \
+                 {mixing} between the two layers mixes both directions; put LastStep right after layer {n}",
                 mixing = mixing.name()
             );
         }

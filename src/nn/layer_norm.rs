@@ -1,7 +1,8 @@
-//! Layer normalisation of every step's features (Ba, Kiros and Hinton 2016), as torch.nn.LayerNorm:
+//! Layer normalisation of the features of every step (Ba, Kiros and Hinton 2016), as torch.nn.LayerNorm does
+//! it:
 //!
 //! ```text
-//! y = weight a + bias,   a = (x - mean x) / sqrt(var x + eps),   var of all F numbers, divided by F
+//! y = weight a + bias,   a = (x - mean x) / sqrt(var x + eps),   var x = sum of (x - mean x)^2 / F
 //! ```
 //!
 //! With g = weight dy, the gradient of x is (g - mean g - a mean(g a)) / sqrt(var x + eps). The backward pass
@@ -12,8 +13,10 @@ use crate::error::{Result, ensure};
 use crate::math::normalise::{normalise, total};
 use crate::simd::{Element, Kernel, Level, Simd};
 
-/// A layer that normalises. Its parameters are `weight` (F,), then `bias` (F,), each if there is one.
+/// A layer that normalises the F features of every step. Its parameters are `weight` (F,), then `bias` (F,);
+/// both are optional.
 ///
+/// # Examples
 /// ```
 /// use bptt::{BatchSizes, Input, Layer, LayerNorm, Sequential};
 ///
@@ -34,46 +37,46 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// A layer over `features` features; `eps` is added to their variance.
+    /// A layer for `features` features. `eps` is added to their variance.
     ///
     /// # Errors
-    /// If there are no features, `eps` is not above 0, or there is a bias, but no weight.
+    /// If there are no features, `eps` is not above 0 and finite, or there is a bias without a weight.
     pub fn new(features: usize, eps: f64, weight: bool, bias: bool) -> Result<Self> {
         ensure!(features > 0, "normalized_shape must be at least 1, got 0");
         ensure!(eps > 0.0 && eps.is_finite(), "eps must be above 0 and finite, got {eps}");
-        ensure!(weight || !bias, "a LayerNorm with a bias has a weight, too");
+        ensure!(weight || !bias, "a LayerNorm with a bias needs a weight; leave the bias out");
         Ok(Self { features, eps, weight, bias })
     }
 
-    /// Features of input and output.
+    /// F, the number of features of input and output.
     pub fn features(&self) -> usize {
         self.features
     }
 
-    /// Names and shapes of the parameters in their order, the names torch's.
+    /// The names and shapes of the parameters, in order. The names are torch's.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         let there = [("weight", self.weight), ("bias", self.bias)];
         let names = there.into_iter().filter(|&(_, there)| there);
         names.map(|(name, _)| (name.into(), vec![self.features])).collect()
     }
 
-    /// How many numbers the parameters are.
+    /// The number of numbers in all parameters.
     pub fn parameter_len(&self) -> usize {
         self.features * (usize::from(self.weight) + usize::from(self.bias))
     }
 
-    /// The weight and the bias in parameters, or in gradients.
+    /// Splits parameters, or their gradients, into weight and bias.
     fn split<'a, E>(&self, params: &'a [E]) -> (&'a [E], &'a [E]) {
         params.split_at(if self.weight { self.features } else { 0 })
     }
 
-    /// Writes the output for x (N, F) to y.
+    /// Writes the output for x (N, F) to y (N, F).
     pub(super) fn forward<E: Element>(&self, params: &[E], x: &[E], y: &mut [E]) -> Result<()> {
         Level::current()?.run(Forward { layer: self, params, x, y });
         Ok(())
     }
 
-    /// Writes dx, if it is wanted, and adds to the parameters' gradients.
+    /// Writes dx (N, F), if it is wanted, and adds the gradients of the parameters to `grads`.
     pub(super) fn backward<E: Element>(
         &self,
         params: &[E],
@@ -126,7 +129,7 @@ struct Backward<'a, E> {
     dy: &'a [E],
     dx: Option<&'a mut [E]>,
     grads: &'a mut [E],
-    /// (F,): the normalised numbers of a row.
+    /// The normalised numbers of a row, (F,).
     scratch: Vec<E>,
 }
 

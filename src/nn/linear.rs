@@ -1,4 +1,4 @@
-//! The linear layer: `y = x W' + b`, W (out, in), as torch's.
+//! The linear layer: `y = x W' + b`, with W (out, in), as in torch.
 
 use crate::error::{Result, ensure};
 use crate::matmul::outer::{OuterMemory, OuterProducts, Target};
@@ -8,7 +8,7 @@ use crate::simd::{Element, Kernel, Level, Simd};
 use crate::threads;
 use crate::view::{Rows, RowsMut};
 
-/// A linear layer. Its parameters are a flat slice: `weight` (out, in), then `bias` (out,).
+/// A linear layer. Its parameters are a flat slice: `weight` (out, in), then `bias` (out,), if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Linear {
     in_features: usize,
@@ -16,12 +16,12 @@ pub struct Linear {
     bias: bool,
 }
 
-/// Memory of a linear layer, to be used again: packed weights and the gradients' blocks.
+/// Memory of a linear layer, reused between calls: packed weights, and blocks for the gradients.
 #[derive(Default)]
 pub struct LinearMemory<E: Element> {
-    /// W', K = in.
+    /// W', packed with K = in.
     weights: Panels<E>,
-    /// W, K = out, for dx.
+    /// W, packed with K = out, for dx.
     back: Panels<E>,
     outer: Vec<OuterMemory<E>>,
 }
@@ -30,29 +30,30 @@ impl Linear {
     /// A layer from `in_features` to `out_features` features.
     ///
     /// # Errors
-    /// If a size is zero.
+    /// If a size is zero, or the sizes are too large for memory.
     pub fn new(in_features: usize, out_features: usize, bias: bool) -> Result<Self> {
         ensure!(in_features > 0, "in_features must be at least 1, got 0");
         ensure!(out_features > 0, "out_features must be at least 1, got 0");
         let len = in_features.checked_mul(out_features);
         ensure!(
             len.is_some_and(|len| len < isize::MAX as usize / 64),
-            "a layer of {in_features} x {out_features} does not fit in memory"
+            "a layer with in_features {in_features} and out_features {out_features} does not fit in memory; \
+             use smaller sizes"
         );
         Ok(Self { in_features, out_features, bias })
     }
 
-    /// Features of the input.
+    /// The number of input features.
     pub fn in_features(&self) -> usize {
         self.in_features
     }
 
-    /// Features of the output.
+    /// The number of output features.
     pub fn out_features(&self) -> usize {
         self.out_features
     }
 
-    /// Names and shapes of the parameters in their order, the names torch's.
+    /// The names and shapes of the parameters, in order. The names are torch's.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         let mut parameters = vec![("weight".into(), vec![self.out_features, self.in_features])];
         if self.bias {
@@ -61,7 +62,7 @@ impl Linear {
         parameters
     }
 
-    /// How many numbers the parameters are.
+    /// The number of numbers in all parameters.
     pub fn parameter_len(&self) -> usize {
         self.out_features * (self.in_features + usize::from(self.bias))
     }
@@ -72,11 +73,15 @@ impl Linear {
 
     fn check<E>(&self, params: &[E], x: (usize, usize), y: (usize, usize)) -> Result<()> {
         let len = self.parameter_len();
-        ensure!(params.len() == len, "the layer has {len} parameters, got {}", params.len());
+        ensure!(
+            params.len() == len,
+            "the layer's parameters have {len} numbers, got {}",
+            params.len()
+        );
         let want = (x.0, self.in_features);
-        ensure!(x == want, "x is {x:?} (rows, features), it must be {want:?}");
+        ensure!(x == want, "x must be {want:?} (rows, features), got {x:?}");
         let want = (x.0, self.out_features);
-        ensure!(y == want, "y is {y:?} (rows, features), it must be {want:?}");
+        ensure!(y == want, "y must be {want:?} (rows, features), got {y:?}");
         Ok(())
     }
 
@@ -99,8 +104,9 @@ impl Linear {
         multiply(pack, x, y, self.flops(x.count()))
     }
 
-    /// The gradients of a forward pass with this `x` (its arguments are the quantities of the formula), from `dy` (N, out): `dx` (N, in) is written if
-    /// it is wanted, those of the parameters are added to `dparams`.
+    /// Computes the gradients of a forward pass with this `x` (N, in) from `dy` (N, out). Writes `dx` (N,
+    /// in), if it is given, and adds the gradients of the parameters to `dparams`. (Seven arguments: the
+    /// quantities of the formula.)
     ///
     /// # Errors
     /// If a size does not fit the layer; nothing is written then.
@@ -119,7 +125,7 @@ impl Linear {
         if let Some(dx) = dx {
             let shape = (dx.count(), dx.as_ref().features());
             let want = (x.count(), x.features());
-            ensure!(shape == want, "dx is {shape:?} (rows, features), it must be {want:?}");
+            ensure!(shape == want, "dx must be {want:?} (rows, features), got {shape:?}");
             let weight = &params[..self.out_features * self.in_features];
             let weight = Rows::new(weight, self.out_features, self.in_features);
             let pack = Pack { weight, bias: &[], transposed: false, panels: &mut memory.back };
@@ -154,7 +160,7 @@ impl Linear {
         Ok(panels)
     }
 
-    /// Writes the outputs of rows of x to y.
+    /// Writes the outputs for x (N, in) to y (N, out).
     pub(super) fn apply_packed<E: Element>(
         &self,
         level: Level,
@@ -168,7 +174,7 @@ impl Linear {
     }
 }
 
-/// Packs a weight and writes the product of x with it to y.
+/// Packs a weight and writes the product of x with the weight to y.
 fn multiply<E: Element>(
     pack: Pack<'_, E>,
     x: Rows<'_, E>,
@@ -191,7 +197,7 @@ fn multiply<E: Element>(
     })
 }
 
-/// Packs W (out, in), transposed for y or as it stands for dx.
+/// Packs W (out, in): transposed for y, not transposed for dx.
 struct Pack<'a, E: Element> {
     weight: Rows<'a, E>,
     bias: &'a [E],
@@ -232,7 +238,7 @@ impl<E: Element> Kernel<E> for Product<'_, E> {
     }
 }
 
-/// The gradients of some rows of W.
+/// The task that computes the gradients of some rows of W.
 struct Gradients<'a, E: Element> {
     width: usize,
     range: std::ops::Range<usize>,

@@ -1,5 +1,5 @@
-//! What stands around the recurrent layers: linear layers, embeddings, dropout, normalisation, last steps,
-//! losses, and the [`Sequential`] model that strings layers together.
+//! Models: linear layers, embeddings, dropout, normalisation, last steps, losses, and the [`Sequential`]
+//! model of these and the recurrent layers, one after the other.
 
 mod embedding;
 mod input;

@@ -1,5 +1,5 @@
-//! The layers of a model, one after the other: their passes over a batch, with parameters that the
-//! caller owns, and memory for the activations and gradients.
+//! The layers of a model, one after the other: their passes over a batch, and memory for activations and
+//! gradients. The caller owns the parameters.
 
 use super::input::Input;
 use super::instance::Instance;
@@ -10,10 +10,11 @@ use crate::recurrent::State;
 use crate::simd::Element;
 use crate::view::{BatchSizes, Rows, RowsMut};
 
-/// Layers one after the other, without parameters: every pass takes them from the caller, one flat
-/// slice for each layer (empty where a layer has none). A [`Sequential`](crate::Sequential) is a network
-/// that owns its parameters.
+/// Layers one after the other, without parameters. The caller passes the parameters to every call, one flat
+/// slice for each layer (empty if a layer has none). A [`Sequential`](crate::Sequential) is a network that
+/// owns its parameters.
 ///
+/// # Examples
 /// ```
 /// use bptt::{BatchSizes, Input, LSTM, Layer, Linear, Network};
 ///
@@ -29,16 +30,16 @@ use crate::view::{BatchSizes, Rows, RowsMut};
 pub struct Network<E: Element> {
     stages: Vec<Stage<E>>,
     seed: u64,
-    /// The recurrent layers' states in [`Network::forward`].
+    /// The states of the recurrent layers in [`Network::forward`].
     states: Vec<State<E>>,
-    /// The sizes of the pass that can be gone back through.
+    /// The sizes of the pass that backward can use; none if there is no such pass.
     recorded: Option<BatchSizes>,
 }
 
-/// A layer with its place in the model.
+/// A layer of the network, with its output and the gradient of the output.
 struct Stage<E: Element> {
     instance: Instance<E>,
-    /// (sum of T, F), from LastStep on (B, F)
+    /// (sum of T, F), or (B, F) from LastStep on.
     output: Buffer<E>,
     gradient: Buffer<E>,
 }
@@ -47,9 +48,10 @@ impl<E: Element> Network<E> {
     /// A network of these layers.
     ///
     /// # Errors
-    /// If there are none, a layer does not take the features that the one before gives, one that takes tokens
-    /// is not the first, one that takes sequences comes after [`Layer::LastStep`], or something that mixes
-    /// features stands between that and a layer with two directions.
+    /// If there are no layers, or a layer does not take the number of features that the layer before gives.
+    /// If a layer that takes tokens is not the first. If a layer that takes sequences comes after
+    /// [`Layer::LastStep`]. If a layer that mixes features stands between a layer with two directions and
+    /// [`Layer::LastStep`].
     pub fn new(layers: Vec<Layer>) -> Result<Self> {
         let features = Layer::features(&layers)?;
         let stages = layers.iter().zip(features).enumerate().map(|(n, (&layer, features))| {
@@ -64,13 +66,13 @@ impl<E: Element> Network<E> {
         Ok(Self { stages, seed: 0, states: Vec::new(), recorded: None })
     }
 
-    /// What dropout in the layers draws from in the next recorded pass; every one after it draws anew, from
-    /// the next number.
+    /// Sets the seed of dropout for the next pass with `record`. Every later pass uses the next number.
     pub fn set_seed(&mut self, seed: u64) {
         self.seed = seed;
     }
 
-    /// What dropout draws from in the next recorded pass: set it in another model to go on there.
+    /// The seed of dropout for the next pass with `record`. Another model that is given this seed continues
+    /// the same random numbers.
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -84,22 +86,22 @@ impl<E: Element> Network<E> {
         self.stages.iter().map(|stage| &stage.instance.layer)
     }
 
-    /// How many numbers the parameters of all layers are.
+    /// The number of numbers in the parameters of all layers.
     pub fn parameter_len(&self) -> usize {
         self.layers().map(Layer::parameter_len).sum()
     }
 
-    /// Features of the input; none if it is tokens.
+    /// The number of input features; none if the input is tokens.
     pub fn in_features(&self) -> Option<usize> {
         self.stages[0].instance.features.0
     }
 
-    /// Features of the output.
+    /// The number of output features.
     pub fn out_features(&self) -> usize {
         self.stages.last().expect("not empty").instance.features.1
     }
 
-    /// Whether there is one output for every sequence rather than for every step ([`Layer::LastStep`]).
+    /// Whether there is one output for every sequence ([`Layer::LastStep`]) rather than for every step.
     pub fn gives_last_step(&self) -> bool {
         self.last_step().is_some()
     }
@@ -108,29 +110,29 @@ impl<E: Element> Network<E> {
         self.layers().position(|layer| matches!(layer, Layer::LastStep))
     }
 
-    /// Of every layer, the features that it takes (none for tokens) and gives.
+    /// For every layer, the number of features that it takes (none for tokens) and the number that it gives.
     pub fn features(&self) -> impl Iterator<Item = (Option<usize>, usize)> {
         self.stages.iter().map(|stage| stage.instance.features)
     }
 
-    /// The parameters of each layer, of those of all in one slice.
+    /// Splits the parameters of all layers into those of each layer.
     pub(crate) fn split_params<'a>(&self, flat: &'a [E]) -> Result<Vec<&'a [E]>> {
         let (given, want) = (flat.len(), self.parameter_len());
-        ensure!(given == want, "params has {given} numbers, the model's parameters are {want}");
+        ensure!(given == want, "params must have {want} numbers, as the model's, got {given}");
         let mut rest = flat;
         let lens = self.layers().map(Layer::parameter_len);
         Ok(lens.map(|len| rest.split_off(..len).expect("as many numbers")).collect())
     }
 
-    /// Whether there is one slice for every layer, and each has the layer's parameters.
+    /// Checks that there is one slice for every layer, of the right length.
     pub(crate) fn check_params(&self, params: &[&[E]]) -> Result<()> {
         let (given, want) = (params.len(), self.stages.len());
-        ensure!(given == want, "got the parameters of {given} layers, the model has {want}");
+        ensure!(given == want, "params must have {want} slices, one for each layer, got {given}");
         for (n, (layer, params)) in self.layers().zip(params).enumerate() {
             let (given, want) = (params.len(), layer.parameter_len());
             ensure!(
                 given == want,
-                "layer {n}, {}, has {want} parameters, got {given} numbers",
+                "the parameters of layer {n}, {}, must have {want} numbers, got {given}",
                 layer.name()
             );
         }
@@ -145,14 +147,17 @@ impl<E: Element> Network<E> {
     fn check_states(&self, states: &[State<E>], rows: usize) -> Result<()> {
         let layers: Vec<_> = self.recurrent_layers().collect();
         let (given, want) = (states.len(), layers.len());
-        ensure!(given == want, "got {given} states, the model has {want} recurrent layers");
+        ensure!(
+            given == want,
+            "got {given} states, but the model needs {want}, one for each recurrent layer"
+        );
         for (n, (layer, state)) in layers.into_iter().zip(states).enumerate() {
             let (h, c) = layer.state_len();
             let want = (h.saturating_mul(rows), c.saturating_mul(rows));
             let given = (state.h.len(), state.c.len());
             ensure!(
                 given == want,
-                "state {n} has {given:?} numbers in h and c; for {rows} rows it needs {want:?}"
+                "state {n} must have {want:?} numbers in h and c for {rows} rows, got {given:?}"
             );
         }
         Ok(())
@@ -168,7 +173,7 @@ impl<E: Element> Network<E> {
         Ok(states)
     }
 
-    /// Makes these the zero states of `rows` rows, keeping their memory if it fits.
+    /// Makes these the zero states of `rows` rows. Their memory is reused if it is large enough.
     pub(crate) fn reset_states(&self, states: &mut Vec<State<E>>, rows: usize) -> Result<()> {
         states.resize_with(self.recurrent_layers().count(), State::default);
         for (layer, state) in self.recurrent_layers().zip(states) {
@@ -178,11 +183,12 @@ impl<E: Element> Network<E> {
         Ok(())
     }
 
-    /// Runs the model on a batch, from the zero state; gives the last layer's output (sum of T, F), or with
-    /// [`Layer::LastStep`] (B, F). With `record`, the pass is kept for [`Network::backward`].
+    /// Runs the layers on a batch, from zero states. Returns the last layer's output, (sum of T, F), or (B,
+    /// F) with [`Layer::LastStep`]. With `record`, dropout applies, and the pass is kept for
+    /// [`Network::backward`].
     ///
     /// # Errors
-    /// If the input does not fit the model or the sizes.
+    /// If the input does not fit the layers or the sizes, or the parameters do not fit the layers.
     pub fn forward(
         &mut self,
         params: &[&[E]],
@@ -199,14 +205,14 @@ impl<E: Element> Network<E> {
         Ok(&self.stages.last().expect("not empty").output)
     }
 
-    /// Runs the model from given states of the recurrent layers, in their order, which become the final
-    /// ones: so a long sequence can be given in parts. The rows of a batch must keep their order; one that
-    /// has ended has no more steps ([`BatchSizes`]), and its state stays. [`Network::backward`] ends at
-    /// the beginning of the part.
+    /// Runs the layers from given states of the recurrent layers, in their order. The states become the
+    /// final states, so a long sequence can be passed in time chunks. The rows of a batch must keep their
+    /// order. A row that has ended has no more steps ([`BatchSizes`]), and its state stays.
+    /// [`Network::backward`] ends at the first step of the chunk.
     ///
     /// # Errors
-    /// If the input does not fit the model or the sizes, or the states are not those of as many rows of
-    /// this model; nothing is changed then.
+    /// If the input does not fit the layers or the sizes, the parameters do not fit the layers, or the
+    /// states do not fit the layers or the number of rows. Nothing changes then.
     pub fn forward_from(
         &mut self,
         params: &[&[E]],
@@ -221,7 +227,7 @@ impl<E: Element> Network<E> {
         Ok(&self.stages.last().expect("not empty").output)
     }
 
-    /// A forward pass, everything checked but the parameters.
+    /// Runs a forward pass. It checks the parameters; the caller has checked the rest.
     fn pass(
         &mut self,
         params: &[&[E]],
@@ -232,7 +238,7 @@ impl<E: Element> Network<E> {
     ) -> Result<()> {
         self.check_params(params)?;
         self.recorded = None;
-        // An old gradient is not that of this pass.
+        // The gradient of an earlier pass must not be used for this one.
         self.stages.last_mut().expect("not empty").gradient.resize(0)?;
         let mut states = states.iter_mut();
         let (last_step, one) = (self.last_step(), one_step(sizes.rows())?);
@@ -244,7 +250,7 @@ impl<E: Element> Network<E> {
             let input = before.last().map_or(input, |before| Input::Features(&before.output));
             let state = instance.layer.directions().and_then(|_| states.next());
             if record {
-                // Far apart: every pass takes the next number.
+                // The seeds of layers are far apart, because every pass uses the next number.
                 instance.set_seed(self.seed.wrapping_add((index as u64) << 40));
             }
             instance.forward(params, input, sizes, state, output, record)?;
@@ -256,8 +262,8 @@ impl<E: Element> Network<E> {
         Ok(())
     }
 
-    /// The output of the last forward pass (N, F) and the place for its gradient, N being the steps of all
-    /// sequences together, or with [`Layer::LastStep`] the sequences.
+    /// The output of the last forward pass, (N, F), and memory for its gradient, (N, F). N is the number of
+    /// steps of all sequences together, or the number of sequences with [`Layer::LastStep`].
     ///
     /// # Errors
     /// If there is not enough memory.
@@ -270,11 +276,12 @@ impl<E: Element> Network<E> {
         Ok((Rows::new(&stage.output, rows, features), gradient))
     }
 
-    /// Goes back through the recorded pass from the gradient written to
-    /// [`Network::output_and_gradient`], adding to the parameters' gradients.
+    /// Goes back through the last pass with `record`, from the gradient in [`Network::output_and_gradient`].
+    /// Adds the gradients of the parameters of all layers to `grads`.
     ///
     /// # Errors
-    /// If no such pass was recorded, or the gradient was not written; nothing is changed then.
+    /// If the input, the sizes, the parameters or `grads` do not fit, there was no such pass, or there is no
+    /// gradient. Nothing changes then.
     pub fn backward(
         &mut self,
         params: &[&[E]],
@@ -285,16 +292,16 @@ impl<E: Element> Network<E> {
         self.check_input(input, sizes)?;
         self.check_params(params)?;
         let (given, want) = (grads.len(), self.parameter_len());
-        ensure!(given == want, "grads has {given} numbers, the model's parameters are {want}");
+        ensure!(given == want, "grads must have {want} numbers, as the parameters, got {given}");
         let last = self.stages.last().expect("not empty");
         ensure!(
             self.recorded.as_ref() == Some(sizes) && last.gradient.len() == last.output.len(),
-            "no pass of these sizes is recorded: run forward with record, then write the gradient, once \
-             for every backward"
+            "no pass of these sizes is ready for backward; before every backward, call forward with record \
+             and write the gradient"
         );
         self.recorded = None;
         let (last_step, one) = (self.last_step(), one_step(sizes.rows())?);
-        // Below the first layer with parameters nobody asks for a gradient.
+        // No gradient is needed below the first layer with parameters.
         let first = params.iter().position(|params| !params.is_empty());
         let mut end = grads.len();
         for index in (first.unwrap_or(self.stages.len())..self.stages.len()).rev() {
@@ -319,7 +326,7 @@ impl<E: Element> Network<E> {
     }
 }
 
-/// The sizes of a batch after LastStep.
+/// The sizes of a batch after LastStep: one step of `rows` rows.
 fn one_step(rows: usize) -> Result<BatchSizes> {
     BatchSizes::new(rows, if rows > 0 { vec![rows] } else { Vec::new() })
 }

@@ -9,8 +9,9 @@ use crate::recurrent::State;
 use crate::simd::Element;
 use crate::view::{BatchSizes, Rows, RowsMut};
 
-/// Layers one after the other.
+/// Layers one after the other, with their parameters.
 ///
+/// # Examples
 /// ```
 /// use bptt::{BatchSizes, Input, LSTM, Layer, Linear, Sequential};
 ///
@@ -23,7 +24,7 @@ use crate::view::{BatchSizes, Rows, RowsMut};
 /// # Ok::<(), bptt::Error>(())
 /// ```
 pub struct Sequential<E: Element> {
-    /// The parameters of all layers, one after the other; zeros in a new model.
+    /// The parameters of all layers, one after the other. They are zeros in a new model.
     pub params: Vec<E>,
     pub(crate) network: Network<E>,
 }
@@ -32,21 +33,19 @@ impl<E: Element> Sequential<E> {
     /// A model of these layers.
     ///
     /// # Errors
-    /// If there are none, a layer does not take the features that the one before gives, one that takes tokens
-    /// is not the first, one that takes sequences comes after [`Layer::LastStep`], or something that mixes
-    /// features stands between that and a layer with two directions.
+    /// As for [`Network::new`], and if there is not enough memory.
     pub fn new(layers: Vec<Layer>) -> Result<Self> {
         let network = Network::new(layers)?;
         Ok(Self { params: zeros(network.parameter_len())?, network })
     }
 
-    /// What dropout in the layers draws from in the next recorded pass; every one after it draws anew, from
-    /// the next number.
+    /// Sets the seed of dropout for the next pass with `record`. Every later pass uses the next number.
     pub fn set_seed(&mut self, seed: u64) {
         self.network.set_seed(seed);
     }
 
-    /// What dropout draws from in the next recorded pass: set it in another model to go on there.
+    /// The seed of dropout for the next pass with `record`. Another model that is given this seed continues
+    /// the same random numbers.
     pub fn seed(&self) -> u64 {
         self.network.seed()
     }
@@ -56,22 +55,22 @@ impl<E: Element> Sequential<E> {
         self.network.layers()
     }
 
-    /// Features of the input; none if it is tokens.
+    /// The number of input features; none if the input is tokens.
     pub fn in_features(&self) -> Option<usize> {
         self.network.in_features()
     }
 
-    /// Features of the output.
+    /// The number of output features.
     pub fn out_features(&self) -> usize {
         self.network.out_features()
     }
 
-    /// Whether there is one output for every sequence rather than for every step ([`Layer::LastStep`]).
+    /// Whether there is one output for every sequence ([`Layer::LastStep`]) rather than for every step.
     pub fn gives_last_step(&self) -> bool {
         self.network.gives_last_step()
     }
 
-    /// Of every layer, the features that it takes (none for tokens) and gives.
+    /// For every layer, the number of features that it takes (none for tokens) and the number that it gives.
     pub fn features(&self) -> impl Iterator<Item = (Option<usize>, usize)> {
         self.network.features()
     }
@@ -89,8 +88,9 @@ impl<E: Element> Sequential<E> {
         self.network.split_params(&self.params)
     }
 
-    /// Runs the model on a batch, from the zero state; gives the last layer's output (sum of T, F), or with
-    /// [`Layer::LastStep`] (B, F). With `record`, the pass is kept for [`Sequential::backward`].
+    /// Runs the model on a batch, from zero states. Returns the last layer's output, (sum of T, F), or (B,
+    /// F) with [`Layer::LastStep`]. With `record`, dropout applies, and the pass is kept for
+    /// [`Sequential::backward`].
     ///
     /// # Errors
     /// If the input does not fit the model or the sizes.
@@ -104,11 +104,12 @@ impl<E: Element> Sequential<E> {
         self.network.forward(&params, input, sizes, record)
     }
 
-    /// Runs the model from given states of the recurrent layers, in their order, which become the final
-    /// ones: so a long sequence can be given in chunks of steps. The rows of a batch must keep their order;
-    /// one that has ended has no more steps ([`BatchSizes`]), and its state stays. [`Sequential::backward`]
+    /// Runs the model from given states of the recurrent layers, in their order. The states become the final
+    /// states, so a long sequence can be passed in time chunks. The rows of a batch must keep their order. A
+    /// row that has ended has no more steps ([`BatchSizes`]), and its state stays. [`Sequential::backward`]
     /// ends at the first step of the chunk.
     ///
+    /// # Examples
     /// ```
     /// use bptt::{BatchSizes, GRU, Input, Layer, Sequential};
     ///
@@ -125,8 +126,8 @@ impl<E: Element> Sequential<E> {
     /// ```
     ///
     /// # Errors
-    /// If the input does not fit the model or the sizes, or the states are not those of as many rows of
-    /// this model; nothing is changed then.
+    /// If the input does not fit the model or the sizes, or the states do not fit the model or the number of
+    /// rows. Nothing changes then.
     pub fn forward_from(
         &mut self,
         input: Input<'_, E>,
@@ -138,8 +139,8 @@ impl<E: Element> Sequential<E> {
         self.network.forward_from(&params, input, sizes, states, record)
     }
 
-    /// The output of the last forward pass (N, F) and the place for its gradient, N being the steps of all
-    /// sequences together, or with [`Layer::LastStep`] the sequences.
+    /// The output of the last forward pass, (N, F), and memory for its gradient, (N, F). N is the number of
+    /// steps of all sequences together, or the number of sequences with [`Layer::LastStep`].
     ///
     /// # Errors
     /// If there is not enough memory.
@@ -147,11 +148,12 @@ impl<E: Element> Sequential<E> {
         self.network.output_and_gradient()
     }
 
-    /// Goes back through the recorded pass from the gradient written to
-    /// [`Sequential::output_and_gradient`], adding to the parameters' gradients.
+    /// Goes back through the last pass with `record`, from the gradient in
+    /// [`Sequential::output_and_gradient`]. Adds the gradients of all parameters to `grads`.
     ///
     /// # Errors
-    /// If no such pass was recorded, or the gradient was not written; nothing is changed then.
+    /// If the input, the sizes or `grads` do not fit, there was no such pass, or there is no gradient.
+    /// Nothing changes then.
     pub fn backward(
         &mut self,
         input: Input<'_, E>,

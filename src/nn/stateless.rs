@@ -1,4 +1,4 @@
-//! A layer without a state by itself: its passes, and the memory it works in.
+//! A layer without a state, outside a model: its passes and its memory.
 
 use super::input::Input;
 use super::instance::Instance;
@@ -10,6 +10,7 @@ use crate::view::BatchSizes;
 /// One layer without a state, outside a model: [`Layer::OneHot`], [`Layer::Embedding`],
 /// [`Layer::Linear`], [`Layer::LayerNorm`], [`Layer::Dropout`] or [`Layer::LastStep`].
 ///
+/// # Examples
 /// ```
 /// use bptt::{BatchSizes, Input, Layer, Stateless};
 ///
@@ -30,16 +31,16 @@ pub struct Stateless<E: Element> {
 }
 
 impl<E: Element> Stateless<E> {
-    /// The layer, for inputs of so many features (`None` for tokens). `directions`, 1 or 2, matters to
-    /// [`Layer::LastStep`] alone: those of the layer whose output it takes.
+    /// The layer, for inputs of `in_features` features (`None` for tokens). Only [`Layer::LastStep`] uses
+    /// `directions`, the number of directions, 1 or 2, of the layer whose output it takes.
     ///
     /// # Errors
-    /// If the layer is recurrent, or does not take such inputs.
+    /// If the layer is recurrent or does not take such inputs, or `directions` is not 1 or 2.
     pub fn new(layer: Layer, in_features: Option<usize>, directions: usize) -> Result<Self> {
         let name = layer.name();
         ensure!(
             layer.directions().is_none(),
-            "{name} has a state: call its own forward and backward"
+            "{name} has a state; use its own forward and backward"
         );
         let tokens = layer.tokens().is_some();
         ensure!(
@@ -61,25 +62,26 @@ impl<E: Element> Stateless<E> {
         Ok(Self { instance: Instance::new(layer, (in_features, gives), directions) })
     }
 
-    /// Features of the output.
+    /// The number of output features.
     pub fn out_features(&self) -> usize {
         self.instance.features.1
     }
 
-    /// Rows of the output for a batch: a row for every step, or with [`Layer::LastStep`] for every sequence.
+    /// The number of output rows for a batch: one for every step, or for every sequence with
+    /// [`Layer::LastStep`].
     pub fn output_rows(&self, sizes: &BatchSizes) -> usize {
         self.instance.output_len(sizes) / self.out_features()
     }
 
-    /// What dropout draws from in the next pass with dropout, and in going back through it.
+    /// Sets the seed of dropout for the next pass with dropout. Its backward pass needs the same seed.
     pub fn set_seed(&mut self, seed: u64) {
         self.instance.set_seed(seed);
     }
 
-    /// Writes the output y (N, F) for a batch, with dropout if so asked.
+    /// Writes the output for a batch to y (N, F). [`Layer::Dropout`] drops numbers only if `dropout` is true.
     ///
     /// # Errors
-    /// If the number of parameters, the input or y does not fit; nothing is written then.
+    /// If the parameters, the input or y do not fit; nothing is written then.
     pub fn forward(
         &mut self,
         params: &[E],
@@ -93,11 +95,12 @@ impl<E: Element> Stateless<E> {
         self.instance.forward(params, input, sizes, None, y, dropout)
     }
 
-    /// Back from the gradient `dy` of the output: writes `dx`, if it is wanted (there is none of tokens),
-    /// and adds to the parameters' gradients. (Its arguments are the quantities of the formula.)
+    /// Goes back from `dy` (N, F), the gradient of the output. Writes `dx`, of the shape of the input, if it
+    /// is given (tokens have no gradient), and adds the gradients of the parameters to `grads`. (Seven
+    /// arguments: the quantities of the formula.)
     ///
     /// # Errors
-    /// If the number of parameters, the input or a gradient does not fit; nothing is written then.
+    /// If the parameters, the input or a gradient do not fit; nothing is written then.
     pub fn backward(
         &mut self,
         params: &[E],
@@ -123,14 +126,14 @@ impl<E: Element> Stateless<E> {
 
     fn check(&self, params: &[E], input: Input<'_, E>, sizes: &BatchSizes) -> Result<()> {
         let (given, want) = (params.len(), self.instance.layer.parameter_len());
-        ensure!(given == want, "the layer has {want} parameters, got {given}");
+        ensure!(given == want, "params must have {want} numbers, got {given}");
         self.instance.check(input, sizes)?;
         self.instance.check_lengths(sizes)
     }
 
     fn check_output(&self, name: &str, given: usize, sizes: &BatchSizes) -> Result<()> {
         let want = self.instance.output_len(sizes);
-        ensure!(given == want, "{name} must have the {want} numbers of the output, got {given}");
+        ensure!(given == want, "{name} must have {want} numbers, as the output, got {given}");
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! A model that is given one step at a time.
+//! Runs a model one step at a time.
 
 use super::input::Input;
 use super::instance::Instance;
@@ -14,8 +14,9 @@ use crate::recurrent::{State, Stepper};
 use crate::simd::{Element, Level};
 use crate::view::BatchSizes;
 
-/// A [`Sequential`] model that is given one step at a time and keeps its states in between.
+/// A [`Sequential`] model that computes one step per call and keeps its states between calls.
 ///
+/// # Examples
 /// ```
 /// use bptt::{Input, Layer, Linear, RNN, Sequential, SequentialStepper, cell::Nonlinearity};
 ///
@@ -29,9 +30,9 @@ use crate::view::BatchSizes;
 /// ```
 pub struct SequentialStepper<E: Element> {
     rows: usize,
-    /// One step of so many rows.
+    /// The sizes of one step.
     sizes: BatchSizes,
-    /// The first layer, and what features it takes.
+    /// The first layer, and the number of features that it takes (none for tokens).
     first: (Layer, Option<usize>),
     stages: Vec<Stage<E>>,
 }
@@ -42,7 +43,8 @@ enum Stage<E: Element> {
     Gru(Box<Stepper<Gru, E>>),
     GruResetFirst(Box<Stepper<GruResetFirst, E>>),
     Linear(Linear, Level, Panels<E>, Buffer<E>),
-    /// What has no state, with its parameters. Of the steps so far, the last one is that at hand.
+    /// Any other layer, with its parameters and output. LastStep copies its input: the last step so far is
+    /// this one.
     Plain(Box<Instance<E>>, Vec<E>, Buffer<E>),
 }
 
@@ -60,18 +62,18 @@ macro_rules! recurrent {
 }
 
 impl<E: Element> SequentialStepper<E> {
-    /// A stepper for `rows` rows, from the zero state, with the model's parameters as they are now.
+    /// A stepper for `rows` rows that begins with zero states. It copies the model's parameters.
     ///
     /// # Errors
-    /// If there is no row, or a layer has two directions.
+    /// If `rows` is zero, a layer has two directions, or there is not enough memory.
     pub fn new(model: &Sequential<E>, rows: usize) -> Result<Self> {
         Self::of_network(&model.network, &model.layer_params()?, rows)
     }
 
-    /// The same of a [`Network`] and the parameters of its layers.
+    /// Same as [`SequentialStepper::new`], for a [`Network`] and the parameters of its layers.
     ///
     /// # Errors
-    /// As [`SequentialStepper::new`], and if the parameters do not fit.
+    /// As for [`SequentialStepper::new`], and if the parameters do not fit the layers.
     pub fn of_network(network: &Network<E>, params: &[&[E]], rows: usize) -> Result<Self> {
         network.check_params(params)?;
         ensure!(rows > 0, "a stepper needs at least 1 row, got 0");
@@ -102,10 +104,10 @@ impl<E: Element> SequentialStepper<E> {
         Ok(Self { rows, sizes, first, stages })
     }
 
-    /// One step: from x (B, F), or tokens (B,), to the model's outputs (B, F).
+    /// Computes one step, from x (B, F) or tokens (B,) to the model's output (B, F).
     ///
     /// # Errors
-    /// If the input is not the model's; nothing is changed then.
+    /// If the input does not fit the model. The states do not change then.
     pub fn step<'a>(&'a mut self, input: Input<'a, E>) -> Result<&'a [E]> {
         let (layer, features) = &self.first;
         layer.check_input(input, *features, self.rows)?;
@@ -130,7 +132,7 @@ impl<E: Element> SequentialStepper<E> {
         Ok(x)
     }
 
-    /// Back to the zero state.
+    /// Sets all states to zero.
     pub fn reset(&mut self) {
         for stage in &mut self.stages {
             recurrent!(stage, stepper => stepper.reset(), {});
@@ -148,19 +150,21 @@ impl<E: Element> SequentialStepper<E> {
             .collect()
     }
 
-    /// Goes on from such states.
+    /// Sets the states of the recurrent layers, in their order.
     ///
     /// # Errors
-    /// If one is of other sizes, or they are too many or few; nothing is changed then.
+    /// If the number of states or the sizes of a state do not fit the model. The states do not change then.
     pub fn set_states(&mut self, states: &[State<E>]) -> Result<()> {
         let kept = self.states()?;
-        ensure!(states.len() == kept.len(), "got {} states, not {}", states.len(), kept.len());
+        ensure!(
+            states.len() == kept.len(),
+            "got {} states, but the model needs {}, one for each recurrent layer",
+            states.len(),
+            kept.len()
+        );
         for (state, kept) in states.iter().zip(&kept) {
             let (given, want) = ((state.h.len(), state.c.len()), (kept.h.len(), kept.c.len()));
-            ensure!(
-                given == want,
-                "a state has {given:?} numbers in h and c, it must have {want:?}"
-            );
+            ensure!(given == want, "a state must have {want:?} numbers in h and c, got {given:?}");
         }
         let mut states = states.iter();
         for stage in &mut self.stages {

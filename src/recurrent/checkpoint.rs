@@ -1,8 +1,9 @@
-//! Checkpoints: chunks of steps that are computed again when the backward pass comes to them.
+//! Checkpoints: time chunks that the backward pass computes again.
 //!
-//! A pass that is split in time, each chunk continuing from the state that the one before left, computes the
-//! same bits as the whole. So the forward pass keeps the state before every chunk. The backward pass takes the
-//! chunks from the last to the first: forward once more, recorded, then back.
+//! A pass can be split into time chunks, each of which continues from the state of the chunk before. It then
+//! computes the same bits as the whole pass. So the forward pass keeps only the state before every chunk.
+//! The backward pass takes the chunks from the last to the first. For each chunk, it runs forward again with
+//! records, and then backward.
 
 use std::ops::Range;
 
@@ -15,8 +16,9 @@ use crate::simd::Element;
 use crate::view::{Rows, Seq};
 
 impl<C: Cell> Direction<C> {
-    /// About sqrt(T) chunks of about as many steps, in the order in which they are computed. They are whole
-    /// blocks of the sums for the weights' gradients, so that these are added in the same order, too.
+    /// About sqrt(T) time chunks of about sqrt(T) steps each, in the order in which they are computed. Each
+    /// consists of whole blocks of the sums for the weights' gradients, so that the order of these sums
+    /// stays the same.
     pub(super) fn chunks<E: Copy>(&self, x: Seq<'_, E>) -> Vec<Range<usize>> {
         let steps = x.shape().steps;
         let least = (steps as f64).sqrt().ceil() as usize;
@@ -38,14 +40,14 @@ impl<C: Cell> Direction<C> {
 }
 
 impl<E: Element> Checkpoints<E> {
-    /// Keeps the state before chunk `n`.
+    /// Keeps the state before time chunk `n`.
     pub(super) fn keep(&mut self, n: usize, h: Rows<'_, E>, c: Rows<'_, E>) -> Result<()> {
         self.states.resize_with(self.states.len().max(n + 1), Default::default);
         self.states[n][0].copy_rows(h)?;
         self.states[n][1].copy_rows(c)
     }
 
-    /// Puts the state before chunk `n`, whose outputs are `len` numbers, where the chunk is computed again.
+    /// Copies the state before time chunk `n` to `again`, and makes room there for the chunk's `len` outputs.
     pub(super) fn restore(&mut self, n: usize, len: usize) -> Result<()> {
         let Self { states, again: [h, c, y] } = self;
         for (to, from) in [h, c].into_iter().zip(&states[n]) {

@@ -1,4 +1,4 @@
-//! A description of what a pass does, and why.
+//! Describes what a pass does, and why.
 
 use std::fmt;
 
@@ -12,12 +12,14 @@ use crate::threads;
 use crate::view::Seq;
 
 impl<C: Cell> Recurrent<C> {
-    /// Describes what a pass over `x` does, and why: the work of every layer, the size of its tape, and how threads
-    /// share the work.
+    /// Describes what a pass over `x` (T, B, I) does, and why: the work of every layer, the size of its
+    /// tape, and how threads divide the work.
     ///
     /// # Errors
-    /// If `BPTT_SIMD` or `BPTT_NUM_THREADS` cannot be read.
+    /// If `BPTT_SIMD` or `BPTT_NUM_THREADS` has a value that is not accepted, or the layer's products cannot
+    /// use numbers of type `E`.
     ///
+    /// # Examples
     /// ```
     /// use bptt::{LSTM, Seq, Shape};
     ///
@@ -93,7 +95,7 @@ impl Plan {
             None if passes > 1 && threads > 1 => format!("one task{beside}"),
             None if threads == 1 => "one thread: bptt uses only one (set_num_threads)".into(),
             None if rows > 1 || !splits_units => format!(
-                "one thread: a second one pays off from {} on, and only if there are rows to share",
+                "one thread: a second thread pays off from {} on, and only if there are rows to share",
                 Flops(threads::MIN_FLOPS)
             ),
             None => format!(

@@ -1,4 +1,4 @@
-//! The parameters of a recurrent layer: names, shapes, and where they lie.
+//! The parameters of a recurrent layer: their names, shapes and places in memory.
 
 use super::direction::{NAMES, Weights};
 use super::{Compute, Recurrent};
@@ -28,7 +28,7 @@ impl<'a, E> From<&'a Vec<E>> for Params<'a, E> {
 }
 
 impl<C: Cell> Recurrent<C> {
-    /// Names and shapes of the parameters in their order, the names torch's: `weight_ih_l0`, ...,
+    /// The names and shapes of the parameters, in order. The names are torch's: `weight_ih_l0`, ...,
     /// `weight_ih_l0_reverse`, ..., `weight_ih_l1`, ...
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         let gates = C::GATES * self.hidden_size;
@@ -59,7 +59,7 @@ impl<C: Cell> Recurrent<C> {
         parameters
     }
 
-    /// How many numbers the parameters are.
+    /// The number of numbers in all parameters.
     pub fn parameter_len(&self) -> usize {
         self.all_directions().map(|direction| direction.lengths().iter().sum::<usize>()).sum()
     }
@@ -80,10 +80,14 @@ impl<C: Cell> Recurrent<C> {
                 flat = all;
             }
             Params::Arrays(arrays) => {
-                ensure!(arrays.len() == count, "got {} parameters, not {count}", arrays.len());
+                ensure!(
+                    arrays.len() == count,
+                    "the layer has {count} parameter arrays, got {}",
+                    arrays.len()
+                );
                 for (n, (array, length)) in arrays.iter().zip(lengths).enumerate() {
                     let got = array.len();
-                    ensure!(got == length, "parameter {n} has {got} numbers, not {length}");
+                    ensure!(got == length, "parameter {n} must have {length} numbers, got {got}");
                 }
             }
         }
@@ -106,11 +110,11 @@ impl<C: Cell> Recurrent<C> {
         Ok(weights)
     }
 
-    /// Whether there are products of these numbers as the layer wants them.
+    /// Checks that the layer's products can use numbers of type `E`.
     pub(super) fn check_compute<E: Element>(&self) -> Result<()> {
         ensure!(
             E::PAIRS || self.compute == Compute::Own,
-            "products in bf16 need float32, these are {}: make the layer without them, or the numbers float32",
+            "products in bf16 need float32, got {}; use float32, or a layer without bf16",
             E::NAME
         );
         Ok(())
@@ -118,7 +122,7 @@ impl<C: Cell> Recurrent<C> {
 
     pub(super) fn check_len(&self, given: usize) -> Result<()> {
         let len = self.parameter_len();
-        ensure!(given == len, "the layer has {len} parameters, got {given}");
+        ensure!(given == len, "the layer's parameters have {len} numbers, got {given}");
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The passes through the layers of a recurrent layer, the directions of each beside each other.
+//! The passes through all layers of a recurrent layer. The directions of a layer run at the same time.
 
 use std::mem::take;
 use std::ops::Range;
@@ -19,12 +19,14 @@ use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 impl<C: Cell> Recurrent<C> {
     /// Runs the layer over a batch of sequences.
     ///
-    /// `x` is (T, B, I), `y` (T, B, D H) receives every h_t, `state` is the initial state and becomes
-    /// the final one. T and B may be zero. Without padding ([`Seq::packed`]), nothing is computed for steps
-    /// that a row does not have, and its final state is that of its own last step.
+    /// `x` is (T, B, I). Every h_t goes to `y`, (T, B, D H) or (T, B, D P) with a projection. `state` is the
+    /// initial state and becomes the final one. T and B may be zero. With sequences of different lengths
+    /// ([`Seq::packed`], [`Seq::padded`]), steps that a row does not have are not computed, and its final
+    /// state is that of its own last step.
     ///
     /// # Errors
-    /// If a size does not fit the layer; nothing is written then.
+    /// If a size does not fit the layer, or `E` is `f64` and the products are in bf16; nothing is written
+    /// then. If there is not enough memory.
     pub fn forward<'p, E: Element>(
         &self,
         params: impl Into<Params<'p, E>>,
@@ -92,7 +94,7 @@ impl<C: Cell> Recurrent<C> {
                     });
                 }
                 let records = mode.records && !checkpoints;
-                // The first chunk has packed the weights.
+                // The first chunk packs the weights for all.
                 let same_weights = mode.same_weights || n > 0;
                 forward::run(level, passes, Mode { records, same_weights, ..mode })?;
             }
@@ -116,20 +118,21 @@ impl<C: Cell> Recurrent<C> {
         Ok(())
     }
 
-    /// The directions of a layer.
+    /// The directions of layer `l`.
     fn layer(&self, l: usize) -> Vec<Direction<C>> {
         let directions = self.directions();
         (0..directions).map(|d| self.direction(l * directions + d)).collect()
     }
 
-    /// Backpropagation through time, for the pass that `tape` recorded with this `x` and `y`.
+    /// Backpropagation through time, for the forward pass that `tape` holds, with the same `x` and `y`.
     ///
-    /// `dy` (T, B, D H) is the gradient of the loss with respect to `y`; `dstate` that with respect to
-    /// the final state, and becomes that with respect to the initial one. The recording is used up.
+    /// `dy`, of the shape of `y`, is the gradient of the loss with respect to `y`. `dstate` is the gradient
+    /// with respect to the final state, and becomes that with respect to the initial state. Afterwards the
+    /// tape holds no pass.
     ///
     /// # Errors
-    /// If a size does not fit, or the tape holds no unused recording of such a pass; nothing is
-    /// written then.
+    /// If a size does not fit, or the tape holds no unused forward pass of this layer and these sizes;
+    /// nothing is written then. If there is not enough memory.
     #[allow(clippy::too_many_arguments)] // the quantities of the formula
     pub fn backward<'p, E: Element>(
         &self,
@@ -263,7 +266,7 @@ impl<C: Cell> Recurrent<C> {
         Ok(())
     }
 
-    /// Whether the arguments of [`Recurrent::backward`], all of them, fit.
+    /// Checks all arguments of [`Recurrent::backward`].
     fn check_backward<E: Element>(
         &self,
         x: Seq<'_, E>,
@@ -281,14 +284,17 @@ impl<C: Cell> Recurrent<C> {
         self.check_state("dstate", dstate, x.shape().rows)?;
         if let Some(dx) = &gradients.x {
             let (given, want) = (extent(dx.shape()), extent(x.shape()));
-            ensure!(given == want, "dx is {given:?} (steps, rows, features), x is {want:?}");
+            ensure!(
+                given == want,
+                "dx must be {want:?} (steps, rows, features), as x, got {given:?}"
+            );
             ensure!(x.sizes() == dx.as_ref().sizes(), "x and dx must have the same batch sizes");
         }
         let records: Vec<_> = tape.directions.iter().map(|record| record.recorded).collect();
         let level = records.first().copied().flatten().filter(|_| tape.is_recorded());
         let Some(level) = level.map(|key| key.level) else {
             return Err(Error::new(
-                "the tape holds no recording of a forward pass: call forward first, once for every backward",
+                "the tape holds no forward pass; call forward once before every backward",
             ));
         };
         let want: Vec<_> = self
@@ -301,20 +307,20 @@ impl<C: Cell> Recurrent<C> {
             .collect();
         ensure!(
             records == want && x.sizes() == tape.sizes.as_ref(),
-            "the tape holds another pass: it recorded {:?}, this is {:?}",
+            "the tape holds another pass, {:?}, not {:?}; call forward with the same arguments first",
             records.first(),
             want.first()
         );
         Ok(())
     }
 
-    /// `x` and a `y` of the same steps and rows fit the layer.
+    /// Checks that `x` and `y` fit the layer and have the same steps and rows.
     fn check_io<E>(&self, x: Seq<'_, E>, y: Seq<'_, E>) -> Result<()> {
         let (i, given) = (self.input_size, x.shape().features);
-        ensure!(given == i, "x has {given} features, the layer takes {i}");
+        ensure!(given == i, "x must have {i} features, got {given}");
         let (steps, rows, _) = extent(x.shape());
         let (given, want) = (extent(y.shape()), (steps, rows, self.output_size()));
-        ensure!(given == want, "y is {given:?} (steps, rows, features), it must be {want:?}");
+        ensure!(given == want, "y must be {want:?} (steps, rows, features), got {given:?}");
         ensure!(x.sizes() == y.sizes(), "x and y must have the same batch sizes");
         Ok(())
     }
@@ -331,13 +337,14 @@ impl<C: Cell> Recurrent<C> {
         let given = (state.h.len(), state.c.len());
         ensure!(
             given == want,
-            "{name} has {given:?} numbers in h and c; for {rows} rows it needs {want:?}"
+            "{name} must have {want:?} numbers in h and c for {rows} rows, got {given:?}"
         );
         Ok(())
     }
 }
 
-/// The chunks of steps of each direction, in order: all steps, or those between checkpoints.
+/// The time chunks of each direction, in the order of computation. Without checkpoints, all steps are one
+/// chunk.
 fn chunks<C: Cell, E: Copy>(
     layers: &[Direction<C>],
     x: Seq<'_, E>,
@@ -354,8 +361,9 @@ fn longest(chunks: &[Vec<Range<usize>>]) -> usize {
     chunks.iter().map(Vec::len).max().unwrap_or(0)
 }
 
-/// Records chunk `n` of every direction, from its checkpoint; gives its final h and c, and its outputs.
-/// (Seven arguments, because the directions share them: a struct would serve this one call.)
+/// Computes time chunk `n` of every direction again, from its checkpoint, with records. Returns its final h
+/// and c, and its outputs. (Seven arguments, because all directions need them; a struct would serve only
+/// this one call.)
 fn compute_again<C: Cell, E: Element>(
     level: Level,
     layers: &[Direction<C>],
@@ -401,14 +409,14 @@ fn extent(shape: Shape) -> (usize, usize, usize) {
 }
 
 impl<E: Element> Between<E> {
-    /// What the layer above reads.
+    /// The input of the layer above.
     fn input(&self) -> &[E] {
         if self.dropped.is_empty() { &self.output } else { &self.dropped }
     }
 }
 
 impl<E: Element> DirectionTape<E> {
-    /// Draws what a pass is to drop, and remembers what its zoneout draws from.
+    /// Draws the mask of recurrent dropout for a pass, and keeps the seed for its zoneout.
     fn draw<C: Cell>(
         &mut self,
         level: Level,

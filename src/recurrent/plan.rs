@@ -1,13 +1,14 @@
-//! The work model: how a pass is shared between threads. What is chosen shows in no bit of the results.
+//! The plan: how threads divide the work of a pass. The choice never changes results.
 //!
-//! - Work that takes less than a thread needs to wake is done by one thread.
-//! - Few rows: threads share every step, each with some of the units, and so the weights, which such a step
-//!   mostly streams. They meet in every step, which must be worth it, and not while others want the cores
-//!   (threads/backoff.rs).
-//! - Else threads share the rows: no thread waits for another before the end.
+//! - One thread does work that takes less time than a second thread needs to wake.
+//! - If a batch has few rows, threads divide the units of every step. So each reads only its own weights,
+//!   and reading weights is most of such a step's work. The threads meet in every step, so a step must be
+//!   long enough, and no other threads may want the cores (threads/backoff.rs).
+//! - Otherwise threads divide the rows. No thread waits for another before the end.
 //!
-//! From one thread to two, an LSTM in float32 on Zen 5, sharing units: (100, 1, 128, 128) 1.4 times as fast
-//! inferring and 1.5 training, (100, 1, 256, 256) 1.7 and 1.9, (100, 8, 128, 256) 1.9 and 1.9.
+//! Measured for units, an LSTM in float32 on Zen 5, two threads compared with one: at (100, 1, 128, 128),
+//! inference is 1.4 and training 1.5 times as fast; at (100, 1, 256, 256), 1.7 and 1.9 times; at (100, 8,
+//! 128, 256), 1.9 and 1.9 times.
 
 use super::direction::{Compute, Direction};
 use crate::cell::Cell;
@@ -16,28 +17,32 @@ use crate::threads;
 use crate::threads::backoff;
 use crate::view::Seq;
 
-/// Rows of a step up to which x is multiplied ahead, and about how many rows are multiplied then.
+/// If steps have at most `FEW_ROWS` rows, x is multiplied ahead, for about `ROWS_AHEAD` rows at once.
 pub(super) const FEW_ROWS: usize = 4;
 const ROWS_AHEAD: usize = 48;
 
-/// Below the first number of rows for each thread, units are shared if a step has as many operations as the
-/// second number says: 200,000 take one thread some 2 us, a meeting 0.1 to 1. With some more rows, sharing
-/// these is nearly as good, so a meeting must not show, and with 12 it is better.
+/// Pairs (rows, operations): threads divide units if there are fewer rows per thread than the first number,
+/// and a step has at least as many operations as the second. One thread takes about 2 us for 200,000
+/// operations, and a meeting takes 0.1 to 1 us. With more rows, dividing rows is nearly as fast, so a
+/// meeting must cost next to nothing. From 12 rows per thread on, dividing rows is faster.
 pub(super) const UNITS: [(usize, usize); 2] = [(4, 200_000), (12, 4_000_000)];
 
-/// How a pass of a direction is shared.
+/// How threads divide a direction pass.
 #[derive(Debug, PartialEq)]
 pub(super) struct Plan {
-    /// The rows of each task.
+    /// The number of rows of each task.
     pub rows: Vec<usize>,
-    /// How many threads share every step of the one task, if they do.
+    /// How many threads divide the units of every step; none if they do not.
     pub members: Option<usize>,
-    /// For how many steps x is multiplied at once; 0 for each with its own.
+    /// For how many steps x is multiplied at once; 0 if every step multiplies its own x.
     pub ahead: usize,
 }
 
 impl Plan {
-    /// For one of `passes` that run beside each other, with so many operations together.
+    /// The plan of one of `passes` passes that run at the same time and have `flops` operations together.
+    ///
+    /// # Errors
+    /// If `BPTT_NUM_THREADS` is not a number of threads.
     pub fn of<C: Cell, E: Copy>(
         layer: &Direction<C>,
         x: Seq<'_, E>,
@@ -47,7 +52,7 @@ impl Plan {
         let rows = x.shape().rows;
         let members = if passes == 1 { members(layer, x)? } else { None };
         let ahead = match rows {
-            // Without a tape there is room for as many rows at every step.
+            // Without a tape, there is memory for the same number of rows at every step.
             _ if layer.compute == Compute::Bf16 => 0,
             1..=FEW_ROWS if records || rows == 1 || x.sizes().is_none() => ROWS_AHEAD / rows,
             _ => 0,
@@ -60,14 +65,14 @@ impl Plan {
     }
 }
 
-/// How many threads share every step of a pass, if its rows are few.
+/// How many threads divide the units of every step; none if they divide rows.
 pub(super) fn members<C: Cell, E: Copy>(
     layer: &Direction<C>,
     x: Seq<'_, E>,
 ) -> Result<Option<usize>> {
     let (flops, threads) = (layer.flops(x), threads::num_threads()?);
     let step = flops / x.shape().steps.max(1);
-    // A panel of two vectors is the least that a thread takes.
+    // A thread has at least one panel, which is two vectors.
     let members = threads.min(layer.hidden_size.div_ceil(32));
     let shares = layer.splits_units()
         && flops >= threads::MIN_FLOPS
@@ -77,7 +82,7 @@ pub(super) fn members<C: Cell, E: Copy>(
     Ok(shares.then_some(members))
 }
 
-/// How many rows each task takes: about the same number of steps.
+/// The number of rows of each task. All tasks have about the same number of (step, row) pairs.
 pub(super) fn split_rows<E>(x: Seq<'_, E>, tasks: usize) -> Vec<usize> {
     let rows = x.shape().rows;
     if x.sizes().is_none() || tasks <= 1 {
@@ -86,7 +91,7 @@ pub(super) fn split_rows<E>(x: Seq<'_, E>, tasks: usize) -> Vec<usize> {
     let mut split = vec![0];
     let (mut done, mut steps) = (0, x.shape().steps);
     for row in 0..rows {
-        // Rows are sorted: the next one is no longer.
+        // Rows are sorted by length: a row is never longer than the row before.
         while steps > 0 && x.count(steps - 1) <= row {
             steps -= 1;
         }

@@ -7,13 +7,13 @@ use crate::error::Result;
 use crate::simd::Element;
 use crate::view::RowsMut;
 
-/// The state of a layer, or its gradient: h (L D, B, H), with a projection (L D, B, P), and, for an
-/// LSTM, c (L D, B, H), for L layers and D directions; c is empty otherwise.
+/// The state of a layer, or its gradient, for L layers and D directions: h (L D, B, H), or (L D, B, P) with a
+/// projection, and c (L D, B, H). c is empty unless the layer is an LSTM.
 #[derive(Default)]
 pub struct State<E: Element> {
-    /// Hidden state.
+    /// The hidden state.
     pub h: Buffer<E>,
-    /// Cell state.
+    /// The cell state.
     pub c: Buffer<E>,
 }
 
@@ -28,7 +28,7 @@ impl<E: Element> State<E> {
         Ok(state)
     }
 
-    /// Makes this the zero state of `rows` rows, keeping the memory if it fits.
+    /// Makes this the zero state of `rows` rows. The memory is reused if it is large enough.
     ///
     /// # Errors
     /// If there is not enough memory.
@@ -42,7 +42,7 @@ impl<E: Element> State<E> {
         Ok(())
     }
 
-    /// The state of every direction of some layers, `count` of both together.
+    /// The states of `count` directions from direction `first` on, counted over all layers.
     pub(super) fn directions<C: Cell>(
         &mut self,
         layer: &Recurrent<C>,
@@ -59,15 +59,15 @@ impl<E: Element> State<E> {
     }
 }
 
-/// The state of one direction for some rows, or its gradient: h (B, P) and c (B, H), which has no columns where
-/// the cell has no c.
+/// The state of one direction for some rows, or its gradient: h (B, P) and c (B, H). If the cell has no c, c
+/// has no columns.
 pub(crate) struct StateRows<'a, E> {
     pub h: RowsMut<'a, E>,
     pub c: RowsMut<'a, E>,
 }
 
 impl<'a, E> StateRows<'a, E> {
-    /// Splits into states of `sizes[0]`, `sizes[1]`, ... rows; the sizes add up to all rows.
+    /// Splits into states of `sizes[0]`, `sizes[1]`, ... rows. The sizes must add up to all rows.
     pub fn split_rows(self, sizes: &[usize]) -> impl Iterator<Item = Self> + use<'a, E> {
         let (h, c) = (self.h.split_rows(sizes), self.c.split_rows(sizes));
         h.into_iter().zip(c).map(|(h, c)| Self { h, c })
@@ -79,7 +79,7 @@ impl<'a, E> StateRows<'a, E> {
         StateRows { h: self.h.rows_mut(0, rows), c: self.c.rows_mut(0, rows) }
     }
 
-    /// Copies the numbers of another state, of its first rows if it has more.
+    /// Copies another state; if that has more rows, its first ones.
     #[inline(always)]
     pub fn copy(&mut self, from: &StateRows<'_, E>)
     where

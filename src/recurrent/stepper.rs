@@ -1,4 +1,5 @@
-//! One step at a time, for inputs that come one at a time: weights stay packed, nothing is allocated.
+//! Runs a layer one step at a time, for inputs that arrive one at a time. Weights stay packed, and a step
+//! allocates no memory.
 
 use super::direction::Direction;
 use super::forward::step::{Step as OneStep, StepState};
@@ -12,8 +13,9 @@ use crate::simd::{Element, Kernel, Level, Simd};
 use crate::threads::team::Member;
 use crate::view::{Rows, RowsMut};
 
-/// A recurrent layer that is given one step at a time and keeps its state in between.
+/// A recurrent layer that computes one step per call and keeps its state between calls.
 ///
+/// # Examples
 /// ```
 /// use bptt::{GRU, Stepper};
 ///
@@ -32,26 +34,27 @@ pub struct Stepper<C, E: Element> {
     level: Level,
     rows: usize,
     layers: Vec<Layer<C, E>>,
-    /// A record of every row.
+    /// One record for every row, (B, record).
     values: Buffer<E>,
 }
 
-/// One layer, packed, with its state.
+/// One layer with packed weights, and its state.
 struct Layer<C, E: Element> {
     direction: Direction<C>,
     packed: Packed<E>,
-    /// h, and where the next one goes, (B, H) each.
+    /// h before and after a step, (B, H) each.
     h: [Buffer<E>; 2],
     c: Buffer<E>,
-    /// Where x and h are rounded in bf16.
+    /// Memory for x and h in bf16.
     rounded: [Buffer<E>; 2],
 }
 
 impl<C: Cell, E: Element> Stepper<C, E> {
-    /// A stepper for `rows` rows, from the zero state, with these parameters as they are now.
+    /// A stepper for `rows` rows that begins with the zero state. It copies the parameters.
     ///
     /// # Errors
-    /// If the layer has two directions, the parameters are not the layer's, or there is no row.
+    /// If the layer has two directions, the parameters do not fit the layer, `rows` is zero, or there is not
+    /// enough memory.
     pub fn new<'p>(
         layer: Recurrent<C>,
         params: impl Into<Params<'p, E>>,
@@ -60,7 +63,7 @@ impl<C: Cell, E: Element> Stepper<C, E> {
         ensure!(rows > 0, "a stepper needs at least 1 row, got 0");
         ensure!(
             layer.directions() == 1,
-            "a layer with two directions cannot be given one step at a time: the second starts at the end"
+            "a stepper needs a layer of one direction, got two directions; the second starts at the last step"
         );
         let level = Level::current()?;
         let (h, c) = layer.state_sizes();
@@ -92,19 +95,19 @@ impl<C: Cell, E: Element> Stepper<C, E> {
         &self.layer
     }
 
-    /// One step: from x (B, I) to the last layer's h (B, H).
+    /// Computes one step, from x (B, I) to the last layer's h (B, H).
     ///
     /// # Errors
-    /// If x has another size; nothing is changed then.
+    /// If x has another size. The state does not change then.
     pub fn step(&mut self, x: &[E]) -> Result<&[E]> {
         let want = self.rows * self.layer.input_size();
-        ensure!(x.len() == want, "x has {} numbers, a step takes {want}", x.len());
+        ensure!(x.len() == want, "x must have {want} numbers, got {}", x.len());
         let Self { level, rows, layers, values, .. } = self;
         level.run(Step { x, rows: *rows, layers, values });
         Ok(&self.layers[self.layers.len() - 1].h[0])
     }
 
-    /// Back to the zero state.
+    /// Sets the state to zero.
     pub fn reset(&mut self) {
         for layer in &mut self.layers {
             layer.h[0].fill(E::ZERO);
@@ -112,7 +115,7 @@ impl<C: Cell, E: Element> Stepper<C, E> {
         }
     }
 
-    /// A copy of the state, as the layer's passes take it.
+    /// A copy of the state, in the form of the layer's passes.
     ///
     /// # Errors
     /// If there is not enough memory.
@@ -126,10 +129,10 @@ impl<C: Cell, E: Element> Stepper<C, E> {
         Ok(state)
     }
 
-    /// Goes on from a state.
+    /// Sets the state.
     ///
     /// # Errors
-    /// If it is one of other sizes; nothing is changed then.
+    /// If it has other sizes. The state does not change then.
     pub fn set_state(&mut self, state: &State<E>) -> Result<()> {
         self.layer.check_state("state", state, self.rows)?;
         let (h, c) = self.layer.state_sizes();
@@ -178,7 +181,7 @@ impl<C: Cell, E: Element> Kernel<E> for Step<'_, C, E> {
                 back: false,
                 regularised: Regularised::none(),
             };
-            // Nobody else takes part.
+            // A team of one cannot fail.
             let _ = step.run(s, &mut Member::alone());
             std::mem::swap(h, next);
         }

@@ -1,4 +1,4 @@
-//! The tape: what a forward pass leaves for the backward pass.
+//! The tape: what a forward pass keeps for the backward pass.
 
 use super::direction::PassKey;
 use crate::buffer::Buffer;
@@ -9,57 +9,56 @@ use crate::recurrent::direction::packed::Packed;
 use crate::simd::Element;
 use crate::view::{BatchSizes, Rows};
 
-/// What a layer keeps of a forward pass for the backward pass, and memory that both use again when
-/// the next call has the same sizes.
+/// What a forward pass keeps for the backward pass. Its memory is reused by the next call of the same sizes.
 ///
-/// Recorded: for every unit and step, the cell's values (an LSTM's i, f, g, o, c), padded to whole
-/// vectors, and the initial state. The backward pass writes the gradients of the gates' arguments
-/// over them, so a recording serves one backward pass.
+/// The tape holds the initial state and, for every step and row, a record: the cell's values of all units
+/// (an LSTM's i, f, g, o, c), padded to whole vectors. The backward pass overwrites them with the gradients
+/// of the gates' arguments, so a forward pass serves one backward pass.
 ///
-/// A tape with checkpoints ([`Tape::set_checkpoints`]) records only the states before every chunk of about
-/// sqrt(T) steps. The backward pass computes the chunks again, one at a time. The results have the same bits;
-/// memory grows with sqrt(T), and there is one more forward pass.
+/// A tape with checkpoints ([`Tape::set_checkpoints`]) holds only the states before every time chunk of about
+/// sqrt(T) steps. The backward pass computes the chunks again, one at a time. The results have the same bits.
+/// Memory grows with sqrt(T), and the backward pass takes the time of one more forward pass.
 #[derive(Default)]
 pub struct Tape<E: Element> {
     pub(super) mode: Mode,
     pub(super) checkpoints: bool,
-    /// How the pass that it holds was recorded.
+    /// The mode of the pass that the tape holds; none if it holds no unused pass.
     pub(super) recorded: Option<Mode>,
     pub(super) sizes: Option<BatchSizes>,
-    /// Of every direction of every layer.
+    /// The tapes of every direction of every layer.
     pub(super) directions: Vec<DirectionTape<E>>,
-    /// Between layers.
+    /// The numbers between two layers, for all layers but the last.
     pub(super) between: Vec<Between<E>>,
     /// The gradient of a layer's input from its second direction.
     pub(super) second_dx: Buffer<E>,
     pub(super) seeds: Seeds,
 }
 
-/// What dropout draws from.
+/// The seeds of dropout.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Seeds {
-    /// The next time.
+    /// The seed of the next pass.
     pub next: u64,
-    /// The last time.
+    /// The seed of the last pass.
     pub drawn: u64,
 }
 
 /// What a forward pass does beside computing y.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Mode {
-    /// It is recorded.
+    /// Whether the tape keeps the records.
     pub records: bool,
-    /// Dropout and zoneout draw.
+    /// Whether dropout and zoneout draw random numbers.
     pub trains: bool,
-    /// The weights are those of the last pass.
+    /// Whether the weights are those of the last pass.
     pub same_weights: bool,
 }
 
-/// What lies between two layers, (T, B, D H) each.
+/// The numbers between two layers, (T, B, D H) each.
 #[derive(Default)]
 pub(crate) struct Between<E: Element> {
     pub output: Buffer<E>,
-    /// The output after dropout, if there is any.
+    /// The output after dropout; empty without dropout.
     pub dropped: Buffer<E>,
     pub gradient: Buffer<E>,
 }
@@ -67,10 +66,10 @@ pub(crate) struct Between<E: Element> {
 /// The tape of one direction of one layer.
 #[derive(Default)]
 pub(crate) struct DirectionTape<E: Element> {
-    /// The pass that is recorded and not used yet.
+    /// The pass that the tape holds; none if it holds no unused pass.
     pub recorded: Option<PassKey>,
-    /// What each task has for itself: the records of every step ([`Direction::slots`](super::Direction)), with
-    /// checkpoints those of one chunk, and memory for the steps.
+    /// The memory of each task: its records of all steps ([`Direction::slots`](super::Direction)), or of one
+    /// time chunk with checkpoints, and scratch memory for the steps.
     pub tasks: Vec<TaskMemory<E>>,
     /// h and c before the first step.
     pub initial: [Buffer<E>; 2],
@@ -81,100 +80,101 @@ pub(crate) struct DirectionTape<E: Element> {
     pub sums: SumsMemory<E>,
 }
 
-/// The states before every chunk of steps, if the tape has checkpoints.
+/// The states before every time chunk; empty without checkpoints.
 #[derive(Default)]
 pub(crate) struct Checkpoints<E: Element> {
-    /// h and c before every chunk, in the order in which the chunks are computed.
+    /// h and c before every time chunk, in the order in which the chunks are computed.
     pub states: Vec<[Buffer<E>; 2]>,
-    /// The state and the outputs of a chunk that is computed again.
+    /// h, c and y of a time chunk that is computed again.
     pub again: [Buffer<E>; 3],
 }
 
-/// What dropout and zoneout drew in a pass.
+/// The random numbers of a pass.
 #[derive(Default)]
 pub(crate) struct Drawn<E: Element> {
-    /// What zoneout draws from.
+    /// The seed of zoneout.
     pub seed: u64,
-    /// What recurrent dropout multiplies h with, (B, P); empty without.
+    /// The factors of recurrent dropout for h, (B, P); empty without recurrent dropout.
     pub mask: Buffer<E>,
 }
 
-/// Memory of the steps back.
+/// Memory for the steps back.
 #[derive(Default)]
 pub(crate) struct BackMemory<E: Element> {
-    /// W_hh packed for dh, and W_ih for dx, K = GATES * H.
+    /// W_hh, packed for dh, and W_ih, packed for dx, K = GATES * H.
     pub hidden: Panels<E>,
     pub input: Panels<E>,
-    /// W_hr, or what a reset h is multiplied with.
+    /// W_hr, or the block of W_hh for the reset h, packed.
     pub projection: Panels<E>,
     /// With a projection, the gradient of every output, (T, B, P).
     pub dh: Buffer<E>,
-    /// The gradients of the units' own weights, of every row (B, units).
+    /// The gradients of the units' own weights, for every row (B, units).
     pub dunits: Buffer<E>,
 }
 
-/// Memory of the sums that are the weights' gradients (backward/weights.rs).
+/// Memory for the sums over steps and rows, which are the weights' gradients (backward/weights.rs).
 #[derive(Default)]
 pub(crate) struct SumsMemory<E: Element> {
-    /// The rows of each group.
+    /// The number of rows of each group.
     pub groups: Vec<usize>,
-    /// Whether the sums of the groups behind the first begin anew.
+    /// Whether the sums of all groups but the first start from zero.
     pub anew: bool,
-    /// These sums, flat.
+    /// The sums of all groups but the first, flat.
     pub of_groups: Buffer<E>,
     /// The first step of every block of steps.
     pub blocks: Vec<usize>,
-    /// The tasks' memory.
+    /// The memory of the tasks that compute the sums.
     pub outer: Vec<OuterMemory<E>>,
 }
 
 impl<E: Element> Drawn<E> {
-    /// The mask of recurrent dropout, (B, P), if there is any.
+    /// The mask of recurrent dropout, (B, P); none without recurrent dropout.
     pub fn mask(&self, rows: usize, outputs: usize) -> Option<Rows<'_, E>> {
         (!self.mask.is_empty()).then(|| Rows::new(&self.mask, rows, outputs))
     }
 }
 
 impl<E: Element> Tape<E> {
-    /// A tape that records forward passes.
+    /// A tape for training: forward passes draw dropout and keep what the backward pass needs.
     pub fn new() -> Self {
         Self { mode: Mode { records: true, trains: true, same_weights: false }, ..Self::default() }
     }
 
-    /// A tape that keeps nothing but memory: forward passes only.
+    /// A tape for inference: forward passes without dropout, and no backward pass. It only reuses memory.
     pub fn for_inference() -> Self {
         Self::default()
     }
 
-    /// A tape that records what passes for inference compute, without dropout, to look at with
-    /// [`Tape::values`].
+    /// A tape for looking at values: forward passes without dropout, whose values [`Tape::values`] returns.
     pub fn for_looking() -> Self {
         Self { mode: Mode { records: true, trains: false, same_weights: false }, ..Self::default() }
     }
 
-    /// Whether forward passes are recorded, and with dropout, from now on.
+    /// Sets whether later forward passes are training passes, as with [`Tape::new`], or inference, as with
+    /// [`Tape::for_inference`].
     pub fn set_recording(&mut self, records: bool) {
         self.mode = Mode { records, trains: records, ..self.mode };
     }
 
-    /// Whether passes that are recorded from now on keep checkpoints only.
+    /// Sets whether later forward passes keep only checkpoints; see [`Tape`].
     pub fn set_checkpoints(&mut self, checkpoints: bool) {
         self.checkpoints = checkpoints;
     }
 
-    /// What the dropout of the next recorded pass draws from; every pass after it draws anew.
+    /// Sets the seed of the next pass's dropout and zoneout. Every later pass uses a new seed, derived from
+    /// this one.
     pub fn set_seed(&mut self, seed: u64) {
         self.seeds.next = seed;
     }
 
-    /// Whether the weights of passes from now on hold the same numbers as those of the last one: then they
-    /// stay packed.
+    /// Sets whether the weights of later passes are the same numbers as in the last pass. If so, they stay
+    /// packed.
     pub fn set_same_weights(&mut self, same: bool) {
         self.mode.same_weights = same;
     }
 
-    /// About how many numbers it holds: its records, and what lies between layers.
-    #[allow(clippy::len_without_is_empty)] // it has memory, not items
+    /// About how many numbers the tape holds: the records and the outputs between layers.
+    #[allow(clippy::len_without_is_empty)] // a size of memory, not a number of items
     pub fn len(&self) -> usize {
         let records = self.directions.iter().flat_map(|record| &record.tasks).map(TaskMemory::len);
         let between = self.between.iter();
@@ -183,9 +183,9 @@ impl<E: Element> Tape<E> {
         records.chain(between).sum()
     }
 
-    /// One of the cell's values in the recorded pass, as it is listed with the cell (an LSTM's i, f, g, o,
-    /// c), for every step, row and unit, of one direction of one layer; none if there is no such, or only
-    /// checkpoints are kept.
+    /// One of the cell's values in the pass that the tape holds, for every step, row and unit (T, B, H).
+    /// `slot` is its place in the cell's list (an LSTM's i, f, g, o, c), and `direction` counts the
+    /// directions of all layers. None if there is no such value, or the tape holds only checkpoints.
     pub fn values(&self, direction: usize, slot: usize) -> Option<Vec<E>> {
         let record = self.directions.get(direction).filter(|_| self.is_recorded())?;
         let kept = record.checkpoints.states.is_empty();
@@ -200,7 +200,7 @@ impl<E: Element> Tape<E> {
         Some(values)
     }
 
-    /// Whether it holds a forward pass that has not been used yet.
+    /// Whether the tape holds a forward pass that no backward pass has used yet.
     pub fn is_recorded(&self) -> bool {
         self.recorded.is_some()
     }

@@ -1,15 +1,15 @@
-//! AVX2 with FMA: 8 `f32` or 4 `f64` a register, 16 registers.
+//! AVX2 with FMA: 8 `f32` or 4 `f64` per register, 16 registers.
 
 use core::arch::x86_64::*;
 
 use super::bf16;
 use super::vector::{Element, Kernel, Simd};
 
-/// Proof that the machine has AVX2 and FMA; made only in [`frame`].
+/// Proof that the machine has AVX2 and FMA. Only [`frame`] and [`outlined`] make one.
 #[derive(Clone, Copy)]
 pub struct Avx2(());
 
-/// Compiles and runs a task for AVX2 and FMA.
+/// Compiles a kernel for AVX2 and FMA and runs it.
 ///
 /// # Safety
 /// The machine has the features named here.
@@ -21,7 +21,7 @@ where
     task.run(Avx2(()))
 }
 
-/// The same, never inlined; see [`Simd::outline`].
+/// Same as [`frame`], but never inlined; see [`Simd::outline`].
 ///
 /// # Safety
 /// As for [`frame`].
@@ -34,7 +34,7 @@ where
     task.run(Avx2(()))
 }
 
-/// Ones followed by zeros; a mask of the first n lanes is a window into it.
+/// Ones followed by zeros. The mask of the first n lanes is a window into this array.
 static WINDOW32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 static WINDOW64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
 
@@ -56,11 +56,11 @@ impl Avx2 {
     }
 }
 
-/// Columns of 8 rows as vectors; see [`Simd::transpose_ptr`]. Lane `j` of 16 bytes gathers rows
-/// 4 j to 4 j + 3, and a transposition within such lanes does the rest.
+/// Turns columns of 8 rows into vectors; see [`Simd::transpose_ptr`]. Lane `j` of 16 bytes gathers rows
+/// 4 j to 4 j + 3, and a transposition within each such lane does the rest.
 ///
 /// # Safety
-/// As there, and the machine has the level's features.
+/// As for [`Simd::transpose_ptr`], and the machine has the level's features.
 #[inline(always)]
 unsafe fn transpose_f32(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
     // SAFETY: the caller's.
@@ -85,7 +85,7 @@ unsafe fn transpose_f32(from: *const f32, from_stride: usize, to: *mut f32, to_s
     }
 }
 
-/// The same for 4 rows of `f64`, two to a lane of 16 bytes.
+/// Same as [`transpose_f32`], for 4 rows of `f64`, two per lane of 16 bytes.
 ///
 /// # Safety
 /// As for [`transpose_f32`].
@@ -130,14 +130,14 @@ unsafe fn pair(first: __m256, second: __m256) -> __m256 {
 unsafe fn pair_neighbours(low: __m256, high: __m256) -> __m256 {
     // SAFETY: the caller's.
     unsafe {
-        // Within 16 bytes the low ones come before the high ones; what remains is to sort these.
+        // Within 16 bytes, pairs of `low` come before pairs of `high`. The permutation sorts them.
         let pairs =
             pair(_mm256_shuffle_ps::<0x88>(low, high), _mm256_shuffle_ps::<0xDD>(low, high));
         _mm256_castpd_ps(_mm256_permute4x64_pd::<0xD8>(_mm256_castps_pd(pairs)))
     }
 }
 
-/// Numbers rounded to bf16, in the upper halves.
+/// Rounds numbers to bf16, in the upper halves of the lanes.
 ///
 /// # Safety
 /// The machine has the level's features.
@@ -197,8 +197,8 @@ unsafe fn halves(pairs: __m256) -> [__m256; 2] {
     }
 }
 
-/// All bits where a number is up to the smallest normal one, and not zero: whether it must be zero depends on bits
-/// that are gone.
+/// A mask of all bits where a number is at most the smallest normal number and is not zero. Whether such a
+/// number must become zero depends on bits that rounding removed.
 ///
 /// # Safety
 /// The machine has the level's features.
@@ -237,7 +237,7 @@ macro_rules! avx2 {
 
             #[inline(always)]
             fn prefetch(self, at: *const $type) {
-                // SAFETY: every x86-64 has it, and it never fails.
+                // SAFETY: every x86-64 CPU has this instruction, and it accepts every address.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             }
 

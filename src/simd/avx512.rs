@@ -1,4 +1,4 @@
-//! AVX-512 (F, BW, CD, DQ, VL): 16 `f32` or 8 `f64` a register, 32 registers.
+//! AVX-512 (F, BW, CD, DQ, VL): 16 `f32` or 8 `f64` per register, 32 registers.
 
 use core::arch::x86_64::*;
 use core::mem::transmute;
@@ -6,12 +6,12 @@ use core::mem::transmute;
 use super::bf16;
 use super::vector::{Element, Kernel, Simd};
 
-/// Proof that the machine has AVX-512, made only in [`frame`], and if it says so AVX512_BF16, made only in
-/// [`outlined_pairs`].
+/// Proof that the machine has AVX-512; with `BF16`, also that it has AVX512_BF16. Only [`frame`] and
+/// [`outlined`] make the first, and only [`outlined_pairs`] makes the second.
 #[derive(Clone, Copy)]
 pub struct Avx512<const BF16: bool>(());
 
-/// Compiles and runs a task for AVX-512.
+/// Compiles a kernel for AVX-512 and runs it.
 ///
 /// # Safety
 /// The machine has the features named here.
@@ -23,7 +23,7 @@ where
     task.run(Avx512::<false>(()))
 }
 
-/// The same, never inlined; see [`Simd::outline`].
+/// Same as [`frame`], but never inlined; see [`Simd::outline`].
 ///
 /// # Safety
 /// As for [`frame`].
@@ -36,7 +36,7 @@ where
     task.run(Avx512::<false>(()))
 }
 
-/// The same with the instructions for pairs of bf16; see [`Simd::outline_pairs`].
+/// Same as [`outlined`], with the instructions for pairs of bf16; see [`Simd::outline_pairs`].
 ///
 /// # Safety
 /// As for [`frame`], and the machine has AVX512_BF16.
@@ -49,11 +49,11 @@ where
     task.run(Avx512::<true>(()))
 }
 
-/// Columns of 16 rows as vectors; see [`Simd::transpose_ptr`]. Lane `j` of 16 bytes gathers rows
-/// 4 j to 4 j + 3, and a transposition within such lanes does the rest.
+/// Turns columns of 16 rows into vectors; see [`Simd::transpose_ptr`]. Lane `j` of 16 bytes gathers rows
+/// 4 j to 4 j + 3, and a transposition within each such lane does the rest.
 ///
 /// # Safety
-/// As there, and the machine has the level's features.
+/// As for [`Simd::transpose_ptr`], and the machine has the level's features.
 #[inline(always)]
 unsafe fn transpose_f32(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
     // SAFETY: the caller's.
@@ -80,7 +80,7 @@ unsafe fn transpose_f32(from: *const f32, from_stride: usize, to: *mut f32, to_s
     }
 }
 
-/// The same for 8 rows of `f64`, two to a lane of 16 bytes.
+/// Same as [`transpose_f32`], for 8 rows of `f64`, two per lane of 16 bytes.
 ///
 /// # Safety
 /// As for [`transpose_f32`].
@@ -106,7 +106,8 @@ unsafe fn transpose_f64(from: *const f64, from_stride: usize, to: *mut f64, to_s
     }
 }
 
-/// The numbers with even and odd places of two registers, and a register's halves in turn.
+/// Indices of the numbers at even and at odd places of two registers, and of a register's two halves
+/// in alternating order.
 const EVEN: [i32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
 const ODD: [i32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
 const IN_TURN: [i16; 32] = [
@@ -128,7 +129,7 @@ unsafe fn pair(first: __m512, second: __m512) -> __m512 {
     }
 }
 
-/// The same with other instructions.
+/// Same as [`pair`], without the instructions of AVX512_BF16.
 ///
 /// # Safety
 /// The machine has the level's features.
@@ -137,14 +138,14 @@ unsafe fn emulated_pair(first: __m512, second: __m512) -> __m512 {
     // SAFETY: the caller's.
     unsafe {
         let (first, second) = (emulated_round(first), emulated_round(second));
-        // Bits of the second where the mask has ones.
+        // The result takes the bits of `second` where the mask has ones.
         let mask = _mm512_set1_epi32(-0x1_0000);
         let first = _mm512_srli_epi32::<16>(first);
         _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xCA>(mask, second, first))
     }
 }
 
-/// Numbers rounded to bf16, in the upper halves.
+/// Rounds numbers to bf16, in the upper halves of the lanes.
 ///
 /// # Safety
 /// The machine has the level's features.
@@ -201,8 +202,8 @@ unsafe fn halves(pairs: __m512) -> [__m512; 2] {
     }
 }
 
-/// Where a number is up to the smallest normal one, and not zero: whether it must be zero depends on bits that are
-/// gone.
+/// A mask of the lanes where a number is at most the smallest normal number and is not zero. Whether such
+/// a number must become zero depends on bits that rounding removed.
 ///
 /// # Safety
 /// The machine has the level's features.
@@ -227,8 +228,8 @@ macro_rules! avx512 {
         impl<const BF16: bool> Simd<$type> for Avx512<BF16> {
             type V = $vector;
             const LANES: usize = $lanes;
-            // 12 x 2 accumulators and 2 weight vectors of the 32 registers; broadcasts come with the
-            // multiply-add.
+            // 12 x 2 accumulators and 2 weight vectors: 26 of the 32 registers. The multiply-add
+            // itself broadcasts.
             const ROWS: usize = 12;
 
             #[inline(always)]
@@ -239,7 +240,7 @@ macro_rules! avx512 {
 
             #[inline(always)]
             fn prefetch(self, at: *const $type) {
-                // SAFETY: every x86-64 has it, and it never fails.
+                // SAFETY: every x86-64 CPU has this instruction, and it accepts every address.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             }
 
@@ -331,7 +332,7 @@ avx512!(
     #[inline(always)]
     fn outline_pairs<T: Kernel<f32>>(self, task: T) -> T::Output {
         match is_x86_feature_detected!("avx512bf16") {
-            // SAFETY: the token, and the detection.
+            // SAFETY: the token, and the detection of AVX512_BF16 above.
             true => unsafe { outlined_pairs(task) },
             // SAFETY: the token.
             false => unsafe { outlined(task) },

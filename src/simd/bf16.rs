@@ -1,14 +1,15 @@
-//! bf16, the upper half of an `f32`, and the arithmetic of x86's VDPBF16PS with it, in plain loops.
+//! bf16 (the upper half of an `f32`) and the arithmetic of x86's VDPBF16PS, in plain loops.
 //!
-//! Products in bf16 are made of pairs: two neighbours of a sum over k, rounded to nearest even, in the bits of one
-//! `f32`, the first in the lower half. A multiply-add of pairs is two of numbers:
+//! Products in bf16 work on pairs. A pair is two neighbours of a sum over k, rounded to nearest even, in the
+//! bits of one `f32`, the first in the lower half. A multiply-add of pairs is two multiply-adds of numbers:
 //!
 //! ```text
 //! dot(x, w, sum) = fma(x.first, w.first, fma(x.second, w.second, sum))
 //! ```
 //!
-//! each rounded to `f32` once. What is below the smallest normal number is zero: what is rounded to bf16, what
-//! is read, and each of the two results (if it is below once it is rounded). No bit of MXCSR is asked.
+//! each rounded to `f32` once. Numbers below the smallest normal number become zero: numbers to be rounded to
+//! bf16, operands, and each of the two results (if it is below after rounding). The bits of MXCSR do not
+//! matter.
 
 /// The two halves of a pair, as numbers.
 #[inline(always)]
@@ -16,7 +17,7 @@ fn halves(pair: f32) -> [f32; 2] {
     [f32::from_bits(pair.to_bits() << 16), f32::from_bits(pair.to_bits() & 0xFFFF_0000)]
 }
 
-/// A number rounded to bf16, in the upper half.
+/// Rounds a number to bf16, in the upper half.
 #[inline(always)]
 fn round(x: f32) -> u32 {
     let bits = x.to_bits();
@@ -35,7 +36,7 @@ pub fn pair(first: f32, second: f32) -> f32 {
     f32::from_bits(round(first) >> 16 | round(second) & 0xFFFF_0000)
 }
 
-/// Without a number below the smallest normal one.
+/// `x`, or zero of the same sign if `x` is below the smallest normal number.
 #[inline(always)]
 fn flushed(x: f32) -> f32 {
     if x.abs() < f32::MIN_POSITIVE { 0.0f32.copysign(x) } else { x }
@@ -44,22 +45,22 @@ fn flushed(x: f32) -> f32 {
 /// `a b + c` for bf16 a and b, rounded once.
 #[inline(always)]
 fn fma(a: f32, b: f32, c: f32) -> f32 {
-    // The product has 16 bits, so it is exact, and a sum that has more than 53 bits lies nowhere near the middle of
-    // two f32: rounding it twice is rounding it once.
+    // The product has 16 bits, so it is exact. A sum of more than 53 bits is never near the middle of two
+    // f32, so rounding it twice gives the same as rounding it once.
     let sum = f64::from(flushed(a)) * f64::from(flushed(b)) + f64::from(flushed(c));
-    // What is rounded up to the smallest normal number, in 24 bits of whatever exponent, is not below it.
+    // A sum that rounds up to the smallest normal number, in 24 bits of any exponent, is not below it.
     const LEAST: f64 = f32::MIN_POSITIVE as f64 * (1.0 - 1.0 / (1u64 << 25) as f64);
     if sum.abs() < LEAST { 0.0f32.copysign(sum as f32) } else { sum as f32 }
 }
 
-/// The sum with the products of a pair's halves added.
+/// Adds the products of the halves of two pairs to `sum`.
 #[inline(always)]
 pub fn dot(x: f32, w: f32, sum: f32) -> f32 {
     let ([x0, x1], [w0, w1]) = (halves(x), halves(w));
     fma(x0, w0, fma(x1, w1, sum))
 }
 
-/// [`dot`] of some lanes, where vectors would not be exact.
+/// [`dot`] for each lane, for sums where vector instructions would not be exact.
 #[cfg(target_arch = "x86_64")]
 #[cold]
 #[inline(never)]

@@ -1,6 +1,6 @@
-//! The constants that exp, sigmoid and tanh (math/elementary.rs) need of each number type.
+//! The constants that exp, sigmoid and tanh (math/elementary.rs) need for each number type.
 
-/// What the elementary functions need to know of a number type.
+/// The constants of a number type for the elementary functions.
 pub trait Coefficients: Sized + 'static {
     /// 0
     const ZERO: Self;
@@ -10,15 +10,15 @@ pub trait Coefficients: Sized + 'static {
     const TWO: Self;
     /// 1 / ln 2
     const LOG2_E: Self;
-    /// ln 2, the leading bits: whole multiples are exact (Cody and Waite).
+    /// The leading bits of ln 2; multiples by whole numbers are exact (Cody and Waite).
     const LN2_HIGH: Self;
-    /// ln 2, the rest.
+    /// ln 2 - `LN2_HIGH`.
     const LN2_LOW: Self;
-    /// exp is clamped to this at both ends.
+    /// The argument of exp is clamped to `-EXP_LIMIT` to `EXP_LIMIT`.
     const EXP_LIMIT: Self;
-    /// tanh rounds to 1 from here on.
+    /// From here on, tanh rounds to 1.
     const TANH_LIMIT: Self;
-    /// c2, c3, ... of expm1, the highest first.
+    /// The coefficients c2, c3, ... of expm1, the highest first.
     const EXPM1: &'static [Self];
 }
 

@@ -1,4 +1,4 @@
-//! From a level to the frame of its instructions: the one place that knows all of them.
+//! From a level to the frame of its instructions. This is the one place that knows all frames.
 
 use super::level::Level;
 #[cfg(target_arch = "x86_64")]
@@ -9,12 +9,12 @@ use super::{avx2, avx512};
 use super::{bf16, portable};
 
 impl Level {
-    /// Runs a kernel, compiled for this level.
+    /// Runs a kernel, compiled for this level, and returns its output.
     pub fn run<E: Element, T: Kernel<E>>(self, kernel: T) -> T::Output {
         E::run(self, kernel)
     }
 
-    /// Numbers of a vector register.
+    /// How many numbers a vector register holds.
     pub(crate) fn lanes<E: Element>(self) -> usize {
         struct Lanes;
         impl<E: Element> Kernel<E> for Lanes {
@@ -60,7 +60,7 @@ macro_rules! element {
             }
 
             fn same_bits(a: &[Self], b: &[Self]) -> bool {
-                // By parts, so that vectors compare and a difference ends it.
+                // In chunks: vectors compare within a chunk, and a difference ends the loop after it.
                 a.chunks(1024).zip(b.chunks(1024)).all(|(a, b)| {
                     a.iter().zip(b).fold(0, |d, (a, b)| d | (a.to_bits() ^ b.to_bits())) == 0
                 })

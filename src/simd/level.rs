@@ -1,4 +1,5 @@
-//! Which instructions kernels run on: what the machine has, what `BPTT_SIMD` and [`Level::scope`] lower it to.
+//! Which instructions kernels run on: those that the machine has, unless `BPTT_SIMD` or [`Level::scope`]
+//! lowers the level.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -17,10 +18,10 @@ pub(super) enum Tier {
 }
 
 impl Level {
-    /// What the compiler may assume of every machine of the target: SSE2, NEON, wasm SIMD.
+    /// The instructions that every machine of the target has: SSE2, NEON, wasm SIMD.
     pub const PORTABLE: Level = Level(Tier::Portable);
 
-    /// The levels this machine has, the lowest first.
+    /// The levels that this machine supports, the lowest first.
     pub fn available() -> Vec<Level> {
         [Tier::Portable, Tier::Avx2, Tier::Avx512]
             .into_iter()
@@ -29,11 +30,11 @@ impl Level {
             .collect()
     }
 
-    /// The level kernels run at: the best the machine has, lowered by `BPTT_SIMD` or, within
-    /// [`Level::scope`], by its caller.
+    /// The level that kernels run at: the best one of the machine, unless `BPTT_SIMD` or
+    /// [`Level::scope`] lowers it.
     ///
     /// # Errors
-    /// If `BPTT_SIMD` is set to anything but `portable`, `avx2` or `avx512`.
+    /// If `BPTT_SIMD` is not `portable`, `avx2` or `avx512`.
     pub fn current() -> Result<Level> {
         if let Some(level) = SCOPED.get() {
             return Ok(level);
@@ -50,8 +51,9 @@ impl Level {
             .clone()
     }
 
-    /// Runs `work` with [`Level::current`] being this level on the calling thread. Kernels that it
-    /// calls hand the level on to their own threads. For tests and benchmarks that compare levels.
+    /// Runs `work` and returns its result. Meanwhile [`Level::current`] is this level on the calling
+    /// thread. Kernels that `work` calls pass the level on to their own threads. Meant for tests and
+    /// benchmarks that compare levels.
     pub fn scope<T>(self, work: impl FnOnce() -> T) -> T {
         struct Restore(Option<Level>);
         impl Drop for Restore {
@@ -63,7 +65,7 @@ impl Level {
         work()
     }
 
-    /// Whether the machine has instructions for pairs of bf16 at this level; else they are emulated.
+    /// Whether the machine has instructions for pairs of bf16 at this level. If not, they are emulated.
     pub fn has_bf16(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return self.0 == Tier::Avx512 && is_x86_feature_detected!("avx512bf16");
@@ -71,7 +73,7 @@ impl Level {
         false
     }
 
-    /// `"portable"`, `"avx2"` or `"avx512"`: the names `BPTT_SIMD` takes.
+    /// `"portable"`, `"avx2"` or `"avx512"`: the names that `BPTT_SIMD` accepts.
     pub fn name(self) -> &'static str {
         self.0.name()
     }

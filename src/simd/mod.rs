@@ -1,18 +1,18 @@
-//! The only architecture-specific code: one trait of vector operations, three implementations of
-//! it, and the choice between them at run time.
+//! The only architecture-specific code: one trait of vector operations, its three implementations, and the
+//! choice between them at run time.
 //!
 //! A kernel is an `#[inline(always)]` function generic over [`Simd`], wrapped in a [`Kernel`].
-//! [`Level::run`] enters the one `#[target_feature]` frame of the level, and the whole kernel is
-//! compiled inside that frame for those instructions. Parallelism stays outside: each piece of work
-//! enters its frame once and walks all its time steps there.
+//! [`Level::run`] enters the one `#[target_feature]` frame of the level, and the compiler compiles the whole
+//! kernel inside that frame for those instructions. Parallelism stays outside: each task enters its frame
+//! once and computes all its time steps there.
 //!
-//! A token (`Avx512`, ...) is the proof that the machine has the instructions: it
-//! cannot be made anywhere but in the frame of its level, which only [`Level::run`] enters, and a
-//! [`Level`] above portable only comes from detection.
+//! A token (`Avx512`, ...) is the proof that the machine has the instructions. Only a frame of its level can
+//! make one. Only [`Level::run`] enters the first frame, code in it enters the others, and a [`Level`] above
+//! portable only comes from detection.
 
 #![allow(unsafe_code)]
 
-/// Methods of an x86 token that are one expression of intrinsics over whole vectors.
+/// Methods of an x86 token, each one expression of intrinsics over whole vectors.
 #[cfg(target_arch = "x86_64")]
 macro_rules! vector_ops {
     ($vector:ty; $($name:ident($($arg:ident),+) = $body:expr;)+) => {

@@ -1,11 +1,11 @@
-//! The FMA peak: how fast the machine multiplies and adds when nothing else is in the way, which no
-//! kernel can exceed. Benchmarks print their figures as shares of it, measured in the same run.
+//! The FMA peak: how fast the machine multiplies and adds when nothing else limits it. No kernel can be
+//! faster. Benchmarks print their speed as a percentage of the peak, measured in the same run.
 //!
-//! The loop is independent chains `a = a * f + f` between registers, without a load or a store. A chain
-//! waits for its last result, so there must be more of them than multiply-adds under way, units times
-//! latency: 2 x 4 on recent x86-64, 4 x 4 on the larger aarch64 cores. On Zen 5, 8 chains were not always
-//! enough, and 10 to 28 gave the same. What did make a difference there was starting the threads: with
-//! that in the timed part, a loop of 1.3 ms showed 85 % of the peak.
+//! The loop consists of independent chains `a = a * f + f` in registers, without a load or a store. Every
+//! step of a chain waits for the step before. So there must be more chains than multiply-adds in flight,
+//! which are units times latency: 2 x 4 on recent x86-64, 4 x 4 on the larger aarch64 cores. On Zen 5, 8
+//! chains were not always enough, and 10 to 28 gave the same. The start of the threads is not timed: with it,
+//! a loop of 1.3 ms showed 85 % of the peak there.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 use super::level::Level;
 use super::vector::{Element, Kernel, Simd};
 
-/// Runs `iterations` of the loop on the calling thread and returns how many floating-point operations
-/// they were, two for a multiply-add of one lane.
+/// Runs `iterations` iterations of the loop on the calling thread and returns their number of floating-point
+/// operations. A multiply-add of one lane counts as two.
 pub fn fma<E: Element>(level: Level, iterations: u64) -> u64 {
     level.run::<E, _>(Fma(iterations))
 }
 
-/// Measures the FMA peak, in operations a second, of this many threads together, in about so many seconds.
+/// Measures the FMA peak of `threads` threads together, in operations per second. It takes about `seconds`
+/// seconds.
 ///
 /// # Examples
 /// ```
@@ -31,10 +32,10 @@ pub fn fma<E: Element>(level: Level, iterations: u64) -> u64 {
 /// # Ok::<(), bptt::Error>(())
 /// ```
 pub fn fma_peak<E: Element>(level: Level, threads: usize, seconds: f64) -> f64 {
-    // Some 10 us, so that looking at the clock takes no share.
+    // About 10 us, so that reading the clock costs next to nothing.
     const ITERATIONS: u64 = 4096;
     let limit = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    // All begin together, and each is timed on its own: starting threads is no part of it.
+    // All threads begin together and each times itself, so the start of threads is not timed.
     let barrier = Barrier::new(threads.max(1));
     let one = || {
         barrier.wait();
@@ -61,7 +62,7 @@ impl<E: Element> Kernel<E> for Fma {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> u64 {
-        // Below AVX-512, x86-64 has 16 registers; everything else of interest has 32.
+        // Below AVX-512, x86-64 has 16 registers; the other targets of interest have 32.
         if cfg!(target_arch = "x86_64") && S::LANES * size_of::<E>() < 64 {
             chains::<E, S, 12>(s, self.0)
         } else {
@@ -72,7 +73,8 @@ impl<E: Element> Kernel<E> for Fma {
 
 #[inline(always)]
 fn chains<E: Element, S: Simd<E>, const CHAINS: usize>(s: S, iterations: u64) -> u64 {
-    // Known to nobody, so that nothing is computed in advance. The chains tend to f / (1 - f) = 1e6.
+    // `black_box` hides the factor from the compiler, which could compute the result otherwise. The chains
+    // converge to f / (1 - f) = 1e6.
     let factor = s.splat(black_box(E::from_f64(0.999_999)));
     let mut chains = [factor; CHAINS];
     for _ in 0..iterations {

@@ -1,12 +1,12 @@
-//! Everything else, with the types of `wide`: NEON on aarch64, SSE2 on x86-64, wasm SIMD. It runs
-//! wherever the crate compiles and is the tier the others are compared with.
+//! The portable level, with the types of `wide`: NEON on aarch64, SSE2 on x86-64, wasm SIMD. It runs
+//! wherever the crate compiles. Tests compare the other levels with it.
 
 use wide::bytemuck::cast;
 use wide::{f32x4, f64x2, i32x4, i64x2};
 
 use super::vector::{Kernel, Simd};
 
-/// The level that needs no proof.
+/// The token of the portable level, which proves nothing.
 #[derive(Clone, Copy)]
 pub struct Portable;
 
@@ -15,7 +15,7 @@ macro_rules! portable {
         impl Simd<$type> for Portable {
             type V = $vector;
             const LANES: usize = $lanes;
-            // SSE2 has 16 registers; NEON's 32 would carry more, once somebody can measure it.
+            // SSE2 has 16 registers. NEON has 32, so more rows may be faster there (not measured).
             const ROWS: usize = 6;
 
             #[inline(never)]

@@ -1,4 +1,4 @@
-//! Every level's operations against plain arithmetic, whole and partial vectors.
+//! The operations of every level, compared with plain arithmetic, on whole and partial vectors.
 
 use super::vector::lanes;
 use super::*;
@@ -47,7 +47,7 @@ impl<E: Element> Kernel<E> for Ops {
         let (columns, from_stride, to_stride) = (S::COLUMNS, S::COLUMNS + 3, n + 5);
         let from: Vec<E> = (0..n * from_stride).map(|i| e(i as f64)).collect();
         let mut to = vec![e(-1.0); columns * to_stride];
-        // SAFETY: as many rows and columns as the strides above leave room for.
+        // SAFETY: both arrays have room for all rows and columns, by the strides above.
         unsafe { s.transpose_ptr(from.as_ptr(), from_stride, to.as_mut_ptr(), to_stride) };
         for (k, to) in to.chunks(to_stride).enumerate() {
             for (lane, &found) in to.iter().enumerate() {
@@ -90,7 +90,7 @@ fn operations_of_every_level() {
 
 #[test]
 fn no_level_is_skipped() {
-    // CI names the best level of its machine, so that a detection that fails is a failure.
+    // CI names the best level of its machine, so the test fails if detection misses it.
     if let Ok(required) = std::env::var("BPTT_REQUIRE_SIMD") {
         let names: Vec<_> = Level::available().into_iter().map(Level::name).collect();
         assert!(names.contains(&required.as_str()), "{required} is not among {names:?}");
@@ -104,7 +104,7 @@ fn a_scope_lowers_the_level_and_ends() {
     assert_eq!(Level::current().unwrap(), before);
 }
 
-/// Random bits, of the exponents below `limit` from `least` on.
+/// Numbers of random bits, with exponents from `least` to below `limit`.
 fn numbers(seed: &mut u64, count: usize, least: u32, limit: u32) -> Vec<f32> {
     let mut next = || {
         *seed =
@@ -118,9 +118,10 @@ fn numbers(seed: &mut u64, count: usize, least: u32, limit: u32) -> Vec<f32> {
     (0..count).map(|_| number()).collect()
 }
 
-/// Pairs, and sums with their products, against the loops of bf16.rs, bit for bit, NaN for NaN.
+/// Compares pairs, and sums with their products, with the loops of bf16.rs, bit by bit; any NaN equals
+/// any other.
 struct PairOps<'a> {
-    /// Two for each half of x and w, and the sums.
+    /// The first and second halves of x, those of w, and the sums.
     numbers: [&'a [f32]; 5],
 }
 
@@ -155,7 +156,7 @@ impl Kernel<f32> for PairOps<'_> {
     }
 }
 
-/// The same in the frame for pairs.
+/// [`PairOps`] in the frame for pairs.
 struct Outlined<'a>(PairOps<'a>);
 
 impl Kernel<f32> for Outlined<'_> {
@@ -170,8 +171,8 @@ impl Kernel<f32> for Outlined<'_> {
 #[test]
 fn pairs_of_bf16_have_the_same_bits_at_every_level() {
     let mut seed = 1;
-    // Exponents of x, w and sums: all; of one size, where all three count; products about as large as the smallest
-    // normal number, and as the largest.
+    // Exponents of x, w and sums: all; similar, so that all three count; products near the smallest normal
+    // number; products near the largest.
     let all = (0, 256);
     for [x, w, sum] in [
         [all, all, (1, 256)],
@@ -182,7 +183,7 @@ fn pairs_of_bf16_have_the_same_bits_at_every_level() {
         let mut draw = |(least, limit)| numbers(&mut seed, 1 << 16, least, limit);
         let (x, w) = ([draw(x), draw(x)], [draw(w), draw(w)]);
         let mut sums = draw(sum);
-        // Sums from zero on, and ties between two bf16.
+        // Some sums start at zero, and some numbers are ties between two bf16.
         sums.iter_mut().step_by(5).for_each(|sum| *sum = 0.0);
         let tie = |x: &f32| f32::from_bits(x.to_bits() & 0xFFFF_0000 | 0x8000);
         let x = x.map(|x| x.iter().map(tie).chain(x.iter().copied()).collect::<Vec<_>>());
@@ -193,7 +194,7 @@ fn pairs_of_bf16_have_the_same_bits_at_every_level() {
             level.run(Outlined(ops()));
         }
     }
-    // Just below the smallest normal number: rounded up, or zero.
+    // Results just below the smallest normal number round up to it or become zero.
     for power in 148..156 {
         let x = vec![2f32.powi(-80); 64];
         let w: Vec<_> = (0..64).map(|n| -2f32.powi(80 - power) * (1.0 + n as f32 / 64.0)).collect();

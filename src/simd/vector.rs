@@ -1,4 +1,4 @@
-//! What kernels are written in: the number types, operations on vectors of them, and the kernel itself.
+//! The traits that kernels are written with: number types, operations on vectors of them, and kernels.
 
 use std::fmt;
 use std::ops::{Add, Div, Mul, Sub};
@@ -6,8 +6,8 @@ use std::ops::{Add, Div, Mul, Sub};
 use super::coefficients::Coefficients;
 use super::level::Level;
 
-/// The number types of the kernels: `f32` and `f64`. Nobody else can implement it, because
-/// `Coefficients` cannot be named outside; `Buffer` relies on all-zero bytes being a number.
+/// The number types of the kernels: `f32` and `f64`. Other crates cannot implement the trait, because they
+/// cannot name `Coefficients`. `Buffer` relies on all-zero bytes being a number.
 pub trait Element:
     Coefficients
     + Copy
@@ -25,31 +25,31 @@ pub trait Element:
 {
     /// The type's name in NumPy: `"float32"` or `"float64"`.
     const NAME: &'static str;
-    /// Whether two of its numbers can be rounded to a pair of bf16, in the bits of one: `f32`.
+    /// Whether two numbers can be rounded to a pair of bf16 in the bits of one. True for `f32` only.
     const PAIRS: bool;
-    /// Rounds a double to this type.
+    /// Rounds an `f64` to this type.
     fn from_f64(value: f64) -> Self;
-    /// Widens to a double, exactly.
+    /// Widens to `f64`, exactly.
     fn to_f64(self) -> f64;
     /// The square root.
     fn sqrt(self) -> Self;
     /// Rounds two numbers to a pair of bf16; see [`Simd::pair`].
     #[doc(hidden)]
     fn pair(first: Self, second: Self) -> Self;
-    /// A sum and the products of the halves of two pairs.
+    /// Adds the products of the halves of two pairs to `sum`; see [`Simd::dot_pairs`].
     #[doc(hidden)]
     fn dot_pairs(x: Self, w: Self, sum: Self) -> Self;
-    /// Whether two slices of one length hold the same numbers, bit for bit.
+    /// Whether two slices of the same length hold the same numbers, bit by bit.
     fn same_bits(a: &[Self], b: &[Self]) -> bool;
-    /// Runs a task in the frame of a level; called by [`Level::run`].
+    /// Runs a kernel in the frame of a level. [`Level::run`] calls it.
     #[doc(hidden)]
     fn run<T: Kernel<Self>>(level: Level, task: T) -> T::Output;
 }
 
 /// Vector operations on `LANES` numbers at once.
 ///
-/// `min` and `max` give their second operand when either is NaN, as x86 does: with the value second,
-/// clamping lets NaN through.
+/// `min` and `max` return their second operand if either is NaN, as x86 does. So a clamp that passes the
+/// value second keeps NaN.
 pub trait Simd<E: Element>: Copy {
     /// One vector register.
     type V: Copy;
@@ -57,36 +57,36 @@ pub trait Simd<E: Element>: Copy {
     const LANES: usize;
     /// How many rows of two vectors the register-tiled product accumulates at once.
     const ROWS: usize;
-    /// How many columns [`Simd::transpose_ptr`] takes.
+    /// How many columns [`Simd::transpose_ptr`] transposes.
     const COLUMNS: usize = 16 / size_of::<E>();
 
-    /// Runs a part of a task in a frame of its own, compiled once for all who call it: what is large and
-    /// called in many places would else be there as often.
+    /// Runs a kernel in a frame of its own, which is compiled once for all callers. This keeps code that is
+    /// large and called from many places from being copied to each of them.
     fn outline<T: Kernel<E>>(self, task: T) -> T::Output;
-    /// The same for a part that works on pairs of bf16, in a frame with the instructions that the machine has for
-    /// these, if it has any.
+    /// Same as [`Simd::outline`], for a kernel that works on pairs of bf16. The frame has the machine's
+    /// instructions for pairs, if there are any.
     #[inline(always)]
     fn outline_pairs<T: Kernel<E>>(self, task: T) -> T::Output {
         self.outline(task)
     }
-    /// Asks for the line of memory around `at`, which need not be anybody's, before it is read or written.
+    /// Prefetches the cache line around `at`. The address need not be valid.
     #[inline(always)]
     fn prefetch(self, _at: *const E) {}
-    /// All lanes `x`.
+    /// A vector whose lanes are all `x`.
     fn splat(self, x: E) -> Self::V;
-    /// The first `LANES` numbers at `from`.
+    /// Loads `LANES` numbers from `from`.
     ///
     /// # Safety
     /// `from` is valid for reading `LANES` numbers.
     unsafe fn load_ptr(self, from: *const E) -> Self::V;
-    /// The first numbers of a slice shorter than `LANES`, then zeros.
+    /// Loads a slice that is shorter than `LANES`; the other lanes are zero.
     fn load_part(self, from: &[E]) -> Self::V;
-    /// Writes all lanes.
+    /// Writes all lanes to `to`.
     ///
     /// # Safety
     /// `to` is valid for writing `LANES` numbers.
     unsafe fn store_ptr(self, to: *mut E, v: Self::V);
-    /// Writes the first lanes into a slice shorter than `LANES`.
+    /// Writes the first lanes to a slice that is shorter than `LANES`.
     fn store_part(self, to: &mut [E], v: Self::V);
     /// Turns columns of `LANES` rows into vectors: `to[k * to_stride + lane]` becomes
     /// `from[lane * from_stride + k]`, for k below `COLUMNS`.
@@ -103,7 +103,7 @@ pub trait Simd<E: Element>: Copy {
     ) {
         for k in 0..Self::COLUMNS {
             for lane in 0..Self::LANES {
-                // SAFETY: the caller vouches for both.
+                // SAFETY: the caller vouches for both pointers.
                 unsafe { *to.add(k * to_stride + lane) = *from.add(lane * from_stride + k) }
             }
         }
@@ -120,19 +120,19 @@ pub trait Simd<E: Element>: Copy {
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `c - a * b`, rounded once where the machine can.
     fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// The lesser of the two; `b` if either is NaN.
+    /// The smaller of the two; `b` if either is NaN.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// The greater of the two; `b` if either is NaN.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
-    /// To the nearest whole number, ties to even.
+    /// Rounds to the nearest whole number, ties to even.
     fn round(self, a: Self::V) -> Self::V;
-    /// `2^n` for whole numbers `n` in the normal exponent range; anything for NaN.
+    /// `2^n` for whole numbers `n` in the normal exponent range; unspecified for NaN.
     fn pow2(self, n: Self::V) -> Self::V;
-    /// `a` where not `x <= 0` (so also where `x` is NaN), else zero.
+    /// Zero where `x <= 0`, else `a`; so `a` also where `x` is NaN.
     fn zero_unless_positive(self, x: Self::V, a: Self::V) -> Self::V;
 
-    /// Rounds numbers to pairs of bf16 in the bits of one number each: `first` in the lower half, `second`, of the
-    /// same lane, in the upper. Only for `f32`, as all that has to do with pairs.
+    /// Rounds numbers to pairs of bf16, each in the bits of one number: `first` in the lower half and
+    /// `second` of the same lane in the upper half. Pairs exist only for `f32`.
     #[inline(always)]
     fn pair(self, first: Self::V, second: Self::V) -> Self::V {
         let (first, second) = (lanes::<E, Self>(self, first), lanes::<E, Self>(self, second));
@@ -143,7 +143,7 @@ pub trait Simd<E: Element>: Copy {
         self.load(&pairs)
     }
 
-    /// Rounds 2 `LANES` numbers to pairs of neighbours.
+    /// Rounds 2 `LANES` numbers, `low` and then `high`, to pairs of neighbours.
     #[inline(always)]
     fn pair_neighbours(self, low: Self::V, high: Self::V) -> Self::V {
         let (low, high) = (lanes::<E, Self>(self, low), lanes::<E, Self>(self, high));
@@ -155,8 +155,9 @@ pub trait Simd<E: Element>: Copy {
         self.load(&pairs)
     }
 
-    /// `sum` and the products of both halves of the pairs `x` and `w`: the same bits at every level (bf16.rs),
-    /// unless they are NaN. No half and no sum may be below the smallest normal number, but zero; no result is.
+    /// Adds the products of both halves of the pairs `x` and `w` to `sum`. Every level gives the same bits
+    /// (bf16.rs), except for NaN. Each half and each sum must be zero or at least the smallest normal number;
+    /// so is each result.
     #[inline(always)]
     fn dot_pairs(self, x: Self::V, w: Self::V, sum: Self::V) -> Self::V {
         let (x, w) = (lanes::<E, Self>(self, x), lanes::<E, Self>(self, w));
@@ -167,7 +168,7 @@ pub trait Simd<E: Element>: Copy {
         self.load(&sums)
     }
 
-    /// The first `LANES` numbers of a slice, zeros where it is shorter.
+    /// Loads the first `LANES` numbers of a slice; if it is shorter, the other lanes are zero.
     #[inline(always)]
     fn load(self, from: &[E]) -> Self::V {
         if from.len() >= Self::LANES {
@@ -178,7 +179,7 @@ pub trait Simd<E: Element>: Copy {
         }
     }
 
-    /// Makes a slice zero: for rows, which are too short for a call of `memset`.
+    /// Fills a slice with zeros. It is meant for rows, which are too short for a call of `memset`.
     #[inline(always)]
     fn clear(self, to: &mut [E]) {
         for p in (0..to.len()).step_by(Self::LANES) {
@@ -186,7 +187,8 @@ pub trait Simd<E: Element>: Copy {
         }
     }
 
-    /// Copies a slice to one of the same length: for rows, which are too short for a call of `memmove`.
+    /// Copies a slice to one of the same length. It is meant for rows, which are too short for a call of
+    /// `memmove`.
     #[inline(always)]
     fn copy(self, from: &[E], to: &mut [E]) {
         assert_eq!(from.len(), to.len());
@@ -195,7 +197,7 @@ pub trait Simd<E: Element>: Copy {
         }
     }
 
-    /// Writes the first `LANES` numbers of a slice, or as many as it has.
+    /// Writes the first `LANES` numbers of a slice, or all of them if it is shorter.
     #[inline(always)]
     fn store(self, to: &mut [E], v: Self::V) {
         if to.len() >= Self::LANES {
@@ -207,7 +209,7 @@ pub trait Simd<E: Element>: Copy {
     }
 }
 
-/// The numbers of a register; zeros behind them.
+/// The numbers of a register, followed by zeros.
 #[inline(always)]
 pub(super) fn lanes<E: Element, S: Simd<E>>(s: S, v: S::V) -> [E; 16] {
     let mut lanes = [E::ZERO; 16];
@@ -217,8 +219,8 @@ pub(super) fn lanes<E: Element, S: Simd<E>>(s: S, v: S::V) -> [E; 16] {
 
 /// Work that is compiled once for every level and runs in the level's frame.
 pub trait Kernel<E: Element> {
-    /// What the work gives.
+    /// The result of the work.
     type Output;
-    /// The work; `#[inline(always)]`, as everything that it calls.
+    /// Does the work. It must be `#[inline(always)]`, like everything that it calls.
     fn run<S: Simd<E>>(self, s: S) -> Self::Output;
 }

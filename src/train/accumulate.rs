@@ -1,17 +1,18 @@
-//! Gradient accumulation: the gradients of several batches put together for one step of the optimiser, as
-//! if they had been one batch.
+//! Gradient accumulation: one step of the optimiser with the mean gradient of several batches, as if they
+//! were one batch.
 
 use crate::buffer::zeros;
 use crate::error::{Result, ensure};
 use crate::simd::Element;
 
-/// `sum of count gradient` of some batches, `gradient` being of the mean loss of the batch's tokens.
+/// The sum over batches of `count * gradient`, where `gradient` is that of the mean loss of a batch's tokens
+/// and `count` the sum of their weights.
 #[derive(Default)]
 pub(super) struct Accumulated<E> {
-    /// Batches for a step, if more than one.
+    /// How many batches make a step. Below 2, nothing is accumulated.
     pub wanted: usize,
     batches: usize,
-    /// What the tokens count together.
+    /// The sum of the weights of all tokens.
     count: f64,
     sum: Vec<E>,
 }
@@ -25,13 +26,14 @@ impl<E: Element> Accumulated<E> {
     pub fn check_tbptt(&self, tbptt: Option<usize>) -> Result<()> {
         ensure!(
             tbptt.is_none() || self.wanted < 2,
-            "accumulate puts whole batches together, and with tbptt every chunk of one is a step: use one of \
-             the two"
+            "accumulate combines whole batches, but with tbptt every chunk of a batch is a step; use only \
+             one of the two"
         );
         Ok(())
     }
 
-    /// Takes the gradients of a batch. Once there are enough, gives the mean of all of them in their place.
+    /// Adds the gradients of a batch. Once there are enough batches, returns true and replaces `grads` by
+    /// the mean gradient of all of them.
     pub fn is_enough(&mut self, grads: &mut [E], count: f64) -> Result<bool> {
         if self.wanted < 2 {
             return Ok(true);
@@ -48,7 +50,8 @@ impl<E: Element> Accumulated<E> {
         Ok(self.batches == self.wanted && self.take(grads))
     }
 
-    /// Writes the mean gradient of the batches so far, if there are any, and forgets them.
+    /// Writes the mean gradient of the batches so far to `grads` and clears the sum. Returns false if there
+    /// are none.
     pub fn take(&mut self, grads: &mut [E]) -> bool {
         if self.batches == 0 {
             return false;

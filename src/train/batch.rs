@@ -1,4 +1,4 @@
-//! Batches gathered from a data set: sequences side by side without padding, whole or a chunk of steps.
+//! Batches gathered from a data set: sequences side by side, without padding, as a whole or in time chunks.
 
 use std::ops::Range;
 
@@ -12,33 +12,34 @@ use crate::view::BatchSizes;
 #[derive(Default)]
 pub(super) struct Batch<E> {
     sizes: Option<BatchSizes>,
-    /// The sequence that is row b, and its length.
+    /// For every row, its sequence and the length of the sequence.
     rows: Vec<(usize, usize)>,
     tokens: Option<Vec<u32>>,
     features: Vec<E>,
     classes: Option<Vec<u32>>,
     values: Vec<E>,
-    /// Whether there is one target for a row, rather than for each of its steps.
+    /// Whether there is one target for every row rather than for every step.
     per_sequence: bool,
-    /// What a row's losses are multiplied with.
+    /// The weights of the rows in the loss; 1 if none.
     weights: Option<Vec<f64>>,
 }
 
-/// Some steps of all rows of a batch. Such steps lie one after the other, so nothing is copied.
+/// A time chunk of a batch: some steps of all rows. They lie one after the other in memory, so nothing is
+/// copied.
 pub(super) struct Chunk<'a, E> {
     pub input: Input<'a, E>,
-    /// Nothing, if the data have no targets.
+    /// Unspecified if the data set has no targets.
     pub targets: Targets<'a, E>,
     pub targets_count: usize,
     pub sizes: BatchSizes,
 }
 
 impl<E: Element> Batch<E> {
-    /// Takes sequences out of a data set.
+    /// Copies sequences from a data set.
     pub fn gather(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<()> {
         ensure!(!sequences.is_empty(), "a batch needs at least one sequence");
         if let Some(n) = sequences.iter().find(|&&n| n >= data.len()) {
-            ensure!(false, "there is no sequence {n}: the data set has {}", data.len());
+            ensure!(false, "there is no sequence {n}; the data set has {} sequences", data.len());
         }
         let lengths: Vec<_> = sequences.iter().map(|&n| data.range(n).len()).collect();
         let sizes = BatchSizes::of_lengths(&lengths)?;
@@ -84,20 +85,20 @@ impl<E: Element> Batch<E> {
         self.sizes.as_ref().expect("gathered")
     }
 
-    /// The sequence that each row is.
+    /// The sequence of each row.
     pub fn sequences(&self) -> impl Iterator<Item = usize> {
         self.rows.iter().map(|&(sequence, _)| sequence)
     }
 
-    /// The row of every target from step `first` to before `end`.
+    /// The row of every target in steps `first..end`.
     fn target_rows(&self, first: usize, end: usize) -> impl Iterator<Item = usize> {
         let (sizes, whole) = (self.sizes(), self.per_sequence);
         let steps = if whole { 0..1 } else { first..end };
         steps.flat_map(move |t| 0..if whole { sizes.rows() } else { sizes.count(t) })
     }
 
-    /// If rows have weights, what the loss of each token is multiplied with: its row's weight, divided by
-    /// what the tokens count together.
+    /// The factor of each token's loss in steps `first..end`, if rows have weights: the weight of its row,
+    /// divided by `count`, the sum of the tokens' weights.
     pub fn factors(&self, first: usize, end: usize, count: f64) -> Option<Vec<f64>> {
         let weights = self.weights.as_ref()?;
         let scale = if count > 0.0 { 1.0 / count } else { 0.0 };
@@ -109,7 +110,7 @@ impl<E: Element> Batch<E> {
         self.chunk(0, self.sizes().steps())
     }
 
-    /// The steps from `first` to before `end`.
+    /// The steps `first..end`.
     pub fn chunk(&self, first: usize, end: usize) -> Chunk<'_, E> {
         let sizes = self.sizes();
         let targets = |len: usize| match self.per_sequence {
@@ -137,13 +138,13 @@ impl<E: Element> Batch<E> {
     }
 }
 
-/// Where the steps from `first` to before `end` are in (sum of T, width), `len` numbers.
+/// The range of the steps `first..end` in an array (sum of T, width) of `len` numbers.
 fn between(len: usize, sizes: &BatchSizes, first: usize, end: usize) -> Range<usize> {
     let width = len / sizes.total();
     sizes.offset(first) * width..sizes.offset(end) * width
 }
 
-/// Copies what each row's sequence has in (N, width).
+/// Copies the numbers of each row's sequence from (N, width) to (B, width).
 fn pick<X: Copy>(from: &[X], width: usize, rows: &[(usize, usize)], to: &mut Vec<X>) {
     to.clear();
     for &(n, _) in rows {
@@ -151,7 +152,7 @@ fn pick<X: Copy>(from: &[X], width: usize, rows: &[(usize, usize)], to: &mut Vec
     }
 }
 
-/// Copies sequences (T, width) side by side: (sum of T, width).
+/// Copies sequences, (T, width) each, side by side to (sum of T, width).
 fn interleave<X: Copy, E: Element>(
     from: &[X],
     width: usize,

@@ -3,9 +3,16 @@
 use super::optim::current_level;
 use crate::simd::{Element, Kernel, Simd};
 
-/// Scales gradients so that the norm of all of them together is at most `max_norm`, as
-/// `torch.nn.utils.clip_grad_norm_` does: by `max_norm / (norm + 1e-6)` where that is below 1.
-/// Gives the norm before.
+/// Scales gradients so that the norm of all of them together is at most `max_norm`. As in
+/// `torch.nn.utils.clip_grad_norm_`, the factor is `max_norm / (norm + 1e-6)` if this is below 1. Returns
+/// the norm before scaling.
+///
+/// # Examples
+/// ```
+/// let mut grads = [3.0_f64, 4.0];
+/// assert_eq!(bptt::clip_by_global_norm(&mut grads, 1.0), 5.0);
+/// assert!((grads[0] - 0.6).abs() < 1e-6 && (grads[1] - 0.8).abs() < 1e-6);
+/// ```
 pub fn clip_by_global_norm<E: Element>(grads: &mut [E], max_norm: f64) -> f64 {
     current_level().run(Clip { grads, max_norm })
 }
@@ -32,10 +39,10 @@ impl<E: Element> Kernel<E> for Clip<'_, E> {
     }
 }
 
-/// For a level's frame, too: plain loops, inlined.
+/// The sum of squares. It is a plain loop that is always inlined, so it also runs in a level's frame.
 #[inline(always)]
 pub(crate) fn sum_of_squares<E: Element>(numbers: &[E]) -> f64 {
-    // Several sums at once: one would wait for itself at every addition.
+    // Several sums at once, because every addition to a single sum would wait for the one before.
     const SUMS: usize = 32;
     let mut sums = [0.0; SUMS];
     let whole = numbers.len() / SUMS * SUMS;

@@ -1,36 +1,37 @@
-//! Data sets of sequences of any lengths.
+//! Data sets of sequences of different lengths.
 
 use crate::error::{Result, ensure};
 use crate::nn::{Sequential, Targets};
 use crate::simd::Element;
 
-/// The inputs of all sequences, one after the other.
+/// The inputs of all sequences, one sequence after the other.
 #[derive(Debug, Clone, Copy)]
 pub enum Inputs<'a, E> {
-    /// Numbers (sum of T, F).
+    /// Numbers, (sum of T, F).
     Features(&'a [E]),
-    /// Tokens (sum of T,), for a model that starts with a one-hot layer.
+    /// Tokens, (sum of T,), for a model that starts with a one-hot layer or an embedding.
     Tokens(&'a [u32]),
 }
 
-/// N sequences, one after the other: sequence n is the steps `offsets[n]..offsets[n + 1]`.
+/// N sequences, one after the other. Sequence n has the steps `offsets[n]..offsets[n + 1]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Dataset<'a, E> {
     pub(super) inputs: Inputs<'a, E>,
-    /// One class, or one row of numbers, for every step, or for every sequence.
+    /// One class, or one row of numbers, for every step or for every sequence.
     pub(super) targets: Option<Targets<'a, E>>,
     pub(super) per_sequence: bool,
-    /// What the losses of each sequence are multiplied with in training; 1 without.
+    /// The weight of each sequence in the training loss; 1 if none.
     pub(super) weights: Option<&'a [f64]>,
     offsets: &'a [usize],
 }
 
 impl<'a, E: Element> Dataset<'a, E> {
-    /// Sequences with a target for every step.
+    /// Sequences with a target for every step: classes (sum of T,) or numbers (sum of T, F). `offsets` has N
+    /// + 1 numbers, from 0 to the number of all steps.
     ///
     /// # Errors
-    /// If the offsets do not rise from 0, there is no sequence or an empty one, or the numbers cannot
-    /// be divided among the steps.
+    /// If the offsets do not rise from 0, there are no sequences, a sequence is empty, or the inputs or
+    /// targets do not fit the number of steps.
     pub fn new(
         inputs: Inputs<'a, E>,
         targets: Targets<'a, E>,
@@ -40,8 +41,10 @@ impl<'a, E: Element> Dataset<'a, E> {
         data.with_targets(targets, data.steps(), "steps")
     }
 
-    /// Sequences with one target each, for a model with a [`Layer::LastStep`](crate::Layer::LastStep).
+    /// Sequences with one target each, classes (N,) or numbers (N, F), for a model with
+    /// [`Layer::LastStep`](crate::Layer::LastStep).
     ///
+    /// # Examples
     /// ```
     /// use bptt::{Dataset, GRU, Inputs, Layer, Linear, Sequential, Targets};
     ///
@@ -55,7 +58,7 @@ impl<'a, E: Element> Dataset<'a, E> {
     /// ```
     ///
     /// # Errors
-    /// As [`Dataset::new`].
+    /// As for [`Dataset::new`], with the number of sequences for the targets.
     pub fn per_sequence(
         inputs: Inputs<'a, E>,
         targets: Targets<'a, E>,
@@ -69,88 +72,95 @@ impl<'a, E: Element> Dataset<'a, E> {
         match targets {
             Targets::Classes(classes) => ensure!(
                 classes.len() == count,
-                "there are {} target classes for {count} {of}",
+                "there are {} target classes for {count} {of}; give one for each",
                 classes.len()
             ),
             Targets::Values(values) => ensure!(
                 values.len().is_multiple_of(count),
-                "{} target numbers cannot be divided among {count} {of}",
+                "{} target numbers cannot be divided among {count} {of}; give the same number for each",
                 values.len()
             ),
         }
         Ok(Self { targets: Some(targets), ..self })
     }
 
-    /// With a weight for every sequence: in training, the losses of its tokens are multiplied with it (the
-    /// mean is still divided by how many tokens there are).
+    /// Sets a weight for every sequence, (N,). Training multiplies the losses of the sequence's tokens with
+    /// it. The divisor of the mean does not change.
     ///
     /// # Errors
-    /// If there is not one for every sequence, or one is negative or not finite.
+    /// If the number of weights is not N, or a weight is negative or not finite.
     pub fn with_weights(self, weights: &'a [f64]) -> Result<Self> {
         let (given, len) = (weights.len(), self.len());
-        ensure!(given == len, "there are {given} weights for {len} sequences");
+        ensure!(given == len, "there are {given} weights for {len} sequences; give one for each");
         if let Some(w) = weights.iter().find(|&&w| !(0.0..f64::INFINITY).contains(&w)) {
             ensure!(false, "weights must be at least 0 and finite, got {w}");
         }
         Ok(Self { weights: Some(weights), ..self })
     }
 
-    /// Sequences to predict from.
+    /// Sequences without targets, for prediction.
     ///
     /// # Errors
-    /// As [`Dataset::new`].
+    /// As for [`Dataset::new`].
     pub fn without_targets(inputs: Inputs<'a, E>, offsets: &'a [usize]) -> Result<Self> {
         ensure!(
             offsets.len() > 1 && offsets[0] == 0,
-            "the data set is empty: it needs at least one sequence"
+            "the data set is empty; give at least one sequence, with offsets from 0"
         );
         if let Some(n) = offsets.windows(2).position(|pair| pair[0] >= pair[1]) {
-            ensure!(false, "sequence {n} is empty: every sequence needs at least one step");
+            ensure!(false, "sequence {n} is empty; every sequence needs at least one step");
         }
         let data = Self { inputs, targets: None, per_sequence: false, weights: None, offsets };
         let steps = data.steps();
         match inputs {
             Inputs::Features(x) => ensure!(
                 !x.is_empty() && x.len().is_multiple_of(steps),
-                "{} input numbers cannot be divided among {steps} steps",
+                "{} input numbers cannot be divided among {steps} steps; give the same number for each",
                 x.len()
             ),
             Inputs::Tokens(x) => {
-                ensure!(x.len() == steps, "there are {} tokens for {steps} steps", x.len());
+                ensure!(
+                    x.len() == steps,
+                    "there are {} tokens for {steps} steps; give one for each",
+                    x.len()
+                );
             }
         }
         Ok(data)
     }
 
-    /// N, the sequences.
+    /// N, the number of sequences.
     #[allow(clippy::len_without_is_empty)] // a data set is never empty
     pub fn len(&self) -> usize {
         self.offsets.len() - 1
     }
 
-    /// Whether there is anything to compare outputs with.
+    /// Whether there are targets.
     pub fn has_targets(&self) -> bool {
         self.targets.is_some()
     }
 
-    /// Whether there are targets where the model has outputs.
+    /// Checks that there is a target for every output of the model.
     pub(super) fn check_targets(&self, model: &Sequential<E>) -> Result<()> {
-        ensure!(self.has_targets(), "the data set has no targets to train on or compare with");
+        ensure!(
+            self.has_targets(),
+            "the data set has no targets; give targets to train or evaluate"
+        );
         ensure!(
             self.per_sequence == model.gives_last_step(),
-            "a model takes a target for every step, or with LastStep one for every sequence, and the data \
-             set has them for every {}",
+            "the model needs a target for every step, or with LastStep for every sequence, but the data set \
+             has one for every {}",
             if self.per_sequence { "sequence" } else { "step" }
         );
         Ok(())
     }
 
-    /// The steps of all sequences together.
+    /// The number of steps of all sequences together.
     pub fn steps(&self) -> usize {
         self.offsets[self.len()]
     }
 
-    /// The tokens of a sequence and the classes that are its targets, if that is what they are.
+    /// The tokens of a sequence and its target classes; none if inputs or targets are of another kind.
     pub(crate) fn tokens(&self, sequence: usize) -> Option<(&'a [u32], &'a [u32])> {
         match (self.inputs, self.targets) {
             (Inputs::Tokens(x), Some(Targets::Classes(y))) if !self.per_sequence => {
@@ -160,6 +170,7 @@ impl<'a, E: Element> Dataset<'a, E> {
         }
     }
 
+    /// The steps of a sequence.
     pub(crate) fn range(&self, sequence: usize) -> std::ops::Range<usize> {
         self.offsets[sequence]..self.offsets[sequence + 1]
     }

@@ -1,4 +1,4 @@
-//! Evaluation and prediction: forward passes over batches of consecutive sequences, of any lengths.
+//! Evaluation and prediction: forward passes over batches of consecutive sequences of different lengths.
 
 use std::time::Instant;
 
@@ -10,14 +10,14 @@ use crate::nn::{Network, Sequential};
 use crate::simd::Element;
 use crate::view::Rows;
 
-/// Sequences that evaluation and prediction take at a time, at most.
+/// The most sequences that evaluation and prediction compute at a time.
 pub const EVALUATION_ROWS: usize = 256;
 
-/// Steps of them all together, at most, unless one sequence alone has more: the memory and time of a batch must
-/// not grow with the longest sequence 256 times.
+/// The most steps, of all sequences together, that evaluation and prediction compute at a time, unless one
+/// sequence alone has more. It limits the memory and time of a batch of long sequences.
 pub const EVALUATION_STEPS: usize = 1 << 18;
 
-/// The sequences from `first` on that are taken together.
+/// The batch of sequences from `first` on.
 fn batch_from<E: Element>(data: &Dataset<'_, E>, first: usize) -> Vec<usize> {
     let mut steps = 0;
     let sequences = first..data.len().min(first + EVALUATION_ROWS);
@@ -29,10 +29,11 @@ fn batch_from<E: Element>(data: &Dataset<'_, E>, first: usize) -> Vec<usize> {
 }
 
 impl<E: Element> Trainer<E> {
-    /// The mean loss of all tokens, each counting what it counts in training ([`Loss::counts`](crate::Loss::counts)).
+    /// The mean loss of all tokens, with the same token weights as in training
+    /// ([`Loss::counts`](crate::Loss::counts)). Weights of sequences are not used.
     ///
     /// # Errors
-    /// If the data do not fit the model or the loss, or no token counts.
+    /// If the data do not fit the model or the loss, or the weights of all tokens are 0.
     pub fn evaluate(&mut self, data: &Dataset<'_, E>) -> Result<f64> {
         let mut progress = Progress::default();
         while progress.done < data.len() {
@@ -42,8 +43,8 @@ impl<E: Element> Trainer<E> {
         Ok(progress.loss_sum / progress.count)
     }
 
-    /// Evaluates the sequences from `progress.done` on until they are done or the time is up. A batch that
-    /// training is in the middle of is left where it is.
+    /// Evaluates the sequences from `progress.done` on. Stops when all are done, or after the first batch
+    /// that ends later than `until`. If training is inside a batch, it can continue there afterwards.
     ///
     /// # Errors
     /// If the data do not fit the model or the loss.
@@ -75,11 +76,11 @@ impl<E: Element> Trainer<E> {
 }
 
 impl<E: Element> Sequential<E> {
-    /// The outputs for every step of every sequence, one after the other: (sum of T, F). With
-    /// [`Layer::LastStep`](crate::Layer::LastStep), one for every sequence: (N, F).
+    /// The outputs for every step, one sequence after the other: (sum of T, F). With
+    /// [`Layer::LastStep`](crate::Layer::LastStep), the outputs for every sequence: (N, F).
     ///
     /// # Errors
-    /// If the data do not fit the model.
+    /// If the data do not fit the model, or there is not enough memory.
     pub fn predict(&mut self, data: &Dataset<'_, E>) -> Result<Vec<E>> {
         let rows = if self.gives_last_step() { data.len() } else { data.steps() };
         let mut outputs = zeros(rows.saturating_mul(self.out_features()))?;
@@ -90,8 +91,8 @@ impl<E: Element> Sequential<E> {
         Ok(outputs)
     }
 
-    /// Writes such outputs from sequence `done` on until they are done or the time is up, those of a whole
-    /// batch at least; gives how many sequences are done.
+    /// Writes the outputs that [`Sequential::predict`] returns, from sequence `done` on. Stops when all are
+    /// done, or after the first batch that ends later than `until`. Returns the number of sequences done.
     ///
     /// # Errors
     /// If the data or the length of `outputs` do not fit the model.
@@ -108,7 +109,7 @@ impl<E: Element> Sequential<E> {
 }
 
 impl<E: Element> Network<E> {
-    /// [`Sequential::predict_until`], with the parameters of the caller.
+    /// Same as [`Sequential::predict_until`], with the caller's parameters.
     ///
     /// # Errors
     /// If the parameters, the data or the length of `outputs` do not fit the model.

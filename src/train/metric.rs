@@ -1,24 +1,25 @@
-//! What is counted beside the loss, in training and evaluation.
+//! Metrics, which training and evaluation compute beside the loss.
 
 use crate::error::Result;
 use crate::nn::{IGNORED, Loss, Targets};
 use crate::simd::Element;
 use crate::view::Rows;
 
-/// A mean over tokens, or numbers, that is told beside the loss.
+/// A mean over tokens or over numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
-    /// The share of tokens whose largest output is that of their class; of real targets, the share of
-    /// numbers where output above 0 and target above 1/2 are the same (logits of two classes).
+    /// With target classes, the fraction of tokens whose largest output is that of their class. With real
+    /// targets, the fraction of numbers where output above 0 agrees with target above 1/2 (logits of two
+    /// classes).
     Accuracy,
-    /// Plain cross-entropy, without class weights or smoothing: the logarithm of the perplexity.
+    /// The cross-entropy, without class weights and label smoothing. It is the logarithm of the perplexity.
     CrossEntropy,
-    /// Squared error: the square of the RMSE.
+    /// The squared error. It is the square of the RMSE.
     SquaredError,
 }
 
 impl Metric {
-    /// The sum over the tokens that are not ignored, and how many they are.
+    /// The sum over the tokens that are not ignored, and the number of these tokens.
     ///
     /// # Errors
     /// If the targets are not of the metric's kind.
@@ -39,7 +40,8 @@ impl Metric {
             (Self::Accuracy, Targets::Classes(classes)) => {
                 let right = |row: &usize| {
                     let (outputs, class) = (outputs.row(*row), classes[*row] as usize);
-                    // An ignored class is not below F. As NumPy's argmax, the first of the largest.
+                    // IGNORED is never below F. Of equal outputs the first counts as the largest, as in
+                    // NumPy's argmax.
                     outputs.get(class).is_some_and(|own| {
                         let (before, after) = outputs.split_at(class);
                         before.iter().all(|y| y < own) && after.iter().all(|y| y <= own)
@@ -60,7 +62,7 @@ impl Metric {
     }
 }
 
-/// Metrics and their sums and counts so far.
+/// Metrics with their sums and counts so far.
 #[derive(Default)]
 pub(super) struct Tally {
     metrics: Vec<Metric>,
@@ -80,7 +82,7 @@ impl Tally {
         Ok(())
     }
 
-    /// The means since the last time; NaN where nothing was counted.
+    /// Returns the means since the last call; NaN if nothing was counted.
     pub fn take(&mut self) -> Vec<f64> {
         let means = self.sums.iter().map(|(sum, count)| sum / count).collect();
         self.sums.fill((0.0, 0.0));

@@ -1,5 +1,5 @@
-//! Training: data sets and their batches, the training step, the optimisers, metrics. All of an epoch runs here, so a
-//! caller from Python enters once an epoch.
+//! Training: data sets and their batches, the training step, optimisers, metrics. The loop over an epoch
+//! runs here, so Python is not entered for every step.
 
 mod accumulate;
 mod batch;

@@ -1,4 +1,4 @@
-//! Optimisers with torch's update rules. Each remembers, beside how many steps it took, up to three
+//! Optimisers with torch's update rules. An optimiser keeps the number of steps taken and up to three
 //! numbers for every parameter ([`Moments`]).
 
 use crate::buffer::zeros;
@@ -13,60 +13,62 @@ pub struct Optimizer {
     weight_decay: f64,
 }
 
-/// The rules of torch.optim. With weight decay, `g + weight_decay p` stands for g in all of them but a
-/// decoupled Adam.
+/// The update rules of torch.optim. With weight decay, all rules except a decoupled Adam use `g +
+/// weight_decay p` in place of g.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
     /// `v = momentum v + g;  p = p - lr v`
     SGD {
-        /// What is kept of the last step, 0 for plain gradient descent.
+        /// The decay of v, in [0, 1). 0 is plain gradient descent.
         momentum: f64,
-        /// Steps by `g + momentum v` instead of v (Nesterov).
+        /// Whether p changes by `g + momentum v` instead of v (Nesterov).
         nesterov: bool,
     },
-    /// `m, v` the running means of g and g^2, bias-corrected: `p = p - lr m / (sqrt v + eps)`
+    /// `p = p - lr m / (sqrt v + eps)`, where m and v are the running means of g and g^2, corrected for bias
     /// (Kingma and Ba 2015).
     Adam {
-        /// Decay of the means of g and of g^2.
+        /// The decays of the means of g and of g^2, in [0, 1).
         betas: (f64, f64),
-        /// Added to the root, against division by zero.
+        /// The number that is added to the root, to avoid a division by zero.
         eps: f64,
-        /// Weight decay is `p = p - lr weight_decay p`, apart from the gradient (AdamW, Loshchilov and
-        /// Hutter 2019).
+        /// Whether weight decay is `p = p - lr weight_decay p`, separate from the gradient (AdamW,
+        /// Loshchilov and Hutter 2019).
         decoupled: bool,
     },
-    /// `v` the running mean of g^2: `b = momentum b + g / (sqrt v + eps);  p = p - lr b` (Hinton 2012).
+    /// `b = momentum b + g / (sqrt v + eps);  p = p - lr b`, where v is the running mean of g^2 (Hinton
+    /// 2012).
     RMSprop {
-        /// Decay of the means.
+        /// The decay of the means, in [0, 1).
         alpha: f64,
-        /// Added to the root, against division by zero.
+        /// The number that is added to the root, to avoid a division by zero.
         eps: f64,
-        /// What is kept of the last step.
+        /// The decay of b, in [0, 1).
         momentum: f64,
-        /// The square of g's own running mean is taken from v first (Graves 2013).
+        /// Whether the square of the running mean of g is subtracted from v (Graves 2013).
         centered: bool,
     },
     /// `s = s + g^2;  p = p - lr / (1 + (steps - 1) lr_decay) g / (sqrt s + eps)` (Duchi et al. 2011).
     Adagrad {
-        /// How fast the learning rate falls.
+        /// How fast the learning rate falls, at least 0.
         lr_decay: f64,
-        /// Added to the root, against division by zero.
+        /// The number that is added to the root, to avoid a division by zero.
         eps: f64,
     },
 }
 
-/// What a schedule sets for a step.
+/// The settings of one step, as a schedule gives them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
     /// The learning rate.
     pub lr: f64,
-    /// The momentum (for Adam, the first beta) in place of the rule's, if any.
+    /// The momentum (for Adam, the first beta) of this step; if none, the rule's own.
     pub momentum: Option<f64>,
 }
 
 impl Optimizer {
     /// A rule with its learning rate and weight decay.
     ///
+    /// # Examples
     /// ```
     /// use bptt::{Optimizer, Rule};
     ///
@@ -76,8 +78,8 @@ impl Optimizer {
     /// ```
     ///
     /// # Errors
-    /// If a number is negative or not finite, one that decays something (momentum, a beta, alpha) is not
-    /// below 1, or Nesterov's step has no momentum.
+    /// If a number is negative or not finite, a decay (momentum, a beta, alpha) is not below 1, or
+    /// Nesterov's step has no momentum.
     pub fn new(rule: Rule, lr: f64, weight_decay: f64) -> Result<Self> {
         check_at_least_0("lr", lr)?;
         check_at_least_0("weight_decay", weight_decay)?;
@@ -104,23 +106,23 @@ impl Optimizer {
         Ok(Self { rule, lr, weight_decay })
     }
 
-    /// Stochastic gradient descent.
+    /// Stochastic gradient descent, without weight decay.
     ///
     /// # Errors
-    /// As [`Optimizer::new`].
+    /// As for [`Optimizer::new`].
     pub fn sgd(lr: f64, momentum: f64) -> Result<Self> {
         Self::new(Rule::SGD { momentum, nesterov: false }, lr, 0.0)
     }
 
-    /// Adam with torch's defaults: betas 0.9 and 0.999, eps 1e-8.
+    /// Adam with torch's defaults: betas 0.9 and 0.999, eps 1e-8, no weight decay.
     ///
     /// # Errors
-    /// As [`Optimizer::new`].
+    /// As for [`Optimizer::new`].
     pub fn adam(lr: f64) -> Result<Self> {
         Self::new(Rule::Adam { betas: (0.9, 0.999), eps: 1e-8, decoupled: false }, lr, 0.0)
     }
 
-    /// How many of the three numbers for every parameter are in use.
+    /// Which of the three numbers for every parameter the rule uses.
     fn in_use(&self) -> [bool; 3] {
         match self.rule {
             Rule::SGD { momentum, .. } => [momentum > 0.0, false, false],
@@ -130,7 +132,7 @@ impl Optimizer {
         }
     }
 
-    /// The optimiser for a step at this rate.
+    /// The optimiser with the settings of one step.
     fn at(mut self, rate: Rate) -> Self {
         self.lr = rate.lr;
         if let Some(given) = rate.momentum {
@@ -154,53 +156,57 @@ fn check_decay(name: &str, value: f64) -> Result<()> {
     Ok(())
 }
 
-/// An optimiser and what it remembers of the steps so far.
+/// An optimiser and its state.
 pub(crate) struct Moments<E> {
     optimizer: Optimizer,
-    /// The steps taken.
+    /// The number of steps taken.
     steps: i32,
-    /// Momentum or the mean of g; the mean or sum of g^2; the mean of g of a centred RMSprop. A vector that
-    /// is not in use is empty.
+    /// Momentum or the mean of g; the mean or the sum of g^2; the mean of g in a centred RMSprop. A vector
+    /// that is not in use is empty.
     vectors: [Vec<E>; 3],
-    /// What the coming steps are taken at, the last one of all after it; without any, at the optimiser's own.
+    /// The rates of the next steps. All later steps use the last one. If there are none, steps use the
+    /// optimiser's own.
     rates: Vec<Rate>,
     next: usize,
 }
 
 impl<E: Element> Moments<E> {
-    /// With nothing remembered, for so many parameters.
+    /// An optimiser that has taken no steps, for `len` parameters.
     pub fn new(optimizer: Optimizer, len: usize) -> Result<Self> {
         let [first, second, third] = optimizer.in_use().map(|used| if used { len } else { 0 });
         let vectors = [zeros(first)?, zeros(second)?, zeros(third)?];
         Ok(Self { optimizer, steps: 0, vectors, rates: Vec::new(), next: 0 })
     }
 
-    /// How many steps were taken, and what is remembered of them.
+    /// The number of steps taken, and the vectors.
     pub fn state(&self) -> (usize, &[Vec<E>; 3]) {
         (self.steps as usize, &self.vectors)
     }
 
-    /// Goes on from a state that the same rule left.
+    /// Continues from a state of the same rule.
     pub fn restore(&mut self, steps: usize, vectors: [Vec<E>; 3], len: usize) -> Result<()> {
         for (n, (vector, used)) in vectors.iter().zip(self.optimizer.in_use()).enumerate() {
             let given = vector.len();
-            // A schedule may have given momentum to a rule that has none of its own.
+            // A vector that the rule does not use can be in use: a schedule may have set a momentum.
             let fits = given == len || (given == 0 && !used);
-            ensure!(fits, "vector {n} of the optimiser's state has {given} numbers, not {len}");
+            ensure!(
+                fits,
+                "vector {n} of the optimiser's state must have {len} numbers, got {given}"
+            );
         }
         self.steps = i32::try_from(steps).unwrap_or(i32::MAX);
         self.vectors = vectors;
         Ok(())
     }
 
-    /// Sets the rates of the coming steps, one each; the last one stays.
+    /// Sets the rates of the next steps, one for each step. All later steps use the last one.
     pub fn set_rates(&mut self, rates: Vec<Rate>, len: usize) -> Result<()> {
         for rate in &rates {
             check_at_least_0("lr", rate.lr)?;
             if let Some(momentum) = rate.momentum {
                 check_decay("momentum", momentum)?;
                 let has = !matches!(self.optimizer.rule, Rule::Adagrad { .. });
-                ensure!(has, "Adagrad has no momentum that a schedule could set");
+                ensure!(has, "Adagrad has no momentum for a schedule to set; leave momentum out");
                 if self.vectors[0].is_empty() {
                     self.vectors[0] = zeros(len)?;
                 }
@@ -210,7 +216,7 @@ impl<E: Element> Moments<E> {
         Ok(())
     }
 
-    /// One step of the optimiser.
+    /// Takes one step of the optimiser.
     pub fn update(&mut self, params: &mut [E], grads: &[E]) {
         self.steps = self.steps.saturating_add(1);
         let rate = self.rates.get(self.next).or(self.rates.last());
@@ -221,8 +227,9 @@ impl<E: Element> Moments<E> {
     }
 }
 
-/// Plain loops are compiled for the level's vectors by running them in its frame. Training has met
-/// the level before it comes here, so it is known to be one.
+/// The current level. Updates run plain loops in its frame, so the compiler uses the level's vectors. By
+/// this time training has run at the current level, so `BPTT_SIMD` is valid; if not, this is the portable
+/// level.
 pub(super) fn current_level() -> Level {
     Level::current().unwrap_or(Level::PORTABLE)
 }
@@ -307,7 +314,7 @@ impl<E: Element> Kernel<E> for Update<'_, E> {
     }
 }
 
-/// The gradient with that of `weight_decay p^2 / 2`.
+/// The gradient plus that of `weight_decay p^2 / 2`.
 #[inline(always)]
 fn decayed<E: Element>(g: E, p: E, weight_decay: f64) -> E {
     if weight_decay == 0.0 { g } else { g + E::from_f64(weight_decay) * p }

@@ -29,6 +29,7 @@ use crate::simd::Element;
 
 /// Trains a [`Sequential`] model.
 ///
+/// # Examples
 /// ```
 /// use bptt::{Dataset, Inputs, LSTM, Layer, Linear, Loss, Optimizer, Sequential, Targets, Trainer};
 ///
@@ -105,8 +106,8 @@ pub struct Progress {
     pub done: usize,
     /// With truncated BPTT, steps done of the batch after those sequences; 0 between batches.
     pub steps: usize,
-    /// Batches done in this epoch. An epoch begins when this and `steps` are 0. If every batch is a data set of its
-    /// own, set `done` back to 0 before the next one.
+    /// Batches done in this epoch. An epoch begins when this and `steps` are 0. If every batch is a data set
+    /// of its own, set `done` back to 0 before the next one.
     pub batches: usize,
     /// The sum of the tokens' losses in the sequences done. Divided by `count`, it is the mean loss.
     pub loss_sum: f64,
@@ -149,10 +150,11 @@ impl<E: Element> Trainer<E> {
         })
     }
 
-    /// Turns on truncated BPTT: a batch is walked in chunks of `steps` steps, and the optimiser takes a step after
-    /// every chunk, on the mean loss of its tokens. A chunk starts from the final states of the chunk before;
-    /// gradients stop at its first step.
+    /// Turns on truncated BPTT: a batch is walked in chunks of `steps` steps, and the optimiser takes a step
+    /// after every chunk, on the mean loss of its tokens. A chunk starts from the final states of the chunk
+    /// before; gradients stop at its first step.
     ///
+    /// # Examples
     /// ```
     /// use bptt::{Dataset, GRU, Inputs, Layer, Loss, Optimizer, Sequential, Targets, Trainer};
     ///
@@ -176,18 +178,19 @@ impl<E: Element> Trainer<E> {
         self.update.accumulated.check_tbptt(Some(steps))?;
         ensure!(
             !self.model.gives_last_step(),
-            "a model with LastStep has its targets at the ends of sequences, so it cannot be trained in \
-             chunks (tbptt); leave tbptt out"
+            "a model with LastStep has targets only for whole sequences, so it cannot be trained in chunks \
+             (tbptt); leave tbptt out"
         );
         self.check_directions("trained in chunks (tbptt)")?;
         self.current.tbptt = Some(steps);
         Ok(self)
     }
 
-    /// Carries states from batch to batch: row b of a batch starts from the final states of row b of the batch
-    /// before, and from zero at the start of an epoch. All sequences of a batch must have the same length, and all
-    /// batches the same number of rows.
+    /// Carries states from batch to batch: row b of a batch starts from the final states of row b of the
+    /// batch before, and from zero at the start of an epoch. All sequences of a batch must have the same
+    /// length, and all batches the same number of rows.
     ///
+    /// # Examples
     /// ```
     /// use bptt::{Dataset, GRU, Inputs, Layer, Loss, Optimizer, Sequential, Targets, Trainer};
     ///
@@ -195,7 +198,7 @@ impl<E: Element> Trainer<E> {
     /// model.params.fill(0.3);
     /// let wave: Vec<f64> = (0..1001).map(|t| (0.3 * t as f64).sin()).collect();
     /// let (x, y) = (Inputs::Features(&wave[..1000]), Targets::Values(&wave[1..]));
-    /// let data = Dataset::new(x, y, &[0, 500, 1000])?; // the second goes on where the first ends
+    /// let data = Dataset::new(x, y, &[0, 500, 1000])?; // the second continues the first
     /// let optimizer = Optimizer::sgd(0.0, 0.0)?;
     /// let mut trainer = Trainer::new(model, Loss::MeanSquaredError, optimizer, None)?.stateful()?;
     /// trainer.step(&data, &[0])?;
@@ -225,13 +228,14 @@ impl<E: Element> Trainer<E> {
         Ok(())
     }
 
-    /// Makes the next batch start from zero states, as it always does without [`Trainer::stateful`].
+    /// Makes the next batch start from zero states. Without [`Trainer::stateful`], every batch does.
     pub fn reset_states(&mut self) {
         self.states.carried = None;
     }
 
-    /// Takes one step on some sequences of the data; with truncated BPTT, one for every chunk. Returns the mean loss
-    /// of their tokens, computed before the step. A step whose loss is not finite is not taken, nor those after it.
+    /// Takes one step on some sequences of the data; with truncated BPTT, one for every chunk. Returns the
+    /// mean loss of their tokens, computed before the step. A step whose loss is not finite is not taken,
+    /// nor those after it.
     ///
     /// # Errors
     /// If the data do not fit the model or the loss, or with [`Trainer::stateful`] the batch before.
@@ -243,13 +247,13 @@ impl<E: Element> Trainer<E> {
         Ok(self.current.loss)
     }
 
-    /// Trains in batches on the sequences of `order`, starting at `progress`. Stops when all are done, when a loss is
-    /// not finite, or after the first chunk that ends later than `until`. The epoch is over when `done` is
-    /// `order.len()`; with accumulation, call [`Trainer::finish_epoch`] then.
+    /// Trains in batches on the sequences of `order`, starting at `progress`. Stops when all are done, when
+    /// a loss is not finite, or after the first chunk that ends later than `until`. The epoch is over when
+    /// `done` is `order.len()`; with accumulation, call [`Trainer::finish_epoch`] then.
     ///
     /// # Errors
-    /// As [`Trainer::step`]; and if `progress` is inside a batch (`steps` is not zero), but not what the
-    /// last call gave.
+    /// As for [`Trainer::step`]. If `batch_size` is zero. If `progress` is inside a batch (`steps` is not
+    /// zero), but is not the progress that the last call returned.
     pub fn train(
         &mut self,
         data: &Dataset<'_, E>,
@@ -261,8 +265,8 @@ impl<E: Element> Trainer<E> {
         ensure!(batch_size > 0, "batch_size must be at least 1, got 0");
         ensure!(
             progress.steps == 0 || self.progress == Some(progress),
-            "{progress:?} is inside a batch, but not where this trainer is: give what the last call gave, or \
-             0 steps to begin the batch anew"
+            "{progress:?} is inside a batch, but not where this trainer stopped; pass the progress that the \
+             last call returned, or set steps to 0 to begin the batch again"
         );
         self.progress = None;
         if (progress.batches, progress.steps) == (0, 0) {
@@ -375,8 +379,9 @@ impl<E: Element> Trainer<E> {
 
 /// What can be set between epochs, and the optimiser's state, which another trainer can take over.
 impl<E: Element> Trainer<E> {
-    /// Makes [`Trainer::train`] take one step of the optimiser for every `batches` batches. Up to rounding, it is the
-    /// step for one batch made of them all. [`Trainer::finish_epoch`] takes the last step if fewer remain.
+    /// Makes [`Trainer::train`] take one step of the optimiser for every `batches` batches. Up to rounding,
+    /// it is the step for one batch made of them all. [`Trainer::finish_epoch`] takes the last step if fewer
+    /// remain.
     ///
     /// # Errors
     /// If `batches` is zero, or with truncated BPTT.
@@ -418,8 +423,8 @@ impl<E: Element> Trainer<E> {
         self.tallies[1].take()
     }
 
-    /// The optimiser's state: the number of steps taken, and three vectors with a number for every parameter. A vector
-    /// that the optimiser does not use is empty.
+    /// The optimiser's state: the number of steps taken, and three vectors with a number for every
+    /// parameter. A vector that the optimiser does not use is empty.
     pub fn optimizer_state(&self) -> (usize, &[Vec<E>; 3]) {
         self.update.moments.state()
     }

@@ -1,4 +1,4 @@
-//! Copies of a batch to another layout, some rows on each thread.
+//! Copies a batch to another layout. Each thread copies some of the rows.
 
 use super::{Seq, SeqMut};
 use crate::error::{Result, ensure};
@@ -6,8 +6,8 @@ use crate::simd::{Element, Kernel, Level, Simd};
 use crate::threads::{self, FLOPS_PER_COPY};
 
 impl<E: Element> SeqMut<'_, E> {
-    /// Copies the numbers of a batch of the same lengths and features, in whichever layout; padding becomes
-    /// zero.
+    /// Copies a batch of the same lengths and features, (T, B, F), from any layout to the layout of this
+    /// one. Padding becomes zero.
     ///
     /// ```
     /// use bptt::{BatchSizes, Seq, SeqMut, Shape};
@@ -23,7 +23,7 @@ impl<E: Element> SeqMut<'_, E> {
     /// ```
     ///
     /// # Errors
-    /// If the sizes differ; nothing is written then.
+    /// If T, B, F or the lengths differ. Nothing is written then.
     pub fn copy_from(self, from: Seq<'_, E>) -> Result<()> {
         let extent = |batch: &Seq<'_, E>| {
             let shape = batch.shape();
@@ -49,7 +49,7 @@ impl<E: Element> SeqMut<'_, E> {
     }
 }
 
-/// Some rows of a batch, and those that are copied to them.
+/// Some rows of a batch, and the rows to copy to them.
 struct Copy<'a, E>(SeqMut<'a, E>, Seq<'a, E>);
 
 impl<E: Element> Kernel<E> for Copy<'_, E> {

@@ -1,5 +1,5 @@
 //! Strided views of the kernels' memory and of callers' arrays: matrices here, batches of sequences in
-//! [`seq`], how they lie in memory in [`shape`], their lengths in [`sizes`]; units of a record in [`values`].
+//! [`seq`], their layout in [`shape`], their lengths in [`sizes`], the units of a record in [`record`].
 
 #![allow(unsafe_code)]
 
@@ -16,19 +16,19 @@ pub use sizes::BatchSizes;
 
 use std::marker::PhantomData;
 
-/// One step of a sequence batch, or any matrix: rows of contiguous numbers, (B, F).
+/// A matrix (B, F) to read, such as one step of a sequence batch. The numbers of a row are contiguous.
 #[derive(Clone, Copy)]
 pub struct Rows<'a, E> {
     data: *const E,
     rows: usize,
     features: usize,
     stride: usize,
-    /// Which of the rows in memory is row b, where they are not in order: each once, at most.
+    /// `order[b]` is the place of row b in memory, if rows are not in order. No place occurs twice.
     order: Option<&'a [usize]>,
     borrow: PhantomData<&'a E>,
 }
 
-/// Rows to write, (B, F).
+/// A matrix (B, F) to write.
 pub struct RowsMut<'a, E> {
     data: *mut E,
     rows: usize,
@@ -42,31 +42,34 @@ pub struct RowsMut<'a, E> {
 unsafe impl<E: Sync> Send for Rows<'_, E> {}
 // SAFETY: as above.
 unsafe impl<E: Sync> Sync for Rows<'_, E> {}
-// SAFETY: as above; aliases are read by several threads.
+// SAFETY: as above; several threads may read through aliases.
 unsafe impl<E: Send + Sync> Send for RowsMut<'_, E> {}
 
 impl<'a, E> Rows<'a, E> {
-    /// A contiguous matrix.
+    /// A contiguous matrix (`rows`, `features`) at the start of `data`.
+    ///
+    /// # Panics
+    /// If `data` is shorter.
     pub fn new(data: &'a [E], rows: usize, features: usize) -> Self {
         assert!(rows.checked_mul(features).is_some_and(|len| len <= data.len()));
         let data = data.as_ptr();
         Self { data, rows, features, stride: features, order: None, borrow: PhantomData }
     }
 
-    /// How many rows.
+    /// B, the number of rows.
     #[inline(always)]
     pub fn count(&self) -> usize {
         self.rows
     }
 
-    /// How many numbers a row has.
+    /// F, the numbers of a row.
     #[inline(always)]
     pub fn features(&self) -> usize {
         self.features
     }
 
-    /// Where the first row starts and the distance to the next, for the kernels of product.rs, which take
-    /// rows that lie in order.
+    /// Where the first row starts, and the distance from a row to the next. The kernels of product.rs use
+    /// it; they need rows in order.
     #[inline(always)]
     pub(crate) fn raw(&self) -> (*const E, usize) {
         assert!(self.order.is_none());
@@ -79,7 +82,10 @@ impl<'a, E> Rows<'a, E> {
         self.data.wrapping_add(self.order.map_or(b, |order| order[b]) * self.stride)
     }
 
-    /// One row.
+    /// Row `b`, (F,).
+    ///
+    /// # Panics
+    /// If there is no such row.
     #[inline(always)]
     pub fn row(&self, b: usize) -> &'a [E] {
         assert!(b < self.rows);
@@ -87,7 +93,7 @@ impl<'a, E> Rows<'a, E> {
         unsafe { std::slice::from_raw_parts(self.at(b), self.features) }
     }
 
-    /// Some of the numbers of a row.
+    /// `count` numbers of row `b`, from number `first` on.
     #[inline(always)]
     pub(crate) fn part_of_row(&self, b: usize, first: usize, count: usize) -> &'a [E] {
         assert!(b < self.rows && first <= self.features && count <= self.features - first);
@@ -95,7 +101,10 @@ impl<'a, E> Rows<'a, E> {
         unsafe { std::slice::from_raw_parts(self.at(b).wrapping_add(first), count) }
     }
 
-    /// The rows from `first` on, `count` of them.
+    /// `count` rows from row `first` on.
+    ///
+    /// # Panics
+    /// If there are not as many.
     pub fn slice(&self, first: usize, count: usize) -> Self {
         assert!(first <= self.rows && count <= self.rows - first);
         match self.order {
@@ -104,7 +113,10 @@ impl<'a, E> Rows<'a, E> {
         }
     }
 
-    /// The columns from `first` on, `count` of them.
+    /// `count` columns from column `first` on.
+    ///
+    /// # Panics
+    /// If there are not as many.
     #[inline(always)]
     pub fn columns(&self, first: usize, count: usize) -> Self {
         assert!(first <= self.features && count <= self.features - first);
@@ -113,20 +125,23 @@ impl<'a, E> Rows<'a, E> {
 }
 
 impl<'a, E> RowsMut<'a, E> {
-    /// A contiguous matrix.
+    /// A contiguous matrix (`rows`, `features`) at the start of `data`.
+    ///
+    /// # Panics
+    /// If `data` is shorter.
     pub fn new(data: &'a mut [E], rows: usize, features: usize) -> Self {
         assert!(rows.checked_mul(features).is_some_and(|len| len <= data.len()));
         let data = data.as_mut_ptr();
         Self { data, rows, features, stride: features, order: None, borrow: PhantomData }
     }
 
-    /// How many rows.
+    /// B, the number of rows.
     #[inline(always)]
     pub fn count(&self) -> usize {
         self.rows
     }
 
-    /// The rows to read.
+    /// The same matrix, to read.
     #[inline(always)]
     pub fn as_ref(&self) -> Rows<'_, E> {
         let Self { data, rows, features, stride, order, .. } = *self;
@@ -139,7 +154,10 @@ impl<'a, E> RowsMut<'a, E> {
         self.as_ref().at(b).cast_mut()
     }
 
-    /// One row, to write.
+    /// Row `b`, (F,), to write.
+    ///
+    /// # Panics
+    /// If there is no such row.
     #[inline(always)]
     pub fn row_mut(&mut self, b: usize) -> &mut [E] {
         assert!(b < self.rows);
@@ -147,7 +165,7 @@ impl<'a, E> RowsMut<'a, E> {
         unsafe { std::slice::from_raw_parts_mut(self.at(b), self.features) }
     }
 
-    /// Copies the numbers of another matrix, its first rows if it has more.
+    /// Copies another matrix; if that has more rows, its first ones.
     #[inline(always)]
     pub(crate) fn copy(&mut self, from: Rows<'_, E>)
     where
@@ -158,24 +176,25 @@ impl<'a, E> RowsMut<'a, E> {
         }
     }
 
-    /// Some of the numbers of a row, to write.
+    /// `count` numbers of row `b`, from number `first` on, to write.
     #[inline(always)]
     pub(crate) fn part_of_row(&mut self, b: usize, first: usize, count: usize) -> &mut [E] {
         assert!(b < self.rows && first <= self.features && count <= self.features - first);
         // SAFETY: inside the view, by the checks where it was made; the borrow is exclusive, or of an alias
-        // by the promise of whoever made it.
+        // whose maker promised that nobody else uses these numbers.
         unsafe { std::slice::from_raw_parts_mut(self.at(b).wrapping_add(first), count) }
     }
 
-    /// The same rows once more.
+    /// A second view of the same rows.
     ///
     /// # Safety
-    /// No number may be part of a slice that one gives while the other reads or writes it.
+    /// No number may be in a slice from one view while the other view reads or writes it.
     pub(crate) unsafe fn alias(&self) -> RowsMut<'a, E> {
         RowsMut { ..*self }
     }
 
-    /// `rows` rows from `row` on, and of them `columns` columns from `column` on, if there are as many.
+    /// The submatrix of `rows` rows from `row` on and `columns` columns from `column` on; none if the matrix
+    /// does not have as many.
     #[inline(always)]
     pub(crate) fn part(
         &mut self,
@@ -196,7 +215,7 @@ impl<'a, E> RowsMut<'a, E> {
         Some(RowsMut { data, rows, features: columns, stride, order, borrow: PhantomData })
     }
 
-    /// The columns before `column`, to write, beside the others, to read.
+    /// The columns before `column`, to write, and the other columns, to read.
     #[inline(always)]
     pub(crate) fn split_columns(&mut self, column: usize) -> (RowsMut<'_, E>, Rows<'_, E>) {
         assert!(column <= self.features);
@@ -212,27 +231,30 @@ impl<'a, E> RowsMut<'a, E> {
         (RowsMut { data, rows, features: column, stride, order, borrow: PhantomData }, after)
     }
 
-    /// The columns from `first` on, `count` of them.
+    /// `count` columns from column `first` on.
     #[inline(always)]
     pub(crate) fn into_columns(self, first: usize, count: usize) -> Self {
         assert!(first <= self.features && count <= self.features - first);
         Self { data: self.data.wrapping_add(first), features: count, ..self }
     }
 
-    /// `rows` rows from `row` on.
+    /// `rows` rows from row `row` on.
     #[inline(always)]
     pub(crate) fn rows_mut(&mut self, row: usize, rows: usize) -> RowsMut<'_, E> {
         self.part(row, rows, 0, self.features).expect("rows inside the matrix")
     }
 
-    /// Where the first row starts and the distance to the next, as [`Rows::raw`].
+    /// Where the first row starts, and the distance from a row to the next; see [`Rows::raw`].
     #[inline(always)]
     pub(crate) fn raw_mut(&mut self) -> (*mut E, usize) {
         assert!(self.order.is_none());
         (self.data, self.stride)
     }
 
-    /// Splits into matrices of `sizes[0]`, `sizes[1]`, ... rows; the sizes add up to all rows.
+    /// Splits into matrices of `sizes[0]`, `sizes[1]`, ... rows.
+    ///
+    /// # Panics
+    /// If the sizes do not add up to the number of rows.
     pub fn split_rows(self, sizes: &[usize]) -> Vec<Self> {
         assert_eq!(total(sizes), Some(self.rows));
         let mut first = 0;
@@ -325,7 +347,7 @@ mod tests {
         ] {
             assert!(Seq::new(&data, bad).is_err(), "{bad:?}");
         }
-        // Strides of nothing are not followed.
+        // Strides of an empty batch are never used.
         let nothing = Shape { features: 0, row_stride: usize::MAX, ..good };
         assert_eq!(Seq::new(&data, nothing).unwrap().step(2).row(1), [0.0f32; 0]);
     }

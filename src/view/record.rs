@@ -1,4 +1,4 @@
-//! The values that some hidden units have in a record.
+//! Unit lanes: the numbers of some hidden units in the slots of one record.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -6,8 +6,8 @@ use std::ops::Range;
 use super::RowsMut;
 use crate::simd::{Element, Simd};
 
-/// Runs of numbers in a row, one for each slot of a record, equally far apart: for the loops over units, where looking
-/// up the row for every vector would be most of the work.
+/// For every slot of a record, the numbers of some units; the slots are equally far apart. Loops over units
+/// use it, because looking up the row for every vector would be most of their work.
 pub(crate) struct UnitLanes<'a, E> {
     data: *mut E,
     slots: usize,
@@ -17,7 +17,7 @@ pub(crate) struct UnitLanes<'a, E> {
 }
 
 impl<'a, E: Element> UnitLanes<'a, E> {
-    /// All units of the first slots of a record, `stride` long each.
+    /// All units of the first `slots` slots of a record; each slot has `stride` numbers.
     #[inline(always)]
     pub(crate) fn new(record: &'a mut [E], slots: usize, stride: usize) -> Self {
         assert!(slots * stride <= record.len());
@@ -26,7 +26,7 @@ impl<'a, E: Element> UnitLanes<'a, E> {
 }
 
 impl<E: Element> RowsMut<'_, E> {
-    /// Of row `b` the numbers `units` of each of the first slots, `stride` long each.
+    /// The units `units` in each of the first `slots` slots of row `b`; each slot has `stride` numbers.
     #[inline(always)]
     pub(crate) fn values(
         &mut self,
@@ -42,17 +42,18 @@ impl<E: Element> RowsMut<'_, E> {
 }
 
 impl<E: Element> UnitLanes<'_, E> {
-    /// A vector of a slot, from the unit `at` of these on.
+    /// Loads a vector of slot `slot`, from number `at` of these units on.
     #[inline(always)]
     pub(crate) fn load<S: Simd<E>>(&self, s: S, slot: usize, at: usize) -> S::V {
-        // SAFETY: inside the slot.
+        // SAFETY: inside the slot, which `place` checks.
         unsafe { s.load_ptr(self.place::<S>(slot, at)) }
     }
 
-    /// Writes it.
+    /// Writes a vector of slot `slot`, from number `at` of these units on.
     #[inline(always)]
     pub(crate) fn store<S: Simd<E>>(&mut self, s: S, slot: usize, at: usize, v: S::V) {
-        // SAFETY: inside the slot; the borrow is exclusive, or of an alias by the promise of whoever made it.
+        // SAFETY: inside the slot, which `place` checks; the borrow is exclusive, or of an alias whose maker
+        // promised that nobody else uses these numbers.
         unsafe { s.store_ptr(self.place::<S>(slot, at), v) }
     }
 

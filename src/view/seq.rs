@@ -1,9 +1,9 @@
 //! Batches of sequences.
 //!
-//! A batch is a 3-D array of T steps, B rows and F numbers, where the numbers of a row at a step are
-//! contiguous and the strides of steps and rows are free. So (T, B, F) and (B, T, F) arrays are the same
-//! thing to a kernel, and a batch splits by rows into views that never overlap, one for each task of the
-//! thread pool, although their memory interleaves. Sequences of different lengths, sorted, lie without padding,
+//! A batch is a 3-D array of T steps, B rows and F features. The numbers of a row at a step are contiguous;
+//! the strides of steps and rows are free. So a kernel treats (T, B, F) and (B, T, F) arrays alike, and a
+//! batch splits by rows into views that never overlap, one for each task of the thread pool, although their
+//! memory interleaves. Sequences of different lengths are sorted by length. They either lie without padding,
 //! step after step, or are looked up in the caller's array, which has padding and another order.
 
 use std::marker::PhantomData;
@@ -13,7 +13,7 @@ use super::{BatchSizes, Rows, RowsMut, Shape, total};
 use crate::error::Result;
 use crate::simd::{Element, Simd};
 
-/// A sequence batch to read: (T, B, F), or of different lengths, as [`BatchSizes`] says.
+/// A sequence batch to read: (T, B, F), or sequences of different lengths with their [`BatchSizes`].
 #[derive(Clone, Copy)]
 pub struct Seq<'a, E> {
     data: *const E,
@@ -21,14 +21,14 @@ pub struct Seq<'a, E> {
     sizes: Option<&'a BatchSizes>,
     /// Whether sequences of different lengths are looked up in an array with padding.
     padded: bool,
-    /// Of different lengths: the first row and the first step of the batch.
+    /// With sizes: which row and step of the sizes' batch is the first one of this view.
     first: usize,
     skip: usize,
     borrow: PhantomData<&'a E>,
 }
 
-/// A sequence batch to write: (T, B, F). Its memory may interleave with that of other views, but no
-/// number is in two of them.
+/// A sequence batch to write: (T, B, F), or sequences of different lengths with their [`BatchSizes`]. Its
+/// memory may interleave with that of other views, but no number is in two of them.
 pub struct SeqMut<'a, E> {
     data: *mut E,
     shape: Shape,
@@ -46,17 +46,18 @@ unsafe impl<E: Sync> Sync for Seq<'_, E> {}
 // SAFETY: as above.
 unsafe impl<E: Send + Sync> Send for SeqMut<'_, E> {}
 impl<'a, E> Seq<'a, E> {
-    /// A view of an array.
+    /// A view of an array, (T, B, F) as `shape` says.
     ///
     /// # Errors
-    /// If the shape reaches beyond the array or overlaps itself.
+    /// If the shape reaches beyond the array, or its rows overlap.
     pub fn new(data: &'a [E], shape: Shape) -> Result<Self> {
         let shape = shape.checked(data.len())?;
         let (data, sizes, padded) = (data.as_ptr(), None, false);
         Ok(Self { data, shape, sizes, padded, first: 0, skip: 0, borrow: PhantomData })
     }
 
-    /// A view of a batch without padding, (sum of T, F), or of (T, B, F) where all are of one length.
+    /// A view of a batch without padding: ([`BatchSizes::total`], F), step after step. If all sequences have
+    /// the same length, this is (T, B, F).
     ///
     /// # Errors
     /// If the array is too short.
@@ -64,12 +65,13 @@ impl<'a, E> Seq<'a, E> {
         Self::packed_steps(data, sizes, 0..sizes.steps(), features)
     }
 
-    /// A view of sequences in an array with padding, which is not looked at: row b is the sequence that the
-    /// sizes' order says.
+    /// A view of sequences of different lengths in an array with padding, (T, B, F) as `shape` says. Padding
+    /// is never read. Row b is sequence [`BatchSizes::place`]`(b)` of the array.
     ///
     /// # Errors
-    /// As for [`Seq::new`], and if the array has not as many rows, or fewer steps.
+    /// As for [`Seq::new`], and if the array has a different number of rows than the sizes, or fewer steps.
     ///
+    /// # Examples
     /// ```
     /// use bptt::{BatchSizes, Seq, Shape};
     ///
@@ -86,7 +88,7 @@ impl<'a, E> Seq<'a, E> {
         Ok(Self { shape, sizes: Some(sizes), padded: true, ..whole })
     }
 
-    /// The same of some steps alone.
+    /// Same as [`Seq::packed`], for some of the steps alone.
     fn packed_steps(
         data: &'a [E],
         sizes: &'a BatchSizes,
@@ -98,23 +100,24 @@ impl<'a, E> Seq<'a, E> {
         Ok(Self { data, shape, sizes: Some(sizes), padded, first: 0, skip, borrow: PhantomData })
     }
 
-    /// The extent and strides; without padding, the step's stride means nothing. Of sequences in an array with
-    /// padding, the steps are those of the longest.
+    /// The extents and strides. If sequences of different lengths lie without padding, `step_stride` means
+    /// nothing. If they lie in an array with padding, `steps` is the length of the longest one.
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
-    /// How many rows each step has, if there is no padding.
+    /// How many rows each step has, if the sequences have different lengths.
     pub fn sizes(&self) -> Option<&'a BatchSizes> {
         self.sizes
     }
 
-    /// Whether the rows of a step are looked up one by one: a kernel that wants them in order needs a copy.
+    /// Whether the rows of a step are looked up in an array with padding. A kernel that needs them in order
+    /// needs a copy.
     pub(crate) fn is_padded(&self) -> bool {
         self.padded
     }
 
-    /// The same of a batch of its own that has these rows and steps.
+    /// The sizes of a separate batch that has the rows and steps of this view.
     pub(crate) fn sizes_of_rows(&self) -> Option<BatchSizes> {
         let steps = self.skip..self.skip + self.shape.steps;
         self.sizes.map(|sizes| sizes.part(steps, self.first, self.shape.rows))
@@ -128,17 +131,18 @@ impl<'a, E> Seq<'a, E> {
         self.sizes.map_or(rows, |sizes| there(sizes).saturating_sub(self.first).min(rows))
     }
 
-    /// The rows of all steps together.
+    /// The number of rows of all steps together.
     pub fn total(&self) -> usize {
         let Shape { steps, rows, .. } = self.shape;
         let whole = steps.saturating_mul(rows);
         self.sizes.map_or(whole, |sizes| sizes.offset(self.skip + steps) - sizes.offset(self.skip))
     }
 
-    /// A batch of the same steps and rows in other memory.
+    /// A batch of the same steps and rows in `data`: (T, B, `features`), or without padding if the
+    /// sequences have different lengths.
     ///
     /// # Errors
-    /// If that is too short.
+    /// If `data` is too short.
     pub fn like<'b>(&self, data: &'b [E], features: usize) -> Result<Seq<'b, E>>
     where
         'a: 'b,
@@ -150,10 +154,10 @@ impl<'a, E> Seq<'a, E> {
         }
     }
 
-    /// The same to write.
+    /// Same as [`Seq::like`], to write.
     ///
     /// # Errors
-    /// As [`Seq::like`].
+    /// As for [`Seq::like`].
     pub fn like_mut<'b>(&self, data: &'b mut [E], features: usize) -> Result<SeqMut<'b, E>>
     where
         'a: 'b,
@@ -167,14 +171,17 @@ impl<'a, E> Seq<'a, E> {
         }
     }
 
-    /// The rows at step `t`.
+    /// The rows at step `t`, ([`Seq::count`]`(t)`, F).
+    ///
+    /// # Panics
+    /// If there is no such step.
     #[inline(always)]
     pub fn step(&self, t: usize) -> Rows<'a, E> {
         assert!(t < self.shape.steps);
         let Shape { step_stride, features, row_stride: stride, .. } = self.shape;
         let order = self.order();
         let start = match self.without_padding() {
-            // Rows that are in order, though of different lengths, have not moved the data (`rows`).
+            // `rows` does not move `data` if there are sizes, so rows in order are skipped here.
             None if order.is_none() => t * step_stride + self.first * stride,
             None => t * step_stride,
             Some(sizes) => {
@@ -187,20 +194,23 @@ impl<'a, E> Seq<'a, E> {
         Rows { data, rows, features, stride, order, borrow: PhantomData }
     }
 
-    /// The sizes of a batch that lies step after step.
+    /// The sizes of a batch that lies step after step, without padding.
     #[inline(always)]
     fn without_padding(&self) -> Option<&'a BatchSizes> {
         if self.padded { None } else { self.sizes }
     }
 
-    /// Which of the array's rows the rows are, where they are looked up.
+    /// The places of the rows in the array, if rows are looked up there.
     #[inline(always)]
     fn order(&self) -> Option<&'a [usize]> {
         let sizes = if self.padded { self.sizes } else { None };
         sizes.and_then(|sizes| sizes.order()).map(|order| &order[self.first..])
     }
 
-    /// The rows from `first` on, `count` of them.
+    /// `count` rows from row `first` on, at all steps.
+    ///
+    /// # Panics
+    /// If there are not as many.
     pub fn rows(&self, first: usize, count: usize) -> Self {
         assert!(first <= self.shape.rows && count <= self.shape.rows - first);
         let shape = Shape { rows: count, ..self.shape };
@@ -211,7 +221,10 @@ impl<'a, E> Seq<'a, E> {
         Self { data, shape, first, ..*self }
     }
 
-    /// Some of the steps.
+    /// Some of the steps, with all rows.
+    ///
+    /// # Panics
+    /// If there are no such steps.
     pub fn steps(&self, steps: Range<usize>) -> Self {
         assert!(steps.start <= steps.end && steps.end <= self.shape.steps);
         let Shape { step_stride, row_stride, .. } = self.shape;
@@ -226,7 +239,7 @@ impl<'a, E> Seq<'a, E> {
         Self { data: self.data.wrapping_add(before), shape, skip, ..*self }
     }
 
-    /// The rows of some steps together, one step's after the other's, if they are equally far apart.
+    /// The rows of some steps as one matrix, step after step; none if the rows are not equally far apart.
     pub fn together(&self, steps: Range<usize>) -> Option<Rows<'a, E>> {
         let part = self.steps(steps);
         let Shape { rows, features, step_stride, row_stride, .. } = part.shape;
@@ -240,7 +253,10 @@ impl<'a, E> Seq<'a, E> {
         whole.then_some(Rows { data, rows, features, stride, order, borrow: PhantomData })
     }
 
-    /// The features from `first` on, `count` of them.
+    /// `count` features from feature `first` on.
+    ///
+    /// # Panics
+    /// If there are not as many.
     pub fn columns(&self, first: usize, count: usize) -> Self {
         assert!(first <= self.shape.features && count <= self.shape.features - first);
         let shape = Shape { features: count, ..self.shape };
@@ -249,10 +265,10 @@ impl<'a, E> Seq<'a, E> {
 }
 
 impl<'a, E> SeqMut<'a, E> {
-    /// A view of an array.
+    /// A view of an array, (T, B, F) as `shape` says.
     ///
     /// # Errors
-    /// If the shape reaches beyond the array or overlaps itself.
+    /// If the shape reaches beyond the array, or its rows overlap.
     pub fn new(data: &'a mut [E], shape: Shape) -> Result<Self> {
         let shape = shape.checked(data.len())?;
         let (data, sizes, padded) = (data.as_mut_ptr(), None, false);
@@ -267,11 +283,12 @@ impl<'a, E> SeqMut<'a, E> {
         Self::packed_steps(data, sizes, 0..sizes.steps(), features)
     }
 
-    /// A view of sequences in an array with padding; see [`Seq::padded`]. The padding is made zero: here what
-    /// is behind the longest sequence, the other by the pass that writes the sequences.
+    /// A view of sequences of different lengths in an array with padding; see [`Seq::padded`]. Padding
+    /// becomes zero: the steps behind the longest sequence here, the rest by the pass that writes the
+    /// sequences.
     ///
     /// # Errors
-    /// As for [`Seq::padded`]; nothing is written then.
+    /// As for [`Seq::padded`]. Nothing is written then.
     pub fn padded(data: &'a mut [E], shape: Shape, sizes: &'a BatchSizes) -> Result<Self>
     where
         E: Element,
@@ -285,7 +302,7 @@ impl<'a, E> SeqMut<'a, E> {
         Ok(Self { shape, sizes: Some(sizes), padded: true, ..whole })
     }
 
-    /// Makes the rows zero that have no step, in an array with padding; else there are none.
+    /// Fills the rows that a step does not have with zeros. Only arrays with padding have such rows.
     #[inline(always)]
     pub(crate) fn clear_padding<S: Simd<E>>(&mut self, s: S)
     where
@@ -294,7 +311,7 @@ impl<'a, E> SeqMut<'a, E> {
         for t in 0..if self.padded { self.shape.steps } else { 0 } {
             let Rows { data, rows, features, stride, order, .. } = self.as_ref().step(t);
             let (data, there) = (data.cast_mut(), rows);
-            // The rows of the view that the step does not have.
+            // Includes the rows that the step does not have.
             let rows = self.shape.rows;
             let mut all =
                 RowsMut { data, rows, features, stride, order, borrow: PhantomData::<&mut E> };
@@ -315,23 +332,23 @@ impl<'a, E> SeqMut<'a, E> {
         Ok(Self { data, shape, sizes: Some(sizes), padded, first: 0, skip, borrow: PhantomData })
     }
 
-    /// The extent and strides.
+    /// The extents and strides; see [`Seq::shape`].
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
-    /// The view to read.
+    /// The same batch, to read.
     pub fn as_ref(&self) -> Seq<'_, E> {
         let Self { data, shape, sizes, padded, first, skip, .. } = *self;
         Seq { data, shape, sizes, padded, first, skip, borrow: PhantomData }
     }
 
-    /// The same view, borrowed from this one.
+    /// The same batch, borrowed from this view.
     pub fn reborrow(&mut self) -> SeqMut<'_, E> {
         SeqMut { ..*self }
     }
 
-    /// The same batch once more.
+    /// A second view of the same batch.
     ///
     /// # Safety
     /// As for [`RowsMut::alias`].
@@ -339,25 +356,28 @@ impl<'a, E> SeqMut<'a, E> {
         SeqMut { ..*self }
     }
 
-    /// Some of the steps.
+    /// Some of the steps, to write; see [`Seq::steps`].
     pub fn steps_mut(&mut self, steps: Range<usize>) -> SeqMut<'_, E> {
         let Seq { data, shape, skip, .. } = self.as_ref().steps(steps);
         SeqMut { data: data.cast_mut(), shape, skip, ..*self }
     }
 
-    /// The rows of some steps together, to write; see [`Seq::together`].
+    /// The rows of some steps as one matrix, to write; see [`Seq::together`].
     pub fn together_mut(&mut self, steps: Range<usize>) -> Option<RowsMut<'_, E>> {
         let Rows { data, rows, features, stride, order, .. } = self.as_ref().together(steps)?;
         Some(RowsMut { data: data.cast_mut(), rows, features, stride, order, borrow: PhantomData })
     }
 
-    /// The rows at step `t`, to write.
+    /// The rows at step `t`, to write; see [`Seq::step`].
     #[inline(always)]
     pub fn step_mut(&mut self, t: usize) -> RowsMut<'_, E> {
         self.step_beside(t, None).1
     }
 
-    /// The rows at step `t`, to write, beside those of another step, to read.
+    /// The rows of step `other`, if given, to read, and the rows at step `t`, to write.
+    ///
+    /// # Panics
+    /// If there is no such step, or both steps are the same.
     #[inline(always)]
     pub fn step_beside(
         &mut self,
@@ -371,17 +391,17 @@ impl<'a, E> SeqMut<'a, E> {
         });
         let Rows { data, rows, features, stride, order, .. } = self.as_ref().step(t);
         let data = data.cast_mut();
-        // Two steps share no number, by the checks in the constructors, and both borrow this view.
+        // No number is in two steps, by the checks in the constructors, and both borrow this view.
         (beside, RowsMut { data, rows, features, stride, order, borrow: PhantomData })
     }
 
-    /// The view to read, in place of this one.
+    /// Turns this view into one to read.
     pub(crate) fn into_ref(self) -> Seq<'a, E> {
         let Self { data, shape, sizes, padded, first, skip, .. } = self;
         Seq { data, shape, sizes, padded, first, skip, borrow: PhantomData }
     }
 
-    /// Copies the numbers of a batch of the same shape.
+    /// Copies a batch of the same extents.
     #[inline(always)]
     pub(crate) fn copy<S: Simd<E>>(&mut self, s: S, from: Seq<'_, E>)
     where
@@ -395,7 +415,7 @@ impl<'a, E> SeqMut<'a, E> {
         }
     }
 
-    /// Adds the numbers of a batch of the same shape.
+    /// Adds a batch of the same extents to this one, number by number.
     pub fn add(&mut self, other: Seq<'_, E>)
     where
         E: Element,
@@ -410,7 +430,10 @@ impl<'a, E> SeqMut<'a, E> {
         }
     }
 
-    /// Splits into views of `sizes[0]`, `sizes[1]`, ... rows; the sizes add up to all rows.
+    /// Splits into views of `sizes[0]`, `sizes[1]`, ... rows.
+    ///
+    /// # Panics
+    /// If the sizes do not add up to B.
     pub fn split_rows(self, sizes: &[usize]) -> Vec<SeqMut<'a, E>> {
         assert_eq!(total(sizes), Some(self.shape.rows));
         let mut first = 0;
@@ -422,7 +445,10 @@ impl<'a, E> SeqMut<'a, E> {
         split.collect()
     }
 
-    /// Splits into views of `sizes[0]`, `sizes[1]`, ... features, which add up to all of them.
+    /// Splits into views of `sizes[0]`, `sizes[1]`, ... features.
+    ///
+    /// # Panics
+    /// If the sizes do not add up to F.
     pub fn split_columns(self, sizes: &[usize]) -> Vec<SeqMut<'a, E>> {
         assert_eq!(total(sizes), Some(self.shape.features));
         let mut first = 0;

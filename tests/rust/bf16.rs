@@ -1,5 +1,4 @@
-//! Products in bf16: against the oracle, whose products take numbers rounded at the same places, and all that users
-//! may rely on.
+//! Products in bf16: comparison with the oracle, which rounds the same numbers, and the contracts with users.
 
 use crate::common::linear::Linear;
 use crate::common::problem::Problem;
@@ -15,8 +14,9 @@ fn layer<C: Cell>(cell: C, input: usize, hidden: usize) -> Recurrent<C> {
     Recurrent::with_cell(cell, input, hidden, true).unwrap().with_compute(Compute::Bf16)
 }
 
-/// Steps of every size. Of more than one step, or with a cell that does more than add up, what the oracle rounds to
-/// bf16 may lie on the other side of a tie, and then is off by its last bit.
+/// Compares passes of many sizes with the oracle. After several steps, or with a cell that does more than
+/// add, a number may lie on the other side of a tie than the oracle's. Then the two differ in the last bit
+/// of bf16.
 fn every_size<C: Cell + Oracle>(cell: C, steps: &[usize], tolerance: f64) {
     let mut seed = 0;
     for hidden in [1, 7, 8, 15, 16, 17, 33, 50, 65] {
@@ -49,14 +49,14 @@ fn cells_over_many_steps() {
     every_size(TANH, &[1, 9], 2e-3);
 }
 
-/// The sums are exact, so only what does not depend on rounding may be asked of few numbers.
+/// Uses few different numbers, so that the sums are exact and do not depend on rounding.
 #[test]
 fn products_of_numbers_that_bf16_holds_are_those_of_float32() {
     let sizes = Sizes { steps: 1, rows: 5, input: 9, hidden: 33, bias: true };
     let (mut inputs, mut d) = problem::<Linear>(sizes, true, 3);
     let arrays = [&mut inputs.params, &mut inputs.x, &mut inputs.h, &mut d.y, &mut d.h, &mut d.c];
     for array in arrays {
-        // Multiples of 1/8 up to 1, and all that is made of them in one step.
+        // Multiples of 1/8 up to 1; bf16 holds them, and all results of one step.
         array.iter_mut().for_each(|x| *x = (*x * 8.0).round() / 8.0);
     }
     let plain = Recurrent::with_cell(Linear, 9, 33, true).unwrap();
@@ -74,7 +74,7 @@ fn bits(results: &(Outputs, Inputs)) -> Vec<u64> {
     arrays.into_iter().flat_map(|array| array.iter().map(|x| x.to_bits())).collect()
 }
 
-/// One test for the number of threads, because it is global.
+/// This is one test, because the number of threads is global.
 #[test]
 fn the_same_bits_for_1_to_8_threads() {
     fn check<C: Cell + Oracle>(cell: C, (steps, rows, hidden): (usize, usize, usize)) {
@@ -95,13 +95,13 @@ fn the_same_bits_for_1_to_8_threads() {
     }
     check(Lstm::default(), (7, 53, 100));
     check(Gru, (7, 53, 51));
-    // So few rows that threads would share the units in f32.
+    // With so few rows, threads would divide the units in f32.
     check(Lstm::default(), (12, 3, 144));
     set_num_threads(2).unwrap();
 }
 
-/// The products have the same bits at every level: the same additions in the same order. Cells of AVX2 and AVX-512,
-/// and of every level a cell that only adds, have the same bits, too.
+/// Products have the same bits at every level, because the order of additions is the same. Cells at AVX2 and
+/// AVX-512 also have the same bits, and a cell that only adds has the same bits at every level.
 #[test]
 fn levels_have_the_same_bits() {
     fn check<C: Cell + Oracle>(cell: C, levels: &[Level]) {
@@ -172,8 +172,8 @@ fn rows_do_not_depend_on_others_and_keep_their_nan_and_infinity() {
     }
 }
 
-/// What comes out of layers with every option is that of float32, but for rounding; and with checkpoints it has the
-/// same bits.
+/// Layers with every option give the results of float32, apart from rounding. With checkpoints, results have
+/// the same bits.
 #[test]
 fn options_and_checkpoints() {
     fn check<C: Cell + std::fmt::Debug>(cell: C) {
@@ -192,7 +192,7 @@ fn options_and_checkpoints() {
                     let plain = Problem::new(layer, lengths, 11).run_in::<f32>();
                     let mut problem = Problem::new(layer.with_compute(Compute::Bf16), lengths, 11);
                     let whole = problem.run_in::<f32>();
-                    // What rounding only the weights and x does, as a measure of what is to be expected.
+                    // Rounding only the weights and x shows which errors to expect.
                     let mut nearby = Problem::new(layer, lengths, 11);
                     for numbers in [&mut nearby.params, &mut nearby.x] {
                         numbers.iter_mut().for_each(|x| *x = bf16(*x));
@@ -256,7 +256,7 @@ fn what_does_not_fit_is_refused() {
     assert!(error.to_string().contains("float64"), "{error}");
     assert!(layer.explain(x).is_err() && Stepper::new(layer, &params, 1).is_err());
 
-    // A tape, and the weights that it has packed, are for one kind of products.
+    // A tape, with its packed weights, serves only one number type of products.
     let params = vec![0.1f32; layer.parameter_len()];
     let x = vec![1.0f32; 8];
     let x = Seq::new(&x, Shape::time_major(2, 2, 2)).unwrap();

@@ -1,5 +1,6 @@
-//! What users may rely on: true gradients, the same bits for any number of threads, rows that do not
-//! know of each other, time that can be split, and IEEE's NaN and infinity.
+//! The contracts with users: gradients are the slopes of the outputs, results have the same bits for any
+//! number of threads, rows do not depend on each other, a pass can be split in time, and NaN and infinity
+//! follow IEEE.
 
 use crate::common::reference::{self, Inputs, Oracle, Outputs, Sizes};
 use crate::common::{kernels, oracle, problem};
@@ -10,7 +11,8 @@ use bptt::{Recurrent, Seq, SeqMut, Shape, State, Tape, set_num_threads};
 const TANH: Rnn = Rnn { nonlinearity: Nonlinearity::Tanh };
 const RELU: Rnn = Rnn { nonlinearity: Nonlinearity::Relu };
 
-/// The gradient of `sum(outputs * d)` against central differences of the oracle, all inputs.
+/// Compares the gradient of `sum(outputs * d)` with respect to all inputs with central differences of the
+/// oracle.
 fn gradcheck<C: Cell + Oracle>(cell: C) {
     for (seed, hidden) in [(1, 1), (2, 3), (3, 17)] {
         let sizes = Sizes { steps: 4, rows: 3, input: 2, hidden, bias: true };
@@ -31,7 +33,7 @@ fn gradcheck<C: Cell + Oracle>(cell: C) {
                         |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
                     dot(&out.y, &d.y) + dot(&out.h, &d.h) + dot(&out.c, &d.c)
                 };
-                // Fourth-order differences.
+                // The difference formula of fourth order.
                 let step = 1e-3;
                 let slope = (8.0 * (loss(step) - loss(-step))
                     - (loss(2.0 * step) - loss(-2.0 * step)))
@@ -72,7 +74,8 @@ fn bits(results: &(Outputs, Inputs)) -> Vec<u64> {
         .collect()
 }
 
-/// One test for the number of threads, because it is global. Large enough for several tasks.
+/// This is one test, because the number of threads is global. The problems are large enough for several
+/// tasks.
 #[test]
 fn the_same_bits_for_1_to_8_threads_and_every_repetition() {
     fn check<C: Cell + Oracle>(cell: C, (steps, rows, hidden): (usize, usize, usize)) {
@@ -96,19 +99,20 @@ fn the_same_bits_for_1_to_8_threads_and_every_repetition() {
             });
         }
     }
-    // Threads share the rows.
+    // Threads divide the rows.
     check(Lstm::default(), (7, 53, 100));
     check(TANH, (7, 53, 100));
-    // Of so many steps and rows, weight gradients are summed in two groups.
+    // With so many steps and rows, weight gradients are sums of two groups.
     check(Lstm::default(), (11, 53, 40));
     check(Gru, (11, 53, 40));
-    // Threads share the units, an odd number of vectors, of one row and of a few; some have none.
+    // Threads divide the units, an odd number of vectors, with one row and with a few rows. Some threads
+    // have none.
     for (rows, hidden) in [(1, 232), (3, 144), (7, 129)] {
         check(Lstm::default(), (12, rows, hidden));
         check(Gru, (12, rows, hidden));
         check(TANH, (12, rows, 2 * hidden));
     }
-    // Callers that are threads of somebody else's pool, more than there are helpers.
+    // The callers are threads of another pool. There are more of them than helpers.
     set_num_threads(2).unwrap();
     let sizes = Sizes { steps: 12, rows: 1, input: 40, hidden: 256, bias: true };
     let layer = Recurrent::with_cell(Lstm::default(), 40, 256, true).unwrap();
@@ -185,7 +189,7 @@ fn two_halves_with_the_state_carried_over_are_the_whole() {
 #[test]
 fn nan_and_infinity_stay_in_their_row_and_go_through_as_ieee_says() {
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        // 17 units: padding lanes see infinity times a padding weight of zero.
+        // With 17 units, padding lanes compute infinity times a padding weight of zero.
         let sizes = Sizes { steps: 3, rows: 7, input: 2, hidden: 17, bias: true };
         let layer = Recurrent::with_cell(Lstm::default(), 2, 17, true).unwrap();
         let (inputs, d) = problem::<Lstm>(sizes, true, 8);
@@ -270,10 +274,10 @@ fn a_tape_serves_one_backward_pass_of_its_own_sizes() {
     assert!(tape.is_recorded());
     back(x, y, dy, &mut tape, 2).unwrap();
     let again = back(x, y, dy, &mut tape, 2).unwrap_err();
-    assert!(again.contains("no recording"), "{again}");
+    assert!(again.contains("no forward pass"), "{again}");
 }
 
-/// The gradients of a layer's parameters, of a pass on this tape.
+/// The gradients of a layer's parameters, for a pass with this tape.
 fn gradients<C: Cell>(
     layer: &Recurrent<C>,
     (steps, rows): (usize, usize),

@@ -1,4 +1,5 @@
-//! The kernels of every level against the oracle, forward and backward, over awkward sizes.
+//! Compares the kernels of every level with the oracle, forward and backward, for sizes that fill no vector
+//! exactly.
 
 use crate::common::linear::Linear;
 use crate::common::reference::{Oracle, Sizes};

@@ -1,5 +1,5 @@
-//! The networks by hand: every level trains alike, exact gradients lower the loss they are of, and
-//! sizes that do not fit are refused. (Python's tests hold the numbers against the notebook's.)
+//! The lab's networks: every level trains alike, exact gradients lower their loss, and sizes that do not fit
+//! are refused. (Python's tests compare the numbers with the notebook's.)
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ fn training(kind: Kind, gradient: Gradient, hidden: usize) -> Training {
     Training::new(network, params, 0.05, 0.25, gradient).unwrap()
 }
 
-/// The losses of some epochs over two sequences, one of a single step.
+/// The losses of some epochs over two sequences. One has a single step.
 fn losses(kind: Kind, gradient: Gradient, hidden: usize) -> Vec<f64> {
     let mut training = training(kind, gradient, hidden);
     let tokens = [0, 0, 1, 1, 0];
@@ -48,7 +48,7 @@ fn every_level_trains_alike() {
     }
 }
 
-/// Two threads share a sequence where the machine has them; how many do must not show.
+/// Two threads divide a sequence if the machine has two. Their number never changes results.
 #[test]
 fn threads_do_not_show() {
     let bits = |threads| {

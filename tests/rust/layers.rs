@@ -1,4 +1,4 @@
-//! Layers, directions, projections, dropout and sequences of different lengths, for every cell.
+//! Tests of layers, directions, projections, dropout and sequences of different lengths, for every cell.
 
 use crate::common::problem::Problem;
 use bptt::cell::{Cell, Gru, GruResetFirst, Lstm, Nonlinearity, Rnn};
@@ -81,7 +81,7 @@ fn levels<C: Cell>(cell: C) {
     });
 }
 
-/// Bits of everything, for problems large enough that threads share them.
+/// Compares the bits of all results, for problems that are large enough for several threads.
 #[test]
 fn threads_do_not_show() {
     let layer = Recurrent::with_cell(Lstm::default(), 24, 40, true).unwrap().bidirectional();
@@ -98,12 +98,12 @@ fn threads_do_not_show() {
     }
 }
 
-/// A row in a ragged batch has the bits that it has alone.
+/// A row in a batch of different lengths has the same bits as alone.
 #[test]
 fn a_row_of_a_ragged_batch_is_as_if_alone() {
     every_option(Lstm::default(), |layer, lengths, what| {
         if layer.with_dropout(0.0).unwrap() != layer {
-            return; // dropout goes by the place in the batch
+            return; // dropout depends on the place in the batch
         }
         let problem = Problem::new(layer, lengths, 2);
         let [y, h, c, ..] = problem.run();
@@ -145,7 +145,7 @@ fn dropout_zeroes_its_share_and_only_when_recorded() {
     };
     assert_eq!(outputs(0.5, 1), outputs(0.5, 1));
     assert_ne!(outputs(0.5, 1), outputs(0.5, 2));
-    // Passes of one tape draw anew.
+    // Every pass with the same tape draws new numbers.
     let problem = Problem::new(layer.with_dropout(0.5).unwrap(), &[4], 1);
     let mut tape = Tape::new();
     let mut pass = |records: bool| {

@@ -1,5 +1,5 @@
-//! The tests of the crate's public API, as one program: a program for every file would be linked,
-//! and its kernels compiled, as many times.
+//! The tests of the crate's public API, as one program. With a program for every file, the compiler would
+//! compile the kernels again for each.
 
 mod common;
 

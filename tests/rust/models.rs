@@ -1,4 +1,4 @@
-//! Models of layers of every kind: gradients, last steps, and what does not fit.
+//! Models with every kind of layer: gradients, last steps, and what is refused.
 
 use bptt::{
     BatchSizes, Dataset, Embedding, GRU, Input, Inputs, Layer, LayerNorm, Linear, Loss, Optimizer,
@@ -37,7 +37,7 @@ fn model_of(layers: Vec<Layer>) -> Sequential<f64> {
     model
 }
 
-/// The gradients of sum(dy y) with respect to the parameters are central differences.
+/// Compares the gradients of sum(dy y) with respect to the parameters with central differences.
 fn check_gradients(mut model: Sequential<f64>, lengths: &[usize]) {
     let sizes = BatchSizes::of_lengths(lengths).unwrap();
     let tokens: Vec<_> = (0..sizes.total()).map(|n| (n * n % 3) as u32).collect();
@@ -110,7 +110,7 @@ fn gradients_of_embedding_dropout_and_layer_norm() {
 fn dropout_keeps_its_share_and_draws_anew_in_every_recorded_pass() {
     let layers = vec![Layer::Dropout(0.25), linear(100, 1)];
     let mut model = model_of(layers);
-    model.params.fill(1.0); // the output is the sum of what was kept, and 1
+    model.params.fill(1.0); // the output is 1 plus the sum of the numbers that dropout keeps
     let sizes = BatchSizes::new(200, vec![200]).unwrap();
     let x = vec![1.0; 100 * 200];
     let of = |model: &mut Sequential<f64>, record| {
@@ -120,17 +120,18 @@ fn dropout_keeps_its_share_and_draws_anew_in_every_recorded_pass() {
     let (first, second) = (of(&mut model, true), of(&mut model, true));
     assert_ne!(first, second);
     model.set_seed(5);
-    assert_eq!(of(&mut model, false), [101.0; 200]); // draws nothing
+    assert_eq!(of(&mut model, false), [101.0; 200]); // no dropout
     assert_eq!(of(&mut model, true), first);
     let seed = model.seed();
     model.set_seed(0);
     model.set_seed(seed);
     assert_eq!(of(&mut model, true), second);
     let mean = first.iter().sum::<f64>() / 200.0;
-    assert!((mean - 101.0).abs() < 1.5, "{mean}"); // 5 deviations are 5 * 100 sqrt(p / (1 - p)) / sqrt 20000
+    // 5 deviations are 5 * 100 sqrt(p / (1 - p)) / sqrt 20000.
+    assert!((mean - 101.0).abs() < 1.5, "{mean}");
 }
 
-/// With targets at the last steps only, a model with LastStep is one without whose other steps have no loss.
+/// A model with LastStep equals a model without it whose loss counts only the last steps.
 #[test]
 fn the_last_step_is_what_the_model_without_it_gives_there() {
     let layers = vec![gru(2, 3), linear(3, 2)];
@@ -145,7 +146,7 @@ fn the_last_step_is_what_the_model_without_it_gives_there() {
     assert_eq!(last, want);
 }
 
-/// Of two directions, each gives what a layer of its own gives that goes through the sequences its way.
+/// Each of two directions gives what a separate layer gives for the sequences in that direction.
 #[test]
 fn the_last_step_of_two_directions_is_where_each_ends() {
     let offsets = [0, 2, 6, 7, 10];

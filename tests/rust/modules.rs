@@ -1,8 +1,9 @@
-//! The crate's modules depend on each other in one direction: no file imports, directly or through others,
-//! from a file that imports from it, and no folder from one above it.
+//! The crate's modules depend on each other in one direction. No file imports, directly or through others,
+//! from a file that imports from it. No folder imports from a folder above it.
 //!
-//! A file depends on the files that define what its paths name: in `use` and elsewhere, but not in tests. That a
-//! module declares its children, and hands on what they define (`pub use`), is no dependency.
+//! A file depends on the files that define what its paths name, in `use` and elsewhere, but not in tests. A
+//! module does not depend on its children because it declares them or reexports what they define (`pub
+//! use`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +12,7 @@ use std::path::Path;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMacro, ItemMod, ItemUse, UseTree, Visibility};
 
-/// The top of the crate, from the bottom up: each imports from those before it alone.
+/// The top-level modules of the crate, from the bottom up. Each imports only from those before it.
 const ORDER: [&str; 13] = [
     "error",
     "simd",
@@ -28,15 +29,15 @@ const ORDER: [&str; 13] = [
     "",
 ];
 
-/// A module's path within the crate, the root being empty.
+/// A module's path within the crate. The root's path is empty.
 type Module = Vec<String>;
 
-/// What a file says of others.
+/// What a file says about other files.
 #[derive(Default)]
 struct File {
     /// The paths that it names, from the crate's root.
     named: BTreeSet<Vec<String>>,
-    /// What it hands on: the name, and the path of the original.
+    /// What it reexports: the name, and the path of the original.
     handed_on: BTreeMap<String, Vec<String>>,
 }
 
@@ -47,7 +48,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A path from the crate's root; none if it starts elsewhere.
+    /// The path from the crate's root; none if the path leads outside the crate.
     fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
         let mut rest = path;
         let mut base = match rest.first()?.as_str() {
@@ -120,7 +121,7 @@ fn is_for_tests(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// The paths of a use tree, and the names that they get.
+/// The paths of a use tree, and the names that they define.
 fn leaves_of(tree: &UseTree, path: &mut Vec<String>, leaves: &mut Vec<(Vec<String>, String)>) {
     match tree {
         UseTree::Path(part) => {
@@ -144,7 +145,7 @@ fn leaves_of(tree: &UseTree, path: &mut Vec<String>, leaves: &mut Vec<(Vec<Strin
     }
 }
 
-/// All files of a folder, by module; `texts` are (path within it, text).
+/// All files of a folder, by module. `texts` are (path within the folder, text).
 fn files_of(texts: &[(String, String)]) -> BTreeMap<Module, File> {
     let module = |path: &str| -> Module {
         let path = path.strip_suffix(".rs").unwrap_or(path);
@@ -173,7 +174,7 @@ fn files_of(texts: &[(String, String)]) -> BTreeMap<Module, File> {
 /// The module that defines what a path names.
 fn definer(files: &BTreeMap<Module, File>, path: &[String]) -> Option<Module> {
     let mut path = path.to_vec();
-    // A name can be handed on several times.
+    // A name can be reexported several times.
     for _ in 0..10 {
         let depth = (0..=path.len()).rev().find(|&n| files.contains_key(&path[..n]))?;
         let (module, rest) = path.split_at(depth);
@@ -185,7 +186,7 @@ fn definer(files: &BTreeMap<Module, File>, path: &[String]) -> Option<Module> {
     panic!("{path:?} is handed on in a circle");
 }
 
-/// What each module depends on.
+/// The modules that each module depends on.
 fn dependencies(files: &BTreeMap<Module, File>) -> BTreeMap<Module, BTreeSet<Module>> {
     let of_file = |(module, file): (&Module, &File)| {
         let used = file.named.iter().filter_map(|path| definer(files, path));
@@ -215,7 +216,7 @@ fn arrow(module: &Module, used: &Module) -> String {
     format!("{} -> {}", module.join("::"), used.join("::"))
 }
 
-/// Dependencies on a part of the crate that is not below.
+/// The dependencies on modules that are not below.
 fn upwards(graph: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
     let row = |module: &Module| {
         let top = module.first().map_or("", String::as_str);
@@ -260,7 +261,7 @@ fn graph_of(files: &[(&str, &str)]) -> BTreeMap<Module, BTreeSet<Module>> {
 fn circles_are_found() {
     for files in [
         &[("a.rs", "use crate::b::B; struct A;"), ("b.rs", "use crate::a::A; struct B;")][..],
-        // Through a name that is handed on, and a path outside of `use`.
+        // A circle through a reexported name, and through a path outside `use`.
         &[
             ("n/mod.rs", "mod x; mod y; pub use x::X;"),
             ("n/x.rs", "struct X; fn f() { super::y::g() }"),

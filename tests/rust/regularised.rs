@@ -1,5 +1,5 @@
 //! Recurrent dropout, zoneout, layer normalisation and peepholes, for every cell that has them; and
-//! checkpoints, which must not show.
+//! checkpoints, which never change results.
 
 use crate::common::problem::Problem;
 use crate::common::reference::{self, Inputs, Sizes};
@@ -12,7 +12,8 @@ const LENGTHS: [&[usize]; 4] = [&[5, 5, 5], &[6, 4, 4, 1, 0], &[3], &[]];
 const TANH: Rnn = Rnn { nonlinearity: Nonlinearity::Tanh };
 const PEEPHOLES: Lstm = Lstm { peepholes: true };
 
-/// Calls `check` with layers of every combination of the options, alone and with those of all layers.
+/// Calls `check` with layers of every combination of these options, alone and together with the other
+/// options.
 fn every_option<C: Cell>(cell: C, mut check: impl FnMut(Recurrent<C>, &[usize], String)) {
     for norm in [false, true] {
         for (dropout, zoneout) in [(0.0, 0.0), (0.4, 0.0), (0.0, 0.3), (0.4, 0.3)] {
@@ -93,8 +94,8 @@ fn levels_agree() {
     levels(TANH);
 }
 
-/// With checkpoints everything has the bits that it has without, also where blocks of the weights'
-/// gradients are smaller than the batch, and parts longer than one.
+/// Checkpoints change no bit of the results, also if a block of the weights' gradients has fewer rows than
+/// the batch, and if a time chunk has several blocks.
 #[test]
 fn checkpoints_do_not_show() {
     fn check<C: Cell>(cell: C) {
@@ -121,7 +122,7 @@ fn checkpoints_do_not_show() {
     }
 }
 
-/// Bits of everything, for problems large enough that threads share them.
+/// Compares the bits of all results, for problems that are large enough for several threads.
 #[test]
 fn threads_do_not_show() {
     fn check<C: Cell>(cell: C, norm: bool) {
@@ -147,7 +148,7 @@ fn threads_do_not_show() {
     check(GruResetFirst, false);
 }
 
-/// Inference at every level against the oracle, over awkward sizes.
+/// Compares inference at every level with the oracle, for sizes that fill no vector exactly.
 #[test]
 fn lstm_is_the_oracles() {
     let mut seed = 0;
@@ -186,7 +187,7 @@ fn lstm_is_the_oracles() {
                         .scope(|| layer.forward(&inputs.params, x, &mut state, out, &mut tape))
                         .unwrap();
                     let what = format!("{options:?} {sizes:?} {level:?}");
-                    // With H = 1, c is normalised to nothing but its bias.
+                    // With H = 1, the normalised c is only its bias.
                     assert!(distance(&y, &want.y) < 1e-12, "y, {what}");
                     assert!(distance(&state.c, &want.c) < 1e-12, "c, {what}");
 
@@ -224,7 +225,7 @@ fn zoneout_keeps_its_share_and_is_the_average_in_inference() {
     other.seed = 2;
     assert_ne!(other.run()[0], y);
 
-    // One step from h: 3/4 of what it makes without zoneout and a quarter of h.
+    // One step gives 3/4 of the new h without zoneout plus 1/4 of the h before.
     let problem = Problem::new(layer, &[1; 20], 1);
     let mut plain = Problem::new(layer.with_zoneout(0.0).unwrap(), &[1; 20], 1);
     plain.params.clone_from(&problem.params);
@@ -235,13 +236,13 @@ fn zoneout_keeps_its_share_and_is_the_average_in_inference() {
     }
 }
 
-/// The products see h with the same units dropped at every step, and all of it in inference.
+/// The products use h with the same units dropped at every step, and all of h in inference.
 #[test]
 fn recurrent_dropout_is_the_same_at_all_steps() {
     let relu = Rnn { nonlinearity: Nonlinearity::Relu };
     let plain = Recurrent::with_cell(relu, 1, 64, false).unwrap();
     let layer = plain.with_recurrent_dropout(0.5).unwrap();
-    // h_t = 1 + h_{t-1} / 2: a chain for every unit, which ends where the unit is dropped.
+    // h_t = 1 + h_{t-1} / 2 for every unit, and h_t = 1 if the unit is dropped.
     let mut problem = Problem::new(layer, &[6; 8], 1);
     problem.params.fill(0.0);
     problem.params[..64].fill(1.0);
@@ -274,7 +275,7 @@ fn probabilities_out_of_range_are_refused() {
     assert!(gru.with_layer_norm().unwrap_err().to_string().contains("reset_after"));
 }
 
-/// A tape of one kind of regularisation is none of another.
+/// A tape of a layer with one set of options does not serve a layer with other options.
 #[test]
 fn tapes_know_their_options() {
     let layer = LSTM::new(2, 3, true).unwrap();

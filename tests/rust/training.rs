@@ -1,5 +1,5 @@
-//! Models and training from Rust: what is refused, and that a step does what its parts do. The loss
-//! curves are compared with PyTorch's in tests/python/test_golden.py.
+//! Models and training from Rust: what is refused, and that a step does the work of its parts. Python's
+//! tests compare the loss curves with PyTorch's.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use bptt::{
     Trainer,
 };
 
-/// Batches of sequences of three steps.
+/// The sizes of a batch of sequences of three steps.
 fn sizes(rows: usize) -> BatchSizes {
     BatchSizes::new(rows, vec![rows; 3]).unwrap()
 }
@@ -56,7 +56,7 @@ fn one_sgd_step_goes_down_the_slope_of_the_whole_model() {
     }
 }
 
-/// Six ragged sequences: inputs, targets and offsets.
+/// Six sequences of different lengths: inputs, targets and offsets.
 fn ragged() -> (Vec<u32>, Vec<u32>, Vec<usize>) {
     let offsets = vec![0, 3, 4, 9, 11, 15, 17];
     let x: Vec<_> = (0..17).map(|i| i * i % 7 % 3).collect();
@@ -78,7 +78,7 @@ fn accumulated_batches_are_one_larger_batch() {
         for _ in 0..3 {
             let mut progress = Progress::default();
             while progress.done < order.len() {
-                // The time is up after every batch.
+                // The time limit ends every call after one batch.
                 let until = Instant::now();
                 progress = trainer.train(&data, order, batch_size, progress, until).unwrap();
             }
@@ -88,7 +88,7 @@ fn accumulated_batches_are_one_larger_batch() {
     };
     for (order, batch_size, accumulate) in [
         (&[0, 1, 2, 3, 4, 5][..], 2, 3),
-        (&[0, 1, 2, 3, 4], 1, 2), // the last step has half as many
+        (&[0, 1, 2, 3, 4], 1, 2), // the last step has only one batch
         (&[5, 4, 3, 2], 1, 100),
     ] {
         let whole = params_after(batch_size * accumulate, 1, order);
@@ -117,7 +117,7 @@ fn a_sequence_of_weight_two_counts_like_two_of_it() {
         let moved = trainer.model.params.into_iter().zip(model().params);
         moved.map(|(after, before)| after - before).collect::<Vec<_>>()
     };
-    // Sequences 0 and 2 have 3 and 5 steps: the mean is over 8, or 13 with the second twice.
+    // Sequences 0 and 2 have 3 and 5 steps. The mean is over 8 steps, or over 13 with sequence 2 twice.
     let weighted = step(data.with_weights(&[1.0, 0.0, 2.0, 0.0, 0.0, 0.0]).unwrap(), &[0, 2]);
     let twice = step(data, &[0, 2, 2]);
     for (weighted, twice) in weighted.iter().zip(&twice) {
@@ -135,13 +135,13 @@ fn evaluation_counts_ignored_tokens_nowhere() {
     let data = Dataset::new(Inputs::Tokens(&x), Targets::Classes(&y), &offsets).unwrap();
     let loss = trainer.evaluate(&data).unwrap();
     let metric = trainer.take_evaluated_metrics()[0];
-    // Cut off instead: models run forward only.
+    // Without the last step instead of ignoring it: earlier outputs do not depend on later steps.
     let offsets = [0, 3, 4, 9, 11, 15, 16];
     let short = Dataset::new(Inputs::Tokens(&x[..16]), Targets::Classes(&y[..16]), &offsets);
     assert!((loss - trainer.evaluate(&short.unwrap()).unwrap()).abs() < 1e-14);
     assert!((metric - trainer.take_evaluated_metrics()[0]).abs() < 1e-14);
     assert!((metric - loss).abs() < 1e-14, "both are means over the tokens");
-    // A sequence of which no token counts is as good as none.
+    // A sequence whose tokens are all ignored changes nothing.
     y[3] = IGNORED;
     let some = Dataset::new(Inputs::Tokens(&x[..16]), Targets::Classes(&y[..16]), &offsets);
     let without = |all: &[u32]| [&all[..3], &all[4..16]].concat();
@@ -185,7 +185,7 @@ fn evaluation_and_prediction_take_any_lengths() {
     let mut predict = |done, to: &mut [f64]| {
         trainer.model.predict_until(&data, done, to, std::time::Instant::now())
     };
-    assert_eq!(predict(0, &mut pieces).unwrap(), 256); // one batch, the time being up
+    assert_eq!(predict(0, &mut pieces).unwrap(), 256); // the time limit ends the call after one batch
     assert_eq!(predict(256, &mut pieces).unwrap(), 300);
     assert_eq!(pieces, outputs);
     let error = predict(0, &mut pieces[1..]).unwrap_err().to_string();
@@ -220,7 +220,7 @@ fn going_back_needs_a_recorded_pass_of_that_size() {
     refused(&mut model, 2);
     model.forward(input, &sizes(2), true).unwrap();
     refused(&mut model, 1);
-    refused(&mut model, 2); // the gradient has not been written
+    refused(&mut model, 2); // there is no gradient of the output
     let (outputs, gradient) = model.output_and_gradient().unwrap();
     Loss::cross_entropy().of(outputs, Targets::Classes(&NEXT), None, Some(gradient)).unwrap();
     let mut grads = vec![0.0; model.params.len()];

@@ -1,4 +1,5 @@
-//! Truncated BPTT and stateful training: against chunks by hand, against whole sequences, interrupted.
+//! Truncated BPTT and stateful training: comparison with layers run chunk by chunk and with whole sequences,
+//! and interruptions.
 
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,8 @@ impl Data {
     }
 }
 
-/// All epochs' mean losses, the time being up after every step of the optimiser if `sliced`.
+/// The mean losses of all epochs. If `sliced`, the time limit ends every call after one step of the
+/// optimiser.
 fn train(
     trainer: &mut Trainer<f64>,
     data: &Data,
@@ -96,7 +98,7 @@ fn chunks_are_what_layers_do_by_hand() {
     let mut trainer = trainer.with_tbptt(3).unwrap();
     let loss = trainer.step(&data.set(), &[0, 1, 2]).unwrap();
 
-    // Sequence 1 has 7 steps, 2 has 4, 0 has 3: counts 3 3 3, 2 1 1, 1.
+    // Sequences 1, 2 and 0 have 7, 4 and 3 steps. The chunks have 3 3 3, 2 1 1 and 1 rows per step.
     let order = [1, 2, 0];
     let mut states = (State::zeros(&lstm(), 3).unwrap(), State::zeros(&gru(), 3).unwrap());
     let mut total = 0.0;
@@ -174,7 +176,7 @@ fn states_go_through_chunks_and_stay_where_a_row_has_ended() {
     let error = model.forward_from(input, &one, &mut states, false).unwrap_err().to_string();
     assert!(error.contains("for 2 rows"), "{error}");
     let error = model.forward_from(input, &one, &mut states[1..], false).unwrap_err().to_string();
-    assert!(error.contains("got 1 states, the model has 2"), "{error}");
+    assert!(error.contains("got 1 states, but the model needs 2"), "{error}");
     assert_eq!(&states[0].h[..], &want[0].h[..]);
 }
 
@@ -211,7 +213,8 @@ fn the_loss_of_chunks_is_that_of_their_tokens() {
 
 #[test]
 fn pieces_that_carry_their_states_are_one_sequence() {
-    // Two sequences of 12 steps; and the same in pieces of 4, the first of both, the second of both, ...
+    // Two sequences of 12 steps, and the same in pieces of 4 steps: the first of both, the second of both,
+    // ...
     let whole = Data::of_lengths(&[12, 12]);
     let mut pieces = Data::of_lengths(&[4; 6]);
     for piece in 0..6 {
@@ -263,7 +266,7 @@ fn time_is_looked_at_after_every_chunk_and_training_goes_on_there() {
     assert_eq!(train(&mut sliced, &data, 3, 2, true), losses);
     assert_eq!(sliced.model.params, at_once.model.params);
 
-    // An epoch by hand, evaluating other data inside of a batch.
+    // An epoch in single calls, with an evaluation of other data inside a batch.
     let mut disturbed = trainer(adam()).with_tbptt(2).unwrap();
     train(&mut disturbed, &data, 3, 1, false);
     let (mut progress, mut calls) = (Progress::default(), Vec::new());
@@ -282,7 +285,7 @@ fn time_is_looked_at_after_every_chunk_and_training_goes_on_there() {
 #[test]
 fn a_place_inside_a_batch_is_only_that_of_the_last_call() {
     let data = Data::of_lengths(&[10, 10]);
-    // Not a closure: rustc 1.95 passes a closure's argument on as changed by the call before
+    // This is not a closure, because rustc 1.95 passes a closure's argument as the call before changed it
     // (rust-lang/rust issue 155241).
     fn go(trainer: &mut Trainer<f64>, data: &Data, progress: Progress) -> bptt::Result<Progress> {
         trainer.train(&data.set(), &[0, 1], 1, progress, Instant::now())
@@ -301,7 +304,7 @@ fn a_place_inside_a_batch_is_only_that_of_the_last_call() {
 
 #[test]
 fn dropout_draws_anew_for_every_chunk() {
-    // Without memory (W_hh is zero) and with a constant input, steps differ by their dropout alone.
+    // W_hh is zero and the input is constant, so steps differ only by their dropout.
     let loss = |dropout: f64, steps: usize| {
         let rnn = RNN::new(2, 16, Nonlinearity::Tanh, true).unwrap().with_layers(2).unwrap();
         let rnn = rnn.with_dropout(dropout).unwrap();
@@ -360,7 +363,7 @@ fn what_does_not_fit_is_refused() {
     assert!(error(stateful.step(&data.set(), &[2])).contains("cannot go on from one of 2"));
     assert!(error(stateful.step(&data.set(), &[2, 3])).contains("of one length"));
     assert_eq!(stateful.model.params, before);
-    stateful.step(&data.set(), &[3, 3]).unwrap(); // another length, but one
+    stateful.step(&data.set(), &[3, 3]).unwrap(); // a different length, but the same for both
 }
 
 #[test]

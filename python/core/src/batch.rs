@@ -1,4 +1,4 @@
-//! Batches and states between arrays and the core's views.
+//! Converts batches and states between NumPy arrays and the core's views.
 
 use bptt::cell::Cell;
 use bptt::{BatchSizes, Seq, SeqMut, Shape};
@@ -13,11 +13,11 @@ use crate::error::Result;
 use crate::tape::Number;
 use crate::{empty, read, slice_of, write};
 
-/// (h, c), each (L D, B, H); c only where the cell has it. An empty list given stands for zeros.
+/// (h, c), each (L D, B, H), or (h,) if the cell has no c. As an argument, an empty list means zeros.
 pub type States<'py> = Vec<Bound<'py, PyAny>>;
 
-/// How a batch lies in memory: (T, B, F), or with `batch_first` (B, T, F); of different lengths so, with padding,
-/// or without it (sum of T, F).
+/// The layout of a batch in memory: (T, B, F), or (B, T, F) with `batch_first`. Sequences of different
+/// lengths lie in such an array with padding, or without padding in (sum of T, F).
 #[derive(Clone, Copy)]
 pub struct Layout<'a> {
     pub batch_first: bool,
@@ -31,8 +31,8 @@ pub fn shape_of(dims: &[usize], batch_first: bool) -> Shape {
     }
 }
 
-/// The numbers of an array (T, B, F) or (B, T, F) and where they lie: in C order, or as such an array
-/// with its first two axes swapped.
+/// The numbers of an array (T, B, F) or (B, T, F), and their layout. The array must be in C order, or be
+/// such an array with its first two axes swapped.
 pub fn view<'a, E: Number>(
     array: &'a PyReadonlyArray3<'_, E>,
     batch_first: bool,
@@ -50,14 +50,14 @@ pub fn view<'a, E: Number>(
     Ok((slice_of(array)?, shape_of(dims, batch_first)))
 }
 
-/// Shapes of h and c.
+/// The shapes of h and, if the cell has it, c.
 fn state_shapes<C: Cell>(layer: &Recurrent<C>, rows: usize) -> Vec<[usize; 3]> {
     let (h, c) = layer.state_sizes();
     let all = layer.num_layers() * layer.directions();
     [h, c].into_iter().filter(|&size| size > 0).map(|size| [all, rows, size]).collect()
 }
 
-/// The state of a layer from arrays, whose rows are in the caller's order.
+/// Converts arrays to the state of a layer. The rows of the arrays are in the caller's order.
 pub fn state_of<C: Cell, E: Number>(
     layer: &Recurrent<C>,
     arrays: &[Bound<'_, PyAny>],
@@ -70,7 +70,7 @@ pub fn state_of<C: Cell, E: Number>(
     }
     if arrays.len() != shapes.len() {
         let names = if C::HAS_C { "(h, c)" } else { "(h,)" };
-        let message = format!("the state is a tuple {names}, got {} arrays", arrays.len());
+        let message = format!("the state must be a tuple {names}, got {} arrays", arrays.len());
         return Err(PyValueError::new_err(message).into());
     }
     let mut read_arrays = Vec::with_capacity(shapes.len());
@@ -78,7 +78,7 @@ pub fn state_of<C: Cell, E: Number>(
         let array = read(array.cast::<PyArray3<E>>()?)?;
         if array.shape() != want {
             let message =
-                format!("an array of the state must be {want:?}, got {:?}", array.shape());
+                format!("an array of the state must have shape {want:?}, got {:?}", array.shape());
             return Err(PyValueError::new_err(message).into());
         }
         read_arrays.push(array);
@@ -93,13 +93,13 @@ pub fn state_of<C: Cell, E: Number>(
     Ok(state)
 }
 
-/// Where the rows of (L D, B, H) states are in the caller's order.
+/// For the rows of states (L D, B, H), in the core's order: their places in the caller's order.
 fn places(rows: usize, sizes: Option<&BatchSizes>) -> impl Iterator<Item = usize> {
     let row = move |b| sizes.map_or(b, |sizes| sizes.place(b));
     (0..).flat_map(move |n| (0..rows).map(move |b| n * rows + row(b)))
 }
 
-/// A state as arrays, whose rows are in the caller's order.
+/// Converts a state to arrays. The rows of the arrays are in the caller's order.
 pub fn states<'py, C: Cell, E: Number>(
     py: Python<'py>,
     layer: &Recurrent<C>,
@@ -123,7 +123,7 @@ pub fn states<'py, C: Cell, E: Number>(
         .collect()
 }
 
-/// A batch in any layout to read, and its shape.
+/// An array with a batch in any layout, to read.
 pub enum Batch<'py, E: Number> {
     Padded(PyReadonlyArray3<'py, E>),
     Packed(PyReadonlyArray2<'py, E>),
@@ -149,7 +149,7 @@ impl<'py, E: Number> Batch<'py, E> {
             (Self::Packed(array), Some(sizes)) => {
                 let [rows, features] = [array.shape()[0], array.shape()[1]];
                 if rows != sizes.total() {
-                    let message = format!("there are {rows} rows for {} steps", sizes.total());
+                    let message = format!("x must have {} rows, got {rows}", sizes.total());
                     return Err(PyValueError::new_err(message).into());
                 }
                 Seq::packed(slice_of(array)?, sizes, features)?
@@ -166,7 +166,7 @@ impl<'py, E: Number> Batch<'py, E> {
     }
 }
 
-/// A new array of these dimensions as a batch to write.
+/// The numbers of a new array of dimensions `dims`, as a batch to write.
 pub fn seq_mut<'a, E: Number>(
     numbers: &'a mut [E],
     dims: &[usize],

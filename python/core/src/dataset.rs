@@ -1,5 +1,5 @@
-//! Data sets for Python, and how long a call may take: so that Python can draw progress and hear Ctrl-C
-//! in between, a call works until its time is up.
+//! Data sets for Python, and the time limit of calls. A call returns when its time is up, so that Python can
+//! draw progress and react to Ctrl-C.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,9 @@ use crate::error::Result;
 use crate::tape::Number;
 use crate::{read, slice_of};
 
-/// Sequences one after the other: inputs (sum of T, F) or tokens (sum of T,), targets likewise or one for
-/// each sequence, where each sequence starts, and what each one weighs.
+/// Sequences, one after the other. It holds inputs (sum of T, F) or tokens (sum of T,); a target for every
+/// step or, with `per_sequence`, for every sequence; the offsets of the sequences; and a weight for each
+/// sequence, if given.
 #[pyclass(name = "Dataset", module = "bptt._core", frozen)]
 pub struct PyDataset {
     inputs: Py<PyAny>,
@@ -37,7 +38,7 @@ impl PyDataset {
     }
 }
 
-/// Numbers (N, F) of the model's dtype, or classes (N,) of uint32.
+/// Numbers (N, F) of the model's dtype, or tokens or classes (N,) of uint32.
 enum Values<'py, E: Number> {
     Numbers(PyReadonlyArray2<'py, E>),
     Classes(PyReadonlyArray1<'py, u32>),
@@ -53,7 +54,7 @@ impl<'py, E: Number> Values<'py, E> {
 }
 
 impl PyDataset {
-    /// Calls `work` with the data set, detached from the interpreter.
+    /// Calls `work` with the data set, without the GIL.
     pub fn with<E: Number, T: Send>(
         &self,
         py: Python<'_>,
@@ -86,7 +87,7 @@ impl PyDataset {
     }
 }
 
-/// The end of a call that may take so many seconds.
+/// The end of a call that may take `seconds` seconds from now on.
 pub fn until(seconds: f64) -> Instant {
     let seconds = if seconds > 0.0 { seconds.min(3600.0) } else { 0.0 };
     Instant::now() + Duration::from_secs_f64(seconds)

@@ -1,4 +1,4 @@
-//! Errors on their way to Python.
+//! Errors of functions for Python, and their conversion to Python's exceptions.
 
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::{CastError, PyErr};
@@ -9,7 +9,7 @@ pub enum Error {
     Python(PyErr),
 }
 
-/// What functions for Python return.
+/// The result of functions for Python.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl From<Error> for PyErr {

@@ -1,4 +1,4 @@
-//! The lab's networks for Python. `bptt.lab` has checked the shapes; here arrays are flat numbers.
+//! The lab's networks for Python. `bptt.lab` checks the shapes; here, arrays are flat.
 
 use bptt::clip_by_global_norm;
 use bptt::lab::{Gradient, Kind, LabNetwork, Pass, Progress, Training};
@@ -37,8 +37,9 @@ fn arrays<'py>(py: Python<'py>, vectors: Vec<Vec<f64>>) -> Arrays<'py> {
     vectors.into_iter().map(|vector| PyArray1::from_vec(py, vector)).collect()
 }
 
-/// A pass from x (T, V) and the initial state ([h] or [h, C], each (H,)): [outputs (T, V), h (T + 1, H)]
-/// and, for the LSTM, [logits (T, V), C (T + 1, H), i, f, g, o (T, H)], all flat.
+/// Runs a forward pass from x (T, V) and the initial state: [h], or [h, C] for the LSTM, each (H,). Returns
+/// [outputs (T, V), h (T + 1, H)], and for the LSTM also [logits (T, V), C (T + 1, H), i, f, g, o (T, H)],
+/// all flat.
 #[pyfunction]
 pub fn lab_forward<'py>(
     py: Python<'py>,
@@ -62,8 +63,9 @@ pub fn lab_forward<'py>(
     Ok(arrays(py, results))
 }
 
-/// For `sizes` (H, V), the loss of a pass, [x, outputs, h] and for the LSTM [C, i, f, g, o] as `lab_forward` has them, and
-/// its gradients, clipped to `max_norm` and flat, in the order of the parameters.
+/// Runs the backward pass of a network of `sizes` (H, V). `arrays_of_pass` are [x, outputs, h], and for the
+/// LSTM also [C, i, f, g, o], in the shapes of `lab_forward`. Returns the loss, and the gradients, clipped
+/// to `max_norm` and flat, in the order of the parameters.
 #[pyfunction]
 pub fn lab_backward<'py>(
     py: Python<'py>,
@@ -95,7 +97,7 @@ pub fn lab_backward<'py>(
 #[pyclass(name = "LabTraining", module = "bptt._core")]
 pub struct PyLabTraining(Training);
 
-/// How far training or evaluation got in an epoch: see [`bptt::lab::Progress`].
+/// How far training or evaluation got in an epoch; see [`bptt::lab::Progress`].
 #[pyclass(name = "LabProgress", module = "bptt._core", frozen, get_all)]
 #[derive(Default)]
 pub struct PyLabProgress {
@@ -107,7 +109,7 @@ pub struct PyLabProgress {
 
 #[pymethods]
 impl PyLabProgress {
-    /// The beginning of an epoch.
+    /// The progress at the beginning of an epoch.
     #[new]
     fn new() -> Self {
         Self::default()
@@ -130,7 +132,7 @@ impl PyLabTraining {
         Ok(Self(Training::new(network, params, lr, max_norm, gradient(exact))?))
     }
 
-    /// Walks through the sequences for about `seconds`, learning from them or only evaluating them.
+    /// Trains on the sequences, or only evaluates them unless `learn`, for about `seconds` seconds.
     fn walk(
         &mut self,
         py: Python<'_>,

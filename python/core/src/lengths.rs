@@ -1,4 +1,4 @@
-//! Sequences of different lengths: between arrays with padding and batches without.
+//! Sequences of different lengths, and conversion between arrays with padding and batches without.
 
 use bptt::{BatchSizes, Seq, SeqMut};
 use numpy::{PyArray2, PyArray3, PyUntypedArrayMethods};
@@ -22,20 +22,20 @@ impl PyLengths {
         Ok(Self { sizes: BatchSizes::of_lengths(&lengths)? })
     }
 
-    /// Those of a batch that has no padding already: the rows of every step.
+    /// The lengths of a batch without padding, from the number of rows of every step.
     #[staticmethod]
     fn packed(counts: Vec<usize>) -> Result<Self> {
         let rows = counts.first().copied().unwrap_or(0);
         Ok(Self { sizes: BatchSizes::new(rows, counts)? })
     }
 
-    /// Which sequence is row b once they are sorted, the longest first.
+    /// For every row of the sorted batch, the longest first: the index of its sequence.
     #[getter]
     fn order(&self) -> Vec<usize> {
         (0..self.sizes.rows()).map(|b| self.sizes.place(b)).collect()
     }
 
-    /// The rows of x, (T, B, F) or with `batch_first` (B, T, F), without padding: (sum of T, F).
+    /// Copies x, (T, B, F) or (B, T, F) with `batch_first`, to an array without padding, (sum of T, F).
     fn pack<'py>(
         &self,
         py: Python<'py>,
@@ -45,7 +45,8 @@ impl PyLengths {
         with_dtype!(x, E => pack::<E>(py, self, x, batch_first))
     }
 
-    /// Rows without padding in an array of `steps` steps, zero elsewhere.
+    /// Copies an array without padding, (sum of T, F), to one of `steps` steps, (T, B, F) or (B, T, F) with
+    /// `batch_first`. The padding is zero.
     fn unpack<'py>(
         &self,
         py: Python<'py>,

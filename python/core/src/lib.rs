@@ -1,6 +1,6 @@
-//! The Python extension module `bptt._core`: it takes arrays, releases the GIL and maps errors. The
-//! package `bptt` around it (python/bptt) converts what users give to contiguous arrays of one dtype;
-//! what does not fit after that is refused here or in the crate `bptt`.
+//! The Python extension module `bptt._core`. It reads arrays, releases the GIL and maps errors. The package
+//! `bptt` around it (python/bptt) converts users' data to contiguous arrays of one dtype. This module and
+//! the crate `bptt` check everything else.
 
 mod batch;
 mod dataset;
@@ -28,7 +28,7 @@ use bptt::simd::{Element, Level, peak};
 
 use crate::error::Result;
 
-/// A new array of zeros; a MemoryError if there is no memory for it.
+/// A new array of zeros. If there is not enough memory, the error is a MemoryError.
 fn zeros<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     py: Python<'py>,
     shape: &[usize],
@@ -37,8 +37,8 @@ fn zeros<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     new_array(py, ZEROS.import(py, "numpy", "zeros")?, shape)
 }
 
-/// The same of numbers that somebody is going to write: zeros, written here, would have to come from
-/// this thread's cache to the one that does.
+/// A new array whose numbers are unspecified, for a caller that writes all of them. If this thread wrote
+/// zeros first, the threads that write the numbers would have to fetch them from its cache.
 fn empty<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     py: Python<'py>,
     shape: &[usize],
@@ -54,7 +54,7 @@ fn new_array<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
 ) -> Result<Bound<'py, PyArray<E, D>>> {
     let len = shape.iter().fold(1, |len: usize, &n| len.saturating_mul(n));
     if len.saturating_mul(size_of::<E>()) > isize::MAX as usize {
-        // NumPy would say that the shape is wrong.
+        // NumPy would raise an error about the shape instead.
         let message = format!("there is not enough memory for {len} numbers of {}", E::NAME);
         return Err(PyMemoryError::new_err(message).into());
     }
@@ -67,19 +67,19 @@ fn slice_of<'a, E: numpy::Element, D: numpy::ndarray::Dimension>(
     array: &'a PyReadonlyArray<'_, E, D>,
 ) -> Result<&'a [E]> {
     if !array.is_c_contiguous() {
-        return Err(PyValueError::new_err("arrays must be contiguous, in C order").into());
+        return Err(PyValueError::new_err("arrays must be in C order; give a copy").into());
     }
     Ok(array.as_slice()?)
 }
 
-/// Read access to an array; an error if somebody is writing to it.
+/// Read access to an array. It is an error if other code writes to the array.
 fn read<'py, E: numpy::Element, D: numpy::ndarray::Dimension>(
     array: &Bound<'py, PyArray<E, D>>,
 ) -> Result<PyReadonlyArray<'py, E, D>> {
     Ok(array.try_readonly().map_err(in_use)?)
 }
 
-/// Write access to an array; an error if somebody else is using it.
+/// Write access to an array. It is an error if other code uses the array.
 fn write<'py, E: numpy::Element, D: numpy::ndarray::Dimension>(
     array: &Bound<'py, PyArray<E, D>>,
 ) -> Result<PyReadwriteArray<'py, E, D>> {
@@ -90,7 +90,7 @@ fn in_use(error: numpy::BorrowError) -> PyErr {
     PyRuntimeError::new_err(format!("an array is in use by another thread, or read-only: {error}"))
 }
 
-/// Runs `$body` with `$e` being `f32` or `f64`, whichever the array's dtype is.
+/// Runs `$body` with `$e` as `f32` or `f64`, according to the array's dtype.
 macro_rules! with_dtype {
     ($array:expr, $e:ident => $body:expr) => {
         if $array.cast::<numpy::PyArrayDyn<f32>>().is_ok() {
@@ -108,10 +108,10 @@ use with_dtype;
 
 fn wrong_dtype(array: &Bound<'_, PyAny>) -> PyErr {
     let kind = array.getattr("dtype").unwrap_or_else(|_| array.get_type().into_any());
-    PyTypeError::new_err(format!("arrays must be of float32 or float64, got {kind}"))
+    PyTypeError::new_err(format!("arrays must have dtype float32 or float64, got {kind}"))
 }
 
-/// The instructions the kernels run on: "avx512", "avx2" or "portable".
+/// The level of instructions that kernels run on: "avx512", "avx2" or "portable".
 #[pyfunction]
 fn simd_level() -> Result<&'static str> {
     Ok(Level::current()?.name())
@@ -130,8 +130,9 @@ fn set_num_threads(threads: i64) -> Result<()> {
     Ok(bptt::set_num_threads(usize::try_from(threads).unwrap_or(0))?)
 }
 
-/// The machine's FMA peak on the kernels' number of threads, in operations a second, measured in about
-/// so many seconds with the best instructions it has, whatever `BPTT_SIMD` says.
+/// Measures the machine's FMA peak with the kernels' number of threads, in operations per second. It uses
+/// the best level of the machine, even if `BPTT_SIMD` lowers the level of kernels, and takes about `seconds`
+/// seconds.
 #[pyfunction]
 fn fma_peak(py: Python<'_>, double: bool, seconds: f64) -> Result<f64> {
     let level = *Level::available().last().expect("portable is always there");

@@ -1,4 +1,4 @@
-//! Models for Python: layers that fit together. The layers own the parameters; every call takes them.
+//! Models for Python: layers that fit together. The layers own the parameters and pass them to every call.
 
 use bptt::{Layer, Network};
 use numpy::{PyArray1, PyArray2, PyReadonlyArray1};
@@ -15,7 +15,7 @@ pub enum Any {
     F64(Network<f64>),
 }
 
-/// Layers one after the other, for parameters of one dtype.
+/// Layers, one after the other, for parameters of one dtype.
 #[pyclass(name = "Model", module = "bptt._core")]
 pub struct PyModel(pub Any);
 
@@ -39,19 +39,19 @@ impl PyModel {
         }))
     }
 
-    /// Of every layer, the features that it takes (none for tokens) and gives.
+    /// For every layer, the number of features that it takes (None for tokens) and the number that it gives.
     #[getter]
     fn features(&self) -> Vec<(Option<usize>, usize)> {
         each!(&self.0, network => network.features().collect())
     }
 
-    /// A new array (rows, F) for `predict`.
+    /// A new array (rows, F) for the outputs of `predict`.
     fn outputs<'py>(&self, py: Python<'py>, rows: usize) -> Result<Bound<'py, PyAny>> {
         each!(&self.0, network => outputs(py, network, rows))
     }
 
-    /// Writes the outputs for every step of every sequence, (sum of T, F), or with LastStep (N, F), from
-    /// sequence `done` on, for about `seconds`; gives how many are done. `params` are the layers' flat arrays.
+    /// Writes the outputs, (sum of T, F), or (N, F) with LastStep, from sequence `done` on, for about
+    /// `seconds` seconds. `params` are the layers' flat arrays. Returns the number of sequences done.
     fn predict(
         &mut self,
         py: Python<'_>,
@@ -106,7 +106,7 @@ pub fn read_flat<'py, E: Number>(
     params.iter().map(|array| read(array.cast::<PyArray1<E>>()?)).collect()
 }
 
-/// Their numbers.
+/// The numbers of these arrays.
 pub fn slices<'a, E: Number>(arrays: &'a [PyReadonlyArray1<'_, E>]) -> Result<Vec<&'a [E]>> {
     arrays.iter().map(slice_of).collect()
 }

@@ -1,9 +1,9 @@
-//! How far a call of the trainer got, for the next one to go on from.
+//! The progress of training or evaluation, from which the next call continues.
 
 use bptt::Progress;
 use pyo3::prelude::*;
 
-/// How far training or evaluation got in an epoch: see [`bptt::Progress`].
+/// How far training or evaluation got in an epoch; see [`bptt::Progress`].
 #[pyclass(name = "Progress", module = "bptt._core", frozen, get_all)]
 pub struct PyProgress {
     done: usize,
@@ -16,7 +16,8 @@ pub struct PyProgress {
 
 #[pymethods]
 impl PyProgress {
-    /// The beginning of an epoch; or of its next data set, after so many batches with this loss.
+    /// The progress at the beginning of an epoch. If every batch is a data set of its own, the arguments are
+    /// those of the epoch so far.
     #[new]
     #[pyo3(signature = (*, batches=0, loss_sum=0.0, count=0.0))]
     fn new(batches: usize, loss_sum: f64, count: f64) -> Self {

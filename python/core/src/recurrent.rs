@@ -1,4 +1,4 @@
-//! Layers and tapes for Python: one call for a forward pass, one for a backward pass.
+//! Layers for Python: one call for a forward pass, one for a backward pass.
 
 use bptt::cell::{Cell, GruResetFirst, Nonlinearity};
 use bptt::{Compute, GRU, Gradients, LSTM, Params, RNN, Recurrent, Tape};
@@ -14,13 +14,13 @@ use crate::stateless;
 use crate::tape::{Kept, Number, PyTape, Spare};
 use crate::{empty, read, slice_of, with_dtype, write, zeros};
 
-/// The sizes and kind of a layer; parameters stay with the caller.
+/// The kind and sizes of a layer. The caller owns the parameters.
 #[pyclass(name = "Layer", module = "bptt._core", frozen)]
 pub struct PyLayer {
     pub layer: Layer,
-    /// The last inference's, with the weights that it packed.
+    /// The tape of the last inference, with the weights that it packed.
     inference: Spare,
-    /// The last backward pass's.
+    /// The tape of the last backward pass.
     training: Spare,
 }
 
@@ -30,7 +30,7 @@ impl From<Layer> for PyLayer {
     }
 }
 
-/// Runs `$body` with the recurrent layer, of whichever cell, or gives an error for another layer.
+/// Runs `$body` with the recurrent layer, of any cell, or returns an error for another layer.
 macro_rules! recurrent {
     ($layer:expr, $inner:ident => $body:expr) => {
         match $layer {
@@ -44,14 +44,14 @@ macro_rules! recurrent {
             | Layer::LayerNorm(_)
             | Layer::Dropout(_)
             | Layer::LastStep) => {
-                let message = format!("{} has no state: call apply", other.name());
+                let message = format!("{} has no state; call apply instead", other.name());
                 Err(PyValueError::new_err(message).into())
             }
         }
     };
 }
 
-/// What recurrent layers of every cell have.
+/// The options of recurrent layers, for every cell.
 struct Options {
     num_layers: usize,
     dropout: (f64, f64, f64),
@@ -74,11 +74,12 @@ impl Options {
     }
 }
 
-/// What a forward pass records: what a backward pass needs, with a seed for dropout, and whether only
-/// checkpoints of it; without a seed, what is computed without dropout, to look at.
+/// What a forward pass keeps. With a seed, it is a training pass: it draws dropout from the seed and keeps
+/// what a backward pass needs, or only checkpoints if the second value is true. Without a seed, it computes
+/// without dropout and keeps values to look at.
 type Record = (Option<u64>, bool);
 
-/// dx, the gradient of the initial state, the flat gradients of the parameters.
+/// dx, the gradient of the initial state, and the flat gradients of the parameters.
 type PyGradients<'py> = (Option<Bound<'py, PyAny>>, States<'py>, Option<Bound<'py, PyAny>>);
 
 #[pymethods]
@@ -88,10 +89,10 @@ impl PyLayer {
         Layer::OneHot(classes).into()
     }
 
-    /// A recurrent layer of the cell "tanh", "relu", "lstm", "lstm_peepholes", "gru" or "gru_reset_first",
-    /// with `dropout` between layers, recurrent dropout and zoneout, and products in bf16 or not.
+    /// A recurrent layer of the cell "tanh", "relu", "lstm", "lstm_peepholes", "gru" or "gru_reset_first".
+    /// `dropout` is (dropout between layers, recurrent dropout, zoneout).
     #[staticmethod]
-    #[allow(clippy::too_many_arguments)] // those of Python's call
+    #[allow(clippy::too_many_arguments)] // the arguments of Python's call
     fn recurrent(
         cell: &str,
         input_size: usize,
@@ -148,33 +149,34 @@ impl PyLayer {
         Ok(Layer::Linear(Linear::new(in_features, out_features, bias)?).into())
     }
 
-    /// How many different tokens it takes; none for a layer that takes features.
+    /// The number of different tokens that the layer takes; None if it takes features.
     #[getter]
     fn tokens(&self) -> Option<usize> {
         self.layer.tokens()
     }
 
-    /// Features that the layer takes; none for tokens, and where any number will do.
+    /// The number of features that the layer takes; None if it takes tokens or any number of features.
     #[getter]
     fn in_features(&self) -> Option<usize> {
         self.layer.in_features()
     }
 
-    /// Features that the layer gives; none where it gives as many as it takes.
+    /// The number of features that the layer gives; None if it gives as many as it takes.
     #[getter]
     fn out_features(&self) -> Option<usize> {
         self.layer.out_features()
     }
 
-    /// Names and shapes of the parameters, as they follow each other in the flat array.
+    /// The names and shapes of the parameters, in their order in the flat array.
     fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         self.layer.parameters()
     }
 
-    /// A layer without a state on x (N, F), tokens (N,), or with `lengths` (sum of T, F): y (N, F). The
-    /// parameters are flat; with a seed, there is dropout. LastStep is told the `directions` of what it takes.
+    /// Applies a layer without a state to x (N, F), tokens (N,), or (sum of T, F) with `lengths`. Returns y
+    /// (N, F), or (B, F) for LastStep. The parameters are flat. With a seed, there is dropout. Only LastStep
+    /// uses `directions`, the number of directions of the layer before.
     #[pyo3(signature = (params, x, lengths, seed, directions=1))]
-    #[allow(clippy::too_many_arguments)] // those of Python's call
+    #[allow(clippy::too_many_arguments)] // the arguments of Python's call
     fn apply<'py>(
         &self,
         py: Python<'py>,
@@ -190,9 +192,10 @@ impl PyLayer {
         })
     }
 
-    /// Back through such a pass: (dx, not of tokens, flat gradients of the parameters).
+    /// Goes back through a call of `apply`. Returns (dx, flat gradients of the parameters); dx is None for
+    /// tokens.
     #[pyo3(signature = (params, x, dy, lengths, seed, directions=1))]
-    #[allow(clippy::too_many_arguments)] // those of Python's call
+    #[allow(clippy::too_many_arguments)] // the arguments of Python's call
     fn apply_back<'py>(
         &self,
         py: Python<'py>,
@@ -209,12 +212,13 @@ impl PyLayer {
         })
     }
 
-    /// A recurrent layer on x, (T, B, I) or with `batch_first` (B, T, I) or with `lengths` also (sum of T, I),
-    /// from an initial state: (y, final state, tape), the tape only if the pass is to be recorded. The
-    /// parameters are a list of arrays, one for each or one for all; padding is not looked at, and zero in y. As
-    /// long as the version is the same, so are the parameters.
+    /// Runs a recurrent layer on x from an initial state. x is (T, B, I), or (B, T, I) with `batch_first`,
+    /// or (sum of T, I) without padding if there are `lengths`. Returns (y, final state, tape); the tape is
+    /// None without `record`. The parameters are a list of arrays, one for each parameter or one for all.
+    /// Padding is never read, and it is zero in y. If `version` is the same as in the last call, the
+    /// parameters are the same numbers.
     #[pyo3(signature = (params, x, state, batch_first, lengths, record, version=None))]
-    #[allow(clippy::too_many_arguments)] // those of Python's call
+    #[allow(clippy::too_many_arguments)] // the arguments of Python's call
     fn forward<'py>(
         &self,
         py: Python<'py>,
@@ -231,7 +235,7 @@ impl PyLayer {
             layer => forward::<_, E>(py, (self, layer), (params, version), x, state, layout, record)))
     }
 
-    /// What a recurrent layer's pass over x does, and why.
+    /// Describes what a recurrent layer's pass over x does, and why.
     fn explain(
         &self,
         x: &Bound<'_, PyAny>,
@@ -243,9 +247,10 @@ impl PyLayer {
             layer => Ok(layer.explain(Batch::<E>::read(x, layout)?.seq(layout)?)?)))
     }
 
-    /// Backpropagation through the pass from x to y that the tape holds: (dx, gradient of the initial
-    /// state, flat gradients of the parameters), the first and last if they are wanted.
-    #[allow(clippy::too_many_arguments)] // those of Python's call
+    /// Backpropagation through the pass from x to y that the tape holds. Returns (dx, gradient of the
+    /// initial state, flat gradients of the parameters). dx is None unless `want_dx`, and the last is None
+    /// unless `want_grads`.
+    #[allow(clippy::too_many_arguments)] // the arguments of Python's call
     fn backward<'py>(
         &self,
         py: Python<'py>,
@@ -272,7 +277,7 @@ fn parameters<'a, E: Number>(arrays: &'a [PyReadonlyArrayDyn<'_, E>]) -> Result<
     arrays.iter().map(|array| slice_of(array)).collect()
 }
 
-/// The parameters of a recurrent layer, which has several arrays, or all in one.
+/// The parameters of a recurrent layer: one flat array, or an array for each.
 fn all_of<'a, E: Number>(params: &'a [&'a [E]]) -> Params<'a, E> {
     match params {
         [flat] => Params::Flat(flat),
@@ -336,7 +341,7 @@ fn forward<'py, C: Cell, E: Number>(
     Ok((y.into_any(), states, tape))
 }
 
-#[allow(clippy::too_many_arguments)] // those of Python's call
+#[allow(clippy::too_many_arguments)] // the arguments of Python's call
 fn backward<'py, C: Cell, E: Number>(
     py: Python<'py>,
     (owner, layer): (&PyLayer, &Recurrent<C>),

@@ -1,4 +1,4 @@
-//! Losses and optimisers for Python. `bptt.losses` and `bptt.optimizers` have checked the types.
+//! Losses and optimisers for Python. `bptt.losses` and `bptt.optimizers` check the types.
 
 use bptt::{Loss, Optimizer, Rule};
 use pyo3::prelude::*;
@@ -58,7 +58,7 @@ impl PyOptimizer {
         Self::of(Rule::SGD { momentum, nesterov }, lr, weight_decay)
     }
 
-    /// Adam; `decoupled` is AdamW.
+    /// Adam, or AdamW if `decoupled`.
     #[staticmethod]
     #[pyo3(signature = (*, lr, weight_decay, betas, eps, decoupled))]
     fn adam(

@@ -1,4 +1,4 @@
-//! Passes of layers without a state for Python, each with a [`Stateless`] of its own.
+//! The passes of layers without a state, for Python. Every call makes its own [`Stateless`].
 
 use bptt::{BatchSizes, Input, Layer, Stateless};
 use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
@@ -9,7 +9,7 @@ use crate::lengths::PyLengths;
 use crate::tape::Number;
 use crate::{empty, read, slice_of, write, zeros};
 
-/// What a layer is given: features (N, F), or tokens (N,), and which of the N steps are whose.
+/// The input of a layer: features (N, F) or tokens (N,), and the sizes of the batch that the N rows form.
 struct Given<'py, E: Number> {
     x: X<'py, E>,
     sizes: BatchSizes,
@@ -51,7 +51,7 @@ impl<'py, E: Number> Given<'py, E> {
         }
     }
 
-    /// The layer at work on it.
+    /// The layer for this input.
     fn layer(&self, layer: Layer, seed: u64, directions: usize) -> Result<Stateless<E>> {
         let mut layer = Stateless::new(layer, self.dims().map(|dims| dims[1]), directions)?;
         layer.set_seed(seed);
@@ -59,7 +59,7 @@ impl<'py, E: Number> Given<'py, E> {
     }
 }
 
-#[allow(clippy::too_many_arguments)] // those of Python's call
+#[allow(clippy::too_many_arguments)] // the arguments of Python's call
 pub fn forward<'py, E: Number>(
     py: Python<'py>,
     layer: Layer,
@@ -83,8 +83,8 @@ pub fn forward<'py, E: Number>(
     Ok(y.into_any())
 }
 
-/// dx, if x is no tokens, and the flat gradients of the parameters.
-#[allow(clippy::too_many_arguments)] // those of Python's call
+/// Returns dx, or none if x is tokens, and the flat gradients of the parameters.
+#[allow(clippy::too_many_arguments)] // the arguments of Python's call
 pub fn backward<'py, E: Number>(
     py: Python<'py>,
     layer: Layer,

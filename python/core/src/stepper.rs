@@ -15,7 +15,7 @@ enum Any {
     F64(SequentialStepper<f64>),
 }
 
-/// Layers that are given one step at a time.
+/// Layers that compute one step per call.
 #[pyclass(name = "Stepper", module = "bptt._core")]
 pub struct PyStepper(Any);
 
@@ -28,12 +28,12 @@ macro_rules! each {
     };
 }
 
-/// Of every recurrent layer, h and c, flat; c is empty where there is none.
+/// For every recurrent layer, h and c, flat. c is empty if the layer has none.
 type States<'py> = Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>;
 
 #[pymethods]
 impl PyStepper {
-    /// A stepper of a model with its layers' flat parameters as they are now.
+    /// A stepper of a model. It copies the layers' flat parameters.
     #[new]
     fn new(model: &PyModel, params: Vec<Bound<'_, PyAny>>, rows: usize) -> Result<Self> {
         Ok(Self(match &model.0 {
@@ -42,7 +42,7 @@ impl PyStepper {
         }))
     }
 
-    /// One step from x (B, F), or tokens (B,), written to y (B, F).
+    /// Computes one step from x (B, F) or tokens (B,), and writes the outputs to y (B, F).
     fn step(&mut self, x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> Result<()> {
         each!(&mut self.0, stepper => step(stepper, x, y))
     }
@@ -86,7 +86,8 @@ fn step<E: Number>(
     };
     let outputs = stepper.step(input)?;
     if outputs.len() != y.len() {
-        return Err(PyValueError::new_err("y does not have the size of the outputs").into());
+        let message = format!("y must have {} numbers, got {}", outputs.len(), y.len());
+        return Err(PyValueError::new_err(message).into());
     }
     y.copy_from_slice(outputs);
     Ok(())

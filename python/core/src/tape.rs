@@ -1,8 +1,8 @@
 //! Tapes for Python, and the memory that layers keep between calls.
 //!
-//! A tape's memory is large, and new memory costs as much as the computation of a small layer. So a layer
-//! keeps the tape of its last backward pass for the next forward pass, and that of its last inference with
-//! the packed weights, which serve again while the weights are the same.
+//! A tape's memory is large, and new memory costs as much time as the computation of a small layer. So a
+//! layer keeps the tape of its last backward pass for the next forward pass. It also keeps the tape of its
+//! last inference with the packed weights, which are reused as long as the weights stay the same.
 
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
@@ -14,26 +14,26 @@ use pyo3::prelude::*;
 
 use crate::error::Result;
 
-/// Of more numbers than that, memory is given back.
+/// Memory of more numbers than this is not kept.
 const MOST_KEPT: usize = 1 << 24;
 
-/// A tape, and for inference the weights that it was last given.
+/// A tape, and for inference the weights of its last pass.
 #[derive(Default)]
 pub struct Kept<E: Element> {
     pub tape: Tape<E>,
     pub weights: Buffer<E>,
-    /// Which version of the caller's they are, if that is known.
+    /// The caller's version of the weights; none if unknown.
     version: Option<u64>,
 }
 
 impl<E: Element> Kept<E> {
-    /// A tape, and no weights.
+    /// A tape without weights.
     pub fn tape(tape: Tape<E>) -> Self {
         Self { tape, ..Self::default() }
     }
 
-    /// Tells the tape whether the weights are those of the last pass: if they are of its version, or else if
-    /// they are the same numbers.
+    /// Tells the tape whether the weights are those of the last pass. They are if their version is the same,
+    /// or else if their numbers are the same.
     pub fn expect_weights(&mut self, params: &[&[E]], version: Option<u64>) -> bptt::Result<()> {
         if version.is_some() && self.version == version {
             self.tape.set_same_weights(true);
@@ -61,19 +61,19 @@ impl<E: Element> Kept<E> {
     }
 }
 
-/// One of either dtype.
+/// A [`Kept`] of either dtype.
 pub enum AnyKept {
     F32(Kept<f32>),
     F64(Kept<f64>),
 }
 
-/// The number types that arrays and kernels share.
+/// The number types of both arrays and kernels.
 pub trait Number: Element + numpy::Element {
-    /// Wraps one of this type.
+    /// Wraps a tape of this type.
     fn wrap(kept: Kept<Self>) -> AnyKept;
-    /// What is of this type.
+    /// Borrows the tape; none if it has the other type.
     fn borrow(kept: &mut AnyKept) -> Option<&mut Kept<Self>>;
-    /// The same, owned.
+    /// Unwraps the tape; none if it has the other type.
     fn unwrap(kept: AnyKept) -> Option<Kept<Self>>;
 }
 
@@ -101,8 +101,8 @@ macro_rules! number {
 number!(f32, F32);
 number!(f64, F64);
 
-/// What a layer keeps. A thread that finds nothing, because another uses it, makes its own; nobody waits,
-/// because in a child forked meanwhile nobody would ever unlock it.
+/// The tape that a layer keeps. If another thread uses it, a thread makes its own tape instead. No thread
+/// waits for the lock, because in a forked child it may never be unlocked.
 #[derive(Default)]
 pub struct Spare(Mutex<Option<AnyKept>>);
 
@@ -115,13 +115,13 @@ impl Spare {
         }
     }
 
-    /// What is kept, or something new.
+    /// Takes the tape that is kept, or a new one.
     pub fn take<E: Number>(&self) -> Kept<E> {
         let kept = self.place().and_then(|mut place| place.take());
         kept.and_then(E::unwrap).unwrap_or_default()
     }
 
-    /// Keeps it for the next call, unless it is large.
+    /// Keeps the tape for the next call, unless it is large.
     pub fn put<E: Number>(&self, kept: Kept<E>) {
         if kept.tape.len() <= MOST_KEPT
             && let Some(mut place) = self.place()
@@ -131,7 +131,7 @@ impl Spare {
     }
 }
 
-/// What a forward pass recorded; nothing once it is used up.
+/// The tape of a forward pass; none once a backward pass has used it.
 #[pyclass(name = "Tape", module = "bptt._core")]
 pub struct PyTape(Option<AnyKept>);
 
@@ -140,18 +140,18 @@ impl PyTape {
         Self(Some(E::wrap(kept)))
     }
 
-    /// The recording.
+    /// The tape with the forward pass.
     pub fn recorded<E: Number>(&mut self) -> Result<&mut Kept<E>> {
         let kept = self.0.as_mut().ok_or_else(|| {
-            PyValueError::new_err("the tape is used up: call forward once for every backward")
+            PyValueError::new_err("the tape is used up; call forward once before every backward")
         })?;
         let kept = E::borrow(kept).ok_or_else(|| {
-            PyValueError::new_err("the tape was recorded by a layer of another dtype")
+            PyValueError::new_err("the tape belongs to a layer of another dtype; use its own layer")
         })?;
         Ok(kept)
     }
 
-    /// Leaves a recording that is used up to the layer.
+    /// Gives the used tape back to the layer, which reuses its memory.
     pub fn put_back<E: Number>(&mut self, spare: &Spare) {
         if let Some(kept) = self.0.take().and_then(E::unwrap) {
             spare.put(kept);
@@ -161,7 +161,7 @@ impl PyTape {
 
 #[pymethods]
 impl PyTape {
-    /// One of the cell's values of one direction of one layer, flat: every step, row and unit.
+    /// One of the cell's values, for every step, row and unit (T, B, H) of one direction of one layer, flat.
     fn values<'py>(
         &self,
         py: Python<'py>,
@@ -172,8 +172,8 @@ impl PyTape {
             py: Python<'py>,
             values: Option<Vec<E>>,
         ) -> Result<Bound<'py, PyAny>> {
-            let values =
-                values.ok_or_else(|| PyValueError::new_err("the tape has no such values"))?;
+            let values = values
+                .ok_or_else(|| PyValueError::new_err("the tape does not hold these values"))?;
             Ok(PyArray1::from_vec(py, values).into_any())
         }
         match &self.0 {

@@ -1,5 +1,5 @@
-//! Training for Python. The trainer has parameters of its own: they are copied from the layers before
-//! training, and back where Python says.
+//! Training for Python. The trainer has parameters of its own. They are copied from the layers before
+//! training, and back when Python calls `write_params`.
 
 use bptt::{Layer, Metric, Rate, Sequential, Trainer};
 use numpy::{PyArray1, PyReadonlyArray1};
@@ -32,7 +32,7 @@ macro_rules! each {
     };
 }
 
-/// How to train.
+/// The settings of training.
 struct Options<'a> {
     loss: &'a PyLoss,
     optimizer: &'a PyOptimizer,
@@ -67,7 +67,10 @@ fn metric_of(name: &str) -> Result<Metric> {
         "accuracy" => Ok(Metric::Accuracy),
         "cross_entropy" => Ok(Metric::CrossEntropy),
         "squared_error" => Ok(Metric::SquaredError),
-        name => Err(PyValueError::new_err(format!("there is no metric {name:?}")).into()),
+        name => Err(PyValueError::new_err(format!(
+            "a metric must be accuracy, cross_entropy or squared_error, got {name:?}"
+        ))
+        .into()),
     }
 }
 
@@ -79,7 +82,7 @@ impl PyTrainer {
         model, params, *, loss, optimizer, clip_norm=None, tbptt=None, stateful=false, accumulate=1,
         metrics=Vec::new()
     ))]
-    #[allow(clippy::too_many_arguments)] // those of Python's call
+    #[allow(clippy::too_many_arguments)] // the arguments of Python's call
     fn new(
         model: &PyModel,
         params: Vec<Bound<'_, PyAny>>,
@@ -100,39 +103,41 @@ impl PyTrainer {
         }))
     }
 
-    /// What dropout draws from.
+    /// Sets the seed of dropout for the next step.
     fn set_seed(&mut self, seed: u64) {
         each!(&mut self.0, trainer => trainer.model.set_seed(seed));
     }
 
-    /// What dropout draws from next.
+    /// The seed of dropout for the next step.
     fn seed(&self) -> u64 {
         each!(&self.0, trainer => trainer.model.seed())
     }
 
-    /// Copies the parameters into the layers' flat arrays, if they all are finite; tells whether.
+    /// Copies the parameters to the layers' flat arrays if all are finite. Returns whether they are.
     fn write_params(&self, params: Vec<Bound<'_, PyAny>>) -> Result<bool> {
         each!(&self.0, trainer => write_params(&trainer.model.params, &params))
     }
 
-    /// Takes the parameters from the layers' flat arrays.
+    /// Copies the parameters from the layers' flat arrays.
     fn read_params(&mut self, params: Vec<Bound<'_, PyAny>>) -> Result<()> {
         each!(&mut self.0, trainer => read_params(&mut trainer.model.params, &params))
     }
 
-    /// Sets (learning rate, momentum or None) for each of the coming steps of the optimiser; the last stays.
+    /// Sets (learning rate, momentum or None) for each of the next steps of the optimiser. All later steps
+    /// use the last.
     fn set_rates(&mut self, rates: Vec<(f64, Option<f64>)>) -> Result<()> {
         let rates = rates.into_iter().map(|(lr, momentum)| Rate { lr, momentum }).collect();
         Ok(each!(&mut self.0, trainer => trainer.set_rates(rates))?)
     }
 
-    /// The steps that the optimiser has taken.
+    /// The number of steps that the optimiser has taken.
     #[getter]
     fn optimizer_steps(&self) -> usize {
         each!(&self.0, trainer => trainer.optimizer_state().0)
     }
 
-    /// What the optimiser remembers: its steps and three vectors, empty where it needs none.
+    /// The optimiser's state: the number of steps taken, and three vectors. A vector that it does not use is
+    /// empty.
     fn optimizer_state<'py>(&self, py: Python<'py>) -> (usize, Vec<Bound<'py, PyAny>>) {
         each!(&self.0, trainer => {
             let (steps, vectors) = trainer.optimizer_state();
@@ -140,17 +145,17 @@ impl PyTrainer {
         })
     }
 
-    /// Goes on from what `optimizer_state` gave, of the same optimiser and model.
+    /// Continues from a state that `optimizer_state` returned for the same optimiser and model.
     fn restore_optimizer(&mut self, steps: usize, vectors: Vec<Bound<'_, PyAny>>) -> Result<()> {
         each!(&mut self.0, trainer => restore(trainer, steps, &vectors))
     }
 
-    /// Takes the step that accumulated gradients wait for at the end of an epoch.
+    /// Takes a step with the gradients that are accumulated at the end of an epoch, if there are any.
     fn finish_epoch(&mut self) {
         each!(&mut self.0, trainer => trainer.finish_epoch());
     }
 
-    /// The means of the metrics since they were last taken, of training or of evaluation.
+    /// Returns the means of the metrics of training, or of evaluation if `evaluated`, since the last call.
     fn take_metrics(&mut self, evaluated: bool) -> Vec<f64> {
         each!(&mut self.0, trainer => match evaluated {
             true => trainer.take_evaluated_metrics(),
@@ -158,7 +163,7 @@ impl PyTrainer {
         })
     }
 
-    /// Trains on the sequences of `order` from `progress` on, for about `seconds`.
+    /// Trains on the sequences of `order` from `progress` on, for about `seconds` seconds.
     fn train(
         &mut self,
         py: Python<'_>,
@@ -176,7 +181,7 @@ impl PyTrainer {
         Ok(progress.into())
     }
 
-    /// Evaluates the sequences from `progress` on, for about `seconds`.
+    /// Evaluates the sequences from `progress` on, for about `seconds` seconds.
     fn evaluate(
         &mut self,
         py: Python<'_>,
@@ -210,7 +215,7 @@ fn restore<E: Number>(
 ) -> Result<()> {
     let arrays = read_flat::<E>(vectors)?;
     let vectors: Vec<_> = slices(&arrays)?.into_iter().map(<[E]>::to_vec).collect();
-    let wrong = |_| PyValueError::new_err("an optimizer's state has three vectors");
+    let wrong = |_| PyValueError::new_err("an optimizer's state must have three vectors");
     Ok(trainer.restore_optimizer(steps, vectors.try_into().map_err(wrong)?)?)
 }
 
@@ -233,7 +238,7 @@ fn write_params<E: Number>(from: &[E], params: &[Bound<'_, PyAny>]) -> Result<bo
 fn check_len(given: usize, want: usize) -> Result<()> {
     if given != want {
         let message =
-            format!("the layers have {given} parameters, the trainer {want}: make a new trainer");
+            format!("the layers must have {want} parameters, got {given}; make a new trainer");
         return Err(PyValueError::new_err(message).into());
     }
     Ok(())

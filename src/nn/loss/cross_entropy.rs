@@ -1,5 +1,5 @@
-//! Softmax cross-entropy, per token: with the target's weight w_y, the share s of label smoothing and
-//! W the sum of all F weights,
+//! Softmax cross-entropy of one token. z are the logits, y is the target class, w_j the weight of class j, W
+//! the sum of all F weights, and s the label smoothing.
 //!
 //! ```text
 //! loss = (1 - s) w_y (L - z_y) + s / F sum over j of w_j (L - z_j),   L = log(sum over j of exp(z_j))
@@ -12,14 +12,14 @@ use crate::simd::{Element, Kernel, Simd};
 use crate::view::{Rows, RowsMut};
 
 pub(super) struct CrossEntropy<'a, E: Element> {
-    /// (N, F)
+    /// The outputs of the model, (N, F).
     pub logits: Rows<'a, E>,
     pub classes: &'a [u32],
     pub factors: Factors<'a>,
     pub label_smoothing: f64,
     pub weight: Option<&'a [f64]>,
     pub gradient: Option<RowsMut<'a, E>>,
-    /// A row for the exponentials where there is no gradient to hold them.
+    /// Memory for the exponentials of a row, (F,), if there is no gradient to hold them.
     pub scratch: Vec<E>,
 }
 
@@ -44,7 +44,7 @@ impl<E: Element> Kernel<E> for CrossEntropy<'_, E> {
                 continue;
             }
             let (logits, class) = (logits.row(row), class as usize);
-            // Shifted by the maximum, nothing overflows.
+            // Subtracting the maximum keeps exp from overflowing.
             let most = logits.iter().fold(logits[0], |m, &z| if z > m { z } else { m });
             let shift = s.splat(most);
             for (z, e) in logits.chunks(S::LANES).zip(exponentials.chunks_mut(S::LANES)) {

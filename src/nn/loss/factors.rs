@@ -1,16 +1,18 @@
-//! What each token counts in a loss.
+//! The factors of the tokens' losses in the sum.
 
-/// The class of a token that has no target: it counts in no loss (torch's `ignore_index`).
+/// The class of a token that has no target. Losses and metrics leave it out (torch's `ignore_index`).
 pub const IGNORED: u32 = u32::MAX;
 
-/// What the loss of each token is multiplied with in the sum.
+/// The factor of each token's loss in the sum: the given factor, or 1 / (sum of the tokens' weights) for the
+/// mean.
 pub(super) struct Factors<'a> {
     pub given: Option<&'a [f64]>,
-    /// What all tokens count together.
+    /// The sum of the tokens' weights.
     pub total: f64,
 }
 
 impl Factors<'_> {
+    /// The factor of a token.
     #[inline(always)]
     pub fn of(&self, row: usize) -> f64 {
         match self.given {
@@ -20,7 +22,7 @@ impl Factors<'_> {
         }
     }
 
-    /// The sum of `of(row) * loss`, given that of `relative(row) * loss`: a mean is divided once.
+    /// The sum of `of(row) * loss`, from the sum of `relative(row) * loss`. So a mean is divided only once.
     #[inline(always)]
     pub fn of_sum(&self, sum: f64) -> f64 {
         match self.given {
@@ -30,6 +32,7 @@ impl Factors<'_> {
         }
     }
 
+    /// The given factor of a token; 1 for the mean.
     #[inline(always)]
     pub fn relative(&self, row: usize) -> f64 {
         self.given.map_or(1.0, |factors| factors[row])

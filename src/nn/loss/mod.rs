@@ -1,5 +1,5 @@
-//! Losses and their gradients with respect to the outputs, as torch defines them with
-//! `reduction="mean"`: losses between an output and its number here, the softmax's in cross_entropy.rs.
+//! Losses and their gradients with respect to the outputs, as torch defines them with `reduction="mean"`.
+//! Losses that compare an output with a number are here, and softmax cross-entropy is in cross_entropy.rs.
 
 mod cross_entropy;
 mod factors;
@@ -13,45 +13,45 @@ use crate::view::{Rows, RowsMut};
 use cross_entropy::CrossEntropy;
 use factors::Factors;
 
-/// What a model is trained to lower. A token is an output (F,) and its target.
+/// The loss that training minimises. A token is an output (F,) and its target.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Loss {
-    /// Softmax cross-entropy of logits and class numbers: `log(sum over j of exp(z_j)) - z_target`.
+    /// Softmax cross-entropy of logits z and a target class: `log(sum over j of exp(z_j)) - z_target`.
     CrossEntropy {
-        /// A share of the target that goes to all F classes alike, in [0, 1].
+        /// The fraction of the target that is spread equally over all F classes, in [0, 1].
         label_smoothing: f64,
-        /// What a token of each class counts, (F,); 1 without.
+        /// The weight of each class, (F,), at least 0; 1 if none.
         weight: Option<Vec<f64>>,
     },
-    /// Binary cross-entropy of logits z and targets t in [0, 1], the mean over a token's F:
-    /// `-p t log s(z) - (1 - t) log(1 - s(z))`, s the sigmoid function.
+    /// Binary cross-entropy of logits z and targets t in [0, 1], the mean over a token's F numbers of
+    /// `-p t log s(z) - (1 - t) log(1 - s(z))`, where s is the sigmoid function.
     BinaryCrossEntropy {
-        /// p, what a positive counts in each of the outputs, (F,); 1 without.
+        /// p, the weight of positive targets for each output, (F,), at least 0; 1 if none.
         pos_weight: Option<Vec<f64>>,
     },
     /// The mean over a token's F numbers of `(y - target)^2`.
     MeanSquaredError,
     /// The mean over a token's F numbers of `|y - target|`.
     MeanAbsoluteError,
-    /// The mean over a token's F numbers of `e^2 / 2` where `|e| <= delta`, else
-    /// `delta (|e| - delta / 2)`; `e = y - target`.
+    /// The mean over a token's F numbers of `e^2 / 2` if `|e| <= delta`, else `delta (|e| - delta / 2)`,
+    /// where `e = y - target`.
     Huber {
-        /// Where the parabola becomes a line, above 0.
+        /// The error from which on the loss grows linearly, above 0.
         delta: f64,
     },
 }
 
-/// What the outputs should have been.
+/// The targets of a model's outputs.
 #[derive(Debug, Clone, Copy)]
 pub enum Targets<'a, E> {
-    /// A class for every token, (N,), or [`IGNORED`].
+    /// A class, or [`IGNORED`], for every token: (N,).
     Classes(&'a [u32]),
-    /// A number for every output, (N, F).
+    /// A number for every output: (N, F).
     Values(&'a [E]),
 }
 
 impl Loss {
-    /// Cross-entropy with all classes alike and no smoothing.
+    /// Cross-entropy without class weights and label smoothing.
     pub const fn cross_entropy() -> Self {
         Self::CrossEntropy { label_smoothing: 0.0, weight: None }
     }
@@ -66,12 +66,15 @@ impl Loss {
         }
     }
 
-    /// Sees whether the options are in range and fit outputs of so many features.
+    /// Checks that the options are in range and fit outputs of `features` features.
     pub(crate) fn check(&self, features: usize) -> Result<()> {
         let positive = |name: &str, weight: &Option<Vec<f64>>| {
             let Some(weight) = weight else { return Ok(()) };
             let len = weight.len();
-            ensure!(len == features, "{name} has {len} numbers, the model gives {features}");
+            ensure!(
+                len == features,
+                "{name} must have {features} numbers, one for each output of the model, got {len}"
+            );
             check_weights(name, weight)
         };
         match self {
@@ -92,7 +95,8 @@ impl Loss {
         }
     }
 
-    /// What the tokens count in the mean: 1, or their class's weight, or 0 if they are ignored.
+    /// Returns a function that gives a token's weight in the mean: the weight of its class, 1 without class
+    /// weights, or 0 if the token is [`IGNORED`].
     pub fn counts<'a, E>(&'a self, targets: Targets<'a, E>) -> impl Fn(usize) -> f64 + 'a
     where
         E: Copy + 'a,
@@ -109,11 +113,12 @@ impl Loss {
         }
     }
 
-    /// The loss of outputs (N, F): the mean over the tokens, where each counts as its class's weight
-    /// ([`Loss::counts`]; 0 if nothing counts). With `factors` (N,), each at least 0, it is instead the sum
-    /// of the tokens' losses, class weights in them, each times its factor. Where a gradient (N, F) is
-    /// wanted, it is written.
+    /// The loss of outputs (N, F): the mean over the tokens, weighted with [`Loss::counts`], or 0 if all
+    /// weights are 0. With `factors` (N,), each at least 0, it is instead the sum of factor times loss over
+    /// the tokens, where the loss includes the class weight. If `gradient` (N, F) is given, the gradient
+    /// with respect to the outputs is written there.
     ///
+    /// # Examples
     /// ```
     /// use bptt::{Loss, Rows, RowsMut, Targets};
     ///
@@ -128,9 +133,12 @@ impl Loss {
     /// ```
     ///
     /// # Errors
-    /// If the targets are of the wrong kind or number, a class is not below F, the loss's options are out
-    /// of range or do not fit, there is not one factor for every token, or factors are negative or not
-    /// finite; nothing is written then.
+    /// If the targets are of the wrong kind or number, a class is not below F, the loss's options are out of
+    /// range or do not fit, the number of factors is not N, or a factor is negative or not finite. Nothing
+    /// is written then.
+    ///
+    /// # Panics
+    /// If `gradient` has another shape than the outputs.
     pub fn of<E: Element>(
         &self,
         outputs: Rows<'_, E>,
@@ -142,12 +150,15 @@ impl Loss {
         if let Some(gradient) = &gradient {
             assert_eq!((gradient.count(), gradient.as_ref().features()), (rows, features));
         }
-        ensure!(rows > 0 && features > 0, "a loss needs outputs, got {rows} rows of {features}");
+        ensure!(
+            rows > 0 && features > 0,
+            "outputs must have at least 1 row and 1 feature, got ({rows}, {features})"
+        );
         self.check(features)?;
         self.check_targets(targets, rows, features)?;
         if let Some(factors) = factors {
             let len = factors.len();
-            ensure!(len == rows, "there are {len} factors for {rows} outputs");
+            ensure!(len == rows, "there are {len} factors for {rows} outputs; give one for each");
             check_weights("factors", factors)?;
         }
         let total: f64 = match (factors, self, targets) {
@@ -185,12 +196,15 @@ impl Loss {
         match (self, targets) {
             (Self::CrossEntropy { .. }, Targets::Classes(classes)) => {
                 let len = classes.len();
-                ensure!(len == rows, "there are {len} target classes for {rows} outputs");
+                ensure!(
+                    len == rows,
+                    "there are {len} target classes for {rows} outputs; give one for each"
+                );
                 let mut wrong = classes.iter().filter(|&&class| class != IGNORED);
                 if let Some(class) = wrong.find(|&&class| class as usize >= features) {
                     ensure!(
                         false,
-                        "target class {class} is not below {features}, the outputs' size"
+                        "target class {class} must be below {features}, the number of the model's outputs"
                     );
                 }
             }
@@ -199,7 +213,10 @@ impl Loss {
             }
             (_, Targets::Values(values)) => {
                 let (given, len) = (values.len(), rows * features);
-                ensure!(given == len, "there are {given} targets for {len} outputs");
+                ensure!(
+                    given == len,
+                    "there are {given} targets for {len} outputs; give one for each"
+                );
             }
             (_, Targets::Classes(_)) => {
                 ensure!(false, "{name} takes real numbers as targets, got integer classes");
@@ -208,7 +225,8 @@ impl Loss {
         Ok(())
     }
 
-    /// A loss of every output y and its number t by itself, in `(loss, slope)`.
+    /// The losses that compare every output y with its own target t. Each is a function that returns `(loss,
+    /// slope)`.
     fn of_numbers<E: Element>(
         &self,
         outputs: Rows<'_, E>,
@@ -225,7 +243,7 @@ impl Loss {
             Self::MeanAbsoluteError => {
                 each_number(outputs, values, factors, gradient, |y, t, _| {
                     let e = (y - t).to_f64();
-                    // The slope at 0 is 0, as torch has it.
+                    // The slope at 0 is 0, as in torch.
                     (e.abs(), E::from_f64(if e == 0.0 { 0.0 } else { e.signum() }))
                 })
             }
@@ -240,7 +258,7 @@ impl Loss {
                     let (z, t) = (z.to_f64(), t.to_f64());
                     let positive = pos_weight.as_ref().map_or(1.0, |weight| weight[feature]);
                     let share = 1.0 + (positive - 1.0) * t;
-                    // softplus(-z) and 1 - s(z), where nothing overflows.
+                    // softplus(-z) and 1 - s(z), computed without overflow.
                     let small = (-z.abs()).exp();
                     let softplus = small.ln_1p() + if z < 0.0 { -z } else { 0.0 };
                     let rest = if z < 0.0 { 1.0 } else { small } / (1.0 + small);
@@ -261,7 +279,7 @@ fn check_weights(name: &str, weights: &[f64]) -> Result<()> {
     Ok(())
 }
 
-/// Sums a loss `of(output, target, feature) -> (loss, slope)` over all numbers, each row's mean.
+/// The weighted sum over the rows of each row's mean of `of(output, target, feature) -> (loss, slope)`.
 #[inline(always)]
 fn each_number<E: Element>(
     outputs: Rows<'_, E>,

@@ -1,12 +1,13 @@
-//! Backpropagation through time: the steps of backward/step.rs, from the last one computed, then
+//! Backpropagation through time: the steps of backward/step.rs, beginning with the step that was computed
+//! last, then
 //!
 //! ```text
 //!     dW_ih = da' x     dW_hh = da' h_{t-1}     db = sum of da     over all steps and rows at once
 //! ```
 //!
-//! The loop is split by rows of the batch, as the forward pass was. The sums after it are split by rows of the
-//! weights (weights.rs). So every number is computed in one order, whatever the number of threads. Gradients of
-//! the units' own weights are summed in the loop, for every row apart.
+//! Tasks divide the loop by rows of the batch, as in the forward pass. They divide the sums after it by rows
+//! of the weights (weights.rs). So the order of additions is the same for every number of threads. The loop
+//! also sums the gradients of the units' own weights, for every row separately.
 
 pub(crate) mod step;
 pub(crate) mod weights;
@@ -30,7 +31,7 @@ use crate::view::{Rows, RowsMut, Seq, SeqMut};
 use step::{BackWeights, Backward, Recorded, Scratch, StepGradients};
 use weights::{Group, Sums};
 
-/// One direction of a layer back over a batch, or over some of its steps.
+/// One direction of one layer, run backward over a batch or over a time chunk of it.
 pub(crate) struct DirectionPass<'a, C, E: Element> {
     pub layer: &'a Direction<C>,
     pub weights: Weights<'a, E>,
@@ -38,13 +39,14 @@ pub(crate) struct DirectionPass<'a, C, E: Element> {
     pub y: Seq<'a, E>,
     pub record: &'a mut DirectionTape<E>,
     pub dy: Seq<'a, E>,
-    /// The gradient of the final state, and in the end that of the initial one.
+    /// The gradient of the final state. The pass replaces it by the gradient of the initial state.
     pub dstate: StateRows<'a, E>,
-    /// The parameters' are added to, but for those of the units' own weights, which are added to the record.
+    /// The pass adds the gradients of the parameters here. Those of the units' own weights go to the tape
+    /// instead.
     pub gradients: Gradients<'a, E>,
 }
 
-/// Runs passes that do not depend on each other.
+/// Runs direction passes that do not depend on each other.
 pub(crate) fn run<C: Cell, E: Element>(
     level: Level,
     mut passes: Vec<DirectionPass<'_, C, E>>,
@@ -171,7 +173,7 @@ pub(crate) fn run<C: Cell, E: Element>(
     }
 }
 
-/// Packs W_hh, W_hr (or what a reset h is multiplied with) and, if dx is wanted, W_ih, for going back.
+/// Packs, for the steps back, W_hh, W_hr (or the block of W_hh for the reset h) and, if dx is wanted, W_ih.
 fn pack<C: Cell, E: Element>(
     level: Level,
     layer: &Direction<C>,
@@ -191,7 +193,7 @@ fn pack<C: Cell, E: Element>(
         let matrix = Rows::new(weights.weight_ih, gates, input_size);
         tasks.push(Pack { panels, matrix, block, compute });
     }
-    // No cell has both.
+    // No cell has both a reset and a projection.
     if C::RESETS {
         let matrix = weight_hh.slice(gates - last, last);
         tasks.push(Pack { panels: projection, matrix, block, compute });
@@ -207,7 +209,8 @@ fn pack<C: Cell, E: Element>(
     }
 }
 
-/// Packs a matrix as a layer multiplies with it; in pairs, no pair has rows of two blocks of so many.
+/// Packs a matrix for the number type of a layer's products. With pairs, no pair holds rows of two blocks of
+/// `block` rows.
 struct Pack<'a, E: Element> {
     panels: &'a mut Panels<E>,
     matrix: Rows<'a, E>,
@@ -228,23 +231,25 @@ impl<E: Element> Kernel<E> for Pack<'_, E> {
     }
 }
 
-/// Some rows back, with where the gradients of their states come from and go to: in between they lie in the
-/// task's own memory. So does dx, if the products could not write it where it belongs.
+/// The task that takes some rows back, with the caller's gradient of their state. The gradient is copied to
+/// the task's own memory before the first step, and back after the last. If the products cannot write dx to
+/// its own place, it is also copied there at the end.
 struct Carried<'a, C, E: Element> {
     task: Backward<'a, C, E>,
     dstate: StateRows<'a, E>,
     padded_dx: Option<SeqMut<'a, E>>,
 }
 
-// SAFETY: of a layer that splits its units (`alias`), a member writes its own units of the records, dh and dc, its
-// own columns of dx, and after the meeting in a step reads the step's records, which nobody writes again.
+// SAFETY: `alias` requires a layer that splits its units. There, a member writes only its own units of the
+// records, dh and dc, and its own columns of dx. After the meeting in a step, it reads the records of the
+// step, which no member writes again.
 #[allow(unsafe_code)]
 unsafe impl<'a, C: Cell, E: Element> Rounds<E> for Carried<'a, C, E> {
-    /// A step reads of the ones before its own units' dh and dc; and da, but all came to the meeting in the
-    /// step after they were written.
+    /// Members need not meet between steps. From earlier steps, a member reads dh and dc of its own units,
+    /// and da, which all members wrote before the meeting inside that step.
     const MEETS: bool = false;
 
-    /// All steps, and dx.
+    /// One round for every step, and one for dx.
     fn rounds(&self) -> usize {
         self.task.dy.shape().steps + 1
     }
@@ -271,7 +276,8 @@ unsafe impl<'a, C: Cell, E: Element> Rounds<E> for Carried<'a, C, E> {
     unsafe fn alias(&self) -> Self {
         let task = &self.task;
         assert!(task.layer.splits_units());
-        // SAFETY: of a step of such a layer, each member writes to its own units, and of dx to its own columns.
+        // SAFETY: in a step of such a layer, each member writes only its own units, and its own columns of
+        // dx.
         unsafe {
             let StepGradients { dx, outputs, units } = &task.gradients;
             let Scratch { dm, dgiven, rounded } = &task.scratch;

@@ -1,8 +1,8 @@
-//! One step back of some rows of one direction.
+//! One step back, for some rows of one direction.
 //!
 //! ```text
-//! dh_t += dy_t                                            (zoneout keeps its share; W_hr takes it back)
-//! da_t, dc_{t-1}, dh_{t-1} = cell'(record, h_{t-1}, c_{t-1}, dh_t, dc_t)     da over the record
+//! dh_t += dy_t                                            (then back through zoneout and W_hr, if used)
+//! da_t, dc_{t-1}, dh_{t-1} = cell'(record, h_{t-1}, c_{t-1}, dh_t, dc_t)     da goes to the record
 //! dh_{t-1} += da_t W_hh                                   (and dx_t = da_t W_ih)
 //! ```
 
@@ -24,7 +24,7 @@ use crate::simd::{Element, Simd};
 use crate::threads::team::Member;
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
-/// Some rows back through all steps.
+/// The task that takes some rows back through all steps.
 pub(crate) struct Backward<'a, C, E: Element> {
     pub layer: &'a Direction<C>,
     pub weights: BackWeights<'a, E>,
@@ -45,34 +45,34 @@ pub(crate) struct BackWeights<'a, E: Element> {
     pub hidden: &'a Panels<E>,
     /// W_ih, for dx, if it is wanted.
     pub input: Option<&'a Panels<E>>,
-    /// W_hr, or what a reset h is multiplied with, of a layer that has them.
+    /// W_hr, or the block of W_hh for the reset h, if the layer has one of them.
     pub projection: Option<&'a Panels<E>>,
 }
 
-/// What the forward pass left.
+/// What the forward pass kept.
 pub(crate) struct Recorded<'a, E> {
     /// The initial state, (B, P) and (B, H).
     pub h0: Rows<'a, E>,
     pub c0: Rows<'a, E>,
-    /// The mask of recurrent dropout (B, P), if there is any.
+    /// The mask of recurrent dropout (B, P); none without recurrent dropout.
     pub mask: Option<Rows<'a, E>>,
     pub y: Seq<'a, E>,
-    /// The records (T, B, record): the steps write da over the cell's values.
+    /// The records (T, B, record). The steps overwrite the cell's values with da.
     pub records: SeqMut<'a, E>,
 }
 
-/// The gradients that the steps write, beside that of the state.
+/// The gradients that the steps write, apart from the gradient of the state.
 pub(crate) struct StepGradients<'a, E> {
     pub dx: Option<SeqMut<'a, E>>,
-    /// With a projection, receives the gradient of every output (T, B, P); no columns otherwise.
+    /// With a projection, the steps write the gradient of every output here (T, B, P); no columns otherwise.
     pub outputs: SeqMut<'a, E>,
-    /// The gradients of the units' own weights are added here (B, units).
+    /// The steps add the gradients of the units' own weights here (B, units).
     pub units: RowsMut<'a, E>,
 }
 
-/// Memory of a step; no columns for what a layer does not need.
+/// Memory for a step. A matrix that the layer does not need has no columns.
 pub(crate) struct Scratch<'a, E> {
-    /// The gradient of the cell's output where it is not simply dh + dy, and the gradient of a reset h (B, H).
+    /// The gradient of the cell's output, if it differs from dh + dy, and the gradient of a reset h (B, H).
     pub dm: RowsMut<'a, E>,
     /// With recurrent dropout, the gradient of the masked h (B, P), which the products write.
     pub dgiven: RowsMut<'a, E>,
@@ -81,14 +81,14 @@ pub(crate) struct Scratch<'a, E> {
 }
 
 impl<'a, E: Element> BackWeights<'a, E> {
-    /// W_hh alone.
+    /// The weights of a layer that needs only W_hh.
     pub fn hidden(hidden: &'a Panels<E>) -> Self {
         Self { units: &[], hidden, input: None, projection: None }
     }
 }
 
 impl<E> StepGradients<'_, E> {
-    /// None, for `rows` rows: only the gradient of the state is wanted.
+    /// No gradients, for `rows` rows, if only the gradient of the state is wanted.
     pub fn none(rows: usize) -> Self {
         let outputs = Shape::time_major(0, rows, 0);
         let outputs = SeqMut::new(&mut [], outputs).expect("no numbers are needed");
@@ -97,14 +97,14 @@ impl<E> StepGradients<'_, E> {
 }
 
 impl<E> Scratch<'_, E> {
-    /// None, for `rows` rows of a layer that needs none.
+    /// No memory, for `rows` rows of a layer that needs none.
     pub fn none(rows: usize) -> Self {
         let [dm, dgiven, rounded] = [(); 3].map(|()| RowsMut::new(&mut [], rows, 0));
         Self { dm, dgiven, rounded }
     }
 }
 
-/// Panels that a layer has packed, because it needs them.
+/// The panels, which the layer has packed because it needs them.
 #[inline(always)]
 fn packed<E: Element>(panels: Option<&Panels<E>>) -> &Panels<E> {
     panels.expect("packed where they are needed")
@@ -120,12 +120,12 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         (0..=self.dy.shape().steps).try_for_each(|n| self.round(s, n, &mut Member::alone()))
     }
 
-    /// A member's part of round `n`. Round 0 is the step that the forward pass computed last. The round after all
-    /// steps computes dx, if that is computed for all steps at once.
+    /// Computes a member's units in round `n`. Round 0 is the step that the forward pass computed last. The
+    /// round after all steps computes dx for all steps at once, if this is faster.
     #[inline(always)]
     pub fn round<S: Simd<E>>(&mut self, s: S, n: usize, member: &mut Member<'_>) -> Result<()> {
         let steps = self.dy.shape().steps;
-        // dx is computed at once where a step has few rows, and those of all steps form one matrix.
+        // dx is computed at once if a step has few rows, and the rows of all steps form one matrix.
         let plain = self.layer.compute == Compute::Own;
         let (records, dx) = (self.recorded.records.as_ref(), &self.gradients.dx);
         let few =
@@ -151,7 +151,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         Ok(())
     }
 
-    /// A member's part of step `t`: its units. The forward pass computed step `before` just before `t`.
+    /// Computes a member's units in step `t`. The forward pass computed step `before` just before `t`.
     ///
     /// # Errors
     /// If another member failed.
@@ -175,7 +175,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         let values = self.recorded.records.as_ref().step(t);
         let (mask, hidden) = (self.recorded.mask, self.weights.hidden);
         let Scratch { dgiven, rounded, .. } = &mut self.scratch;
-        // The products leave out padding, where infinite inputs have become NaN.
+        // The products do not read padding, where infinite inputs have become NaN.
         let mut parts = [values.columns(0, 0); MAX_SLOTS];
         let blocks = layer.blocks();
         let by_product = &blocks[..if C::RESETS { blocks.len() - 1 } else { blocks.len() }];
@@ -203,7 +203,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         }
         if let Some(dx) = self.gradients.dx.as_mut().filter(|_| wants_dx) {
             let mut dx = dx.step_mut(t);
-            // If every block takes x and h, both need the same gradients, and these are rounded already.
+            // If every block uses both x and h, dx and dh need the same gradients, which are already rounded.
             is_rounded =
                 !C::RESETS && blocks.iter().all(|block| block.x.is_some() == block.h.is_some());
             let weights = packed(self.weights.input);
@@ -212,8 +212,8 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         Ok(())
     }
 
-    /// The gradient of the cell's output, from dh + dy. Zoneout keeps its share in dh; the rest goes back through the
-    /// projection.
+    /// Computes the gradient of the cell's output from dh + dy. Zoneout leaves in dh what belongs to the h
+    /// before; the rest goes back through the projection.
     #[inline(always)]
     fn incoming<S: Simd<E>>(&mut self, s: S, t: usize) {
         let layer = self.layer;
@@ -243,7 +243,8 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
         }
     }
 
-    /// The cells of some units at step `t`. The record's values become da; dc and dh become those of the step before.
+    /// Runs the cells of some units at step `t`. The record's values become da, and dc and dh become the
+    /// gradients of the c and h before the step.
     #[inline(always)]
     fn cells<S: Simd<E>>(&mut self, s: S, t: usize, before: Option<usize>, units: Range<usize>) {
         let Direction { cell, regular, .. } = *self.layer;
@@ -277,7 +278,7 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
             }
             let filled = start..units.end.next_multiple_of(S::LANES);
             let mut record = now.values(b, (C::TAPE, padded), filled);
-            // With a projection, dh is the gradient of its output, and `dm` that of the cell's.
+            // With a projection, dh is the gradient of its output, and `dm` that of the cell's output.
             let of_dh = if separates && !C::USES_H { 0..0 } else { start..units.end };
             let dh_row = dh.part_of_row(b, of_dh.start, of_dh.len());
             let dc_row = dc.part_of_row(b, if C::HAS_C { start } else { 0 }, of_c);
@@ -379,8 +380,8 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
     }
 }
 
-/// Computes dx for some rows, of one step or of several. (Seven arguments, because the caller's step is borrowed
-/// apart.)
+/// Computes dx for some rows, of one step or of several. (Seven arguments, because the caller borrows the
+/// fields of its step separately.)
 #[inline(always)]
 pub(crate) fn input_gradient<C: Cell, E: Element, S: Simd<E>>(
     s: S,
@@ -402,8 +403,8 @@ pub(crate) fn input_gradient<C: Cell, E: Element, S: Simd<E>>(
     );
 }
 
-/// The gradients of those arguments to which x (or h) contributes, in the order of the weights, as the left-hand side
-/// of a product (`operands`). (Seven arguments, as above.)
+/// The gradients of the arguments that x (or h) contributes to, in the order of the weights, as the
+/// left-hand side of a product (`operands`). (Seven arguments, for the same reason.)
 #[inline(always)]
 fn gates<'s, 'v, C: Cell, E: Element, S: Simd<E>>(
     s: S,
@@ -429,7 +430,7 @@ fn gates<'s, 'v, C: Cell, E: Element, S: Simd<E>>(
     parts
 }
 
-/// The number of a cell's slots that hold arguments.
+/// How many slots of a cell hold arguments.
 const fn slots_of<C: Cell>() -> usize {
     let last = C::BLOCKS[C::BLOCKS.len() - 1];
     last.slot + last.gates

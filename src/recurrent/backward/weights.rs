@@ -1,8 +1,8 @@
 //! The gradients of the weights: sums of outer products over all steps and rows.
 //!
-//! The rows of a batch are in one or two groups whose sums are made apart and added in the end. Which rows is a
-//! matter of the batch alone, so however many threads there are, each number is one sum in one order; with two
-//! threads, each has a group, which is what it has gone through in all steps, and still has in its cache.
+//! The rows of a batch form one or two groups. Each group has its own sums, which are added in the end. The
+//! groups depend only on the batch, so the order of additions is the same for every number of threads. With
+//! two threads, each has one group: the rows that it took through the steps, which are still in its cache.
 
 use crate::cell::Cell;
 use crate::error::Result;
@@ -14,12 +14,12 @@ use crate::simd::{Element, Kernel, Simd};
 use crate::threads;
 use crate::view::{Rows, RowsMut, Seq};
 
-/// Rows of a batch from which on they are in two groups, unless the weights are more numbers than that: the
-/// sums of a group are all weights, and should stay in L2.
+/// A batch of at least `TWO_GROUPS` rows has two groups, unless there are more than `MOST_WEIGHTS` weights.
+/// A group has a sum for every weight, and these sums should stay in L2.
 const TWO_GROUPS: usize = 16;
 const MOST_WEIGHTS: usize = 1 << 18;
 
-/// How many rows are in each group.
+/// The number of rows of each group.
 pub(crate) fn groups<C: Cell, E>(layer: &Direction<C>, x: Seq<'_, E>) -> Vec<usize> {
     let weights: usize = layer.lengths().iter().sum();
     let two = x.shape().rows >= TWO_GROUPS && x.total() >= 2 * K_BLOCK && weights <= MOST_WEIGHTS;
@@ -37,17 +37,17 @@ pub(crate) fn blocks<C: Cell, E>(
     outer::blocks(steps, |k| x.count(layer.nth_step(k, steps)), groups * K_BLOCK, starts);
 }
 
-/// What the gradients of a group of rows are sums of.
+/// The numbers whose products are summed for a group of rows.
 pub(crate) struct Sums<'a, C, E: Element> {
     pub layer: &'a Direction<C>,
     pub group: Group<'a, E>,
     /// The first step of every block.
     pub blocks: &'a [usize],
-    /// Of all rows, (T, B, record), the gradients of the gates' arguments in front.
+    /// The records of all rows, (T, B, record), which begin with the gradients of the gates' arguments.
     pub da: Records<'a, E>,
-    /// Whether the products were given h with dropout, which is in the records.
+    /// Whether the hidden operand was h with recurrent dropout, which is in the records.
     pub masked: bool,
-    /// Whether the gradients are not added to what is there.
+    /// Whether the sums start from zero instead of the present gradients.
     pub anew: bool,
 }
 
@@ -59,16 +59,16 @@ pub(crate) struct Group<'a, E> {
     pub h0: Rows<'a, E>,
     /// With a projection, the gradients of its outputs (T, B, P).
     pub dh: Seq<'a, E>,
-    /// The first of them, of all rows.
+    /// The first row of the group, counted over all rows.
     pub first: usize,
 }
 
-/// The gradients of some rows of the weights.
+/// The task that computes the gradients of some rows of the weights.
 pub(crate) struct WeightGradients<'a, C, E: Element> {
     sums: &'a Sums<'a, C, E>,
-    /// Sums with x, with h, and with a reset h.
+    /// The sums of products of gates with x, with h, and with a reset h.
     gates: Vec<Target<'a, E, 3>>,
-    /// Those of W_hr.
+    /// The sums for W_hr.
     projection: Target<'a, E, 1>,
     memory: &'a mut OuterMemory<E>,
 }
@@ -83,7 +83,7 @@ pub(crate) fn split<'a, C: Cell, E: Element>(
 ) {
     let Direction { input_size, hidden_size, proj_size, .. } = *sums.layer;
     let outputs = sums.layer.output_size();
-    // Normalised products have their biases after that: gradients of the units' own weights.
+    // With layer normalisation, biases are among the units' own weights.
     let biased = sums.layer.bias && !sums.layer.regular.layer_norm;
     let mut rest = grads;
     let [mut dw_ih, mut dw_hh, mut db_ih, mut db_hh, mut dw_hr, ..] =
@@ -152,7 +152,7 @@ impl<'a, C: Cell, E: Element> Kernel<E> for WeightGradients<'a, C, E> {
         };
         let given =
             |k: usize, b: usize| &record(k, b)[slots.given * padded..][..layer.output_size()];
-        // What the last block of a cell that resets was given for h is the last of the cell's values.
+        // In a cell that resets, the hidden operand of the last block is the last of the cell's values.
         let reset =
             |k: usize, b: usize| &record(k, b)[(C::TAPE - 1) * padded..][..layer.hidden_size];
         let from_h: &dyn Fn(usize, usize) -> &'a [E] = if masked { &given } else { &h_before };
@@ -177,7 +177,7 @@ impl<'a, C: Cell, E: Element> Kernel<E> for WeightGradients<'a, C, E> {
     }
 }
 
-/// Makes what is added to zero.
+/// Sets the sums of a target to zero.
 #[inline(always)]
 fn clear<E: Element, S: Simd<E>, const N: usize>(s: S, target: &mut Target<'_, E, N>) {
     for c in target.c.iter_mut().flatten() {
@@ -186,7 +186,8 @@ fn clear<E: Element, S: Simd<E>, const N: usize>(s: S, target: &mut Target<'_, E
     target.sums.iter_mut().flatten().for_each(|sums| s.clear(sums));
 }
 
-/// Makes zero what no product adds to, in the flat gradients of a group: parameters that are a unit's own.
+/// Sets the gradients of the units' own weights to zero, in the flat gradients of a group. No product adds
+/// to them.
 pub(crate) fn clear_units<C: Cell, E: Element>(layer: &Direction<C>, grads: &mut [E]) {
     let [w_ih, w_hh, b_ih, b_hh, w_hr, ..] = layer.lengths();
     let biases = w_ih + w_hh;
@@ -194,7 +195,7 @@ pub(crate) fn clear_units<C: Cell, E: Element>(layer: &Direction<C>, grads: &mut
     grads[biases + b_ih + b_hh + w_hr..].fill(E::ZERO);
 }
 
-/// Adds the sums of the groups behind the first, which were made in memory of their own, to a layer's flat
+/// Adds the sums of all groups but the first, which lie in memory of their own, to a direction's flat
 /// gradients.
 pub(crate) fn add_groups<E: Element>(groups: &[E], grads: &mut [E]) {
     for group in groups.chunks_exact(grads.len().max(1)) {
@@ -204,8 +205,8 @@ pub(crate) fn add_groups<E: Element>(groups: &[E], grads: &mut [E]) {
     }
 }
 
-/// Adds the gradients of the units' own weights, (B, units) as the backward pass left them, to a layer's
-/// flat gradients.
+/// Adds the gradients of the units' own weights, (B, units) from the backward pass, to a direction's flat
+/// gradients.
 pub(crate) fn add_units<C: Cell, E: Element>(
     layer: &Direction<C>,
     dunits: Rows<'_, E>,

@@ -1,15 +1,16 @@
-//! What each task of a pass has for itself: some rows of the batch, and memory that no other task writes near.
+//! Task memory: each task of a pass has some rows of the batch, and memory that no other task writes near.
 //!
-//! Rows that lie side by side at every step make two cores fetch lines that the other is about to write,
-//! ahead of their own: an RNN's pass at (100, 32, 32, 128) took 1.3 times as long so. What a task writes at
-//! every step therefore lies in memory of its own; of the callers' arrays, it only writes y and dx.
+//! If the rows of two tasks lie side by side at every step, each core prefetches lines that the other core
+//! is about to write. This made an RNN's pass at (100, 32, 32, 128) take 1.3 times as long. So the numbers
+//! that a task writes at every step lie in memory of its own. Of the caller's arrays, it writes only y and
+//! dx.
 
 use crate::buffer::Buffer;
 use crate::error::Result;
 use crate::simd::Element;
 use crate::view::{BatchSizes, Seq, SeqMut, Shape};
 
-/// Bytes between what two tasks write: nothing nearer was as fast.
+/// Bytes between the memory of two tasks. Smaller distances were slower.
 const APART: usize = 16384;
 
 /// A task's rows and memory.
@@ -17,28 +18,32 @@ const APART: usize = 16384;
 pub(crate) struct TaskMemory<E: Element> {
     pub rows: usize,
     steps: usize,
-    /// How many of its rows have each step, in a batch of different lengths.
+    /// The sizes of its rows, in a batch of different lengths.
     sizes: Option<BatchSizes>,
-    /// For how many steps there are records, of a pass that is not recorded.
+    /// For how many steps there are records, in a pass without a tape; none if for all steps.
     kept: Option<usize>,
     values: Buffer<E>,
     work: Buffer<E>,
     in_order: Buffer<E>,
 }
 
-/// What a task has for itself in a pass.
+/// The memory of one task, divided for a pass.
 pub(crate) struct Parts<'a, E, const N: usize> {
     /// The records, (T, B, record).
     pub values: SeqMut<'a, E>,
-    /// Matrices, their numbers unspecified.
+    /// Memory for matrices. The numbers are unspecified.
     pub own: [&'a mut [E]; N],
-    /// Its rows of x or dx in order, (T, B, F), unspecified, where they lie in an array with padding.
+    /// Memory for the task's rows of x or dx in order, (T, B, F), if they lie in an array with padding. The
+    /// numbers are unspecified.
     pub in_order: Option<SeqMut<'a, E>>,
 }
 
 impl<E: Element> TaskMemory<E> {
-    /// Gets room for the records, (T, B, record), of a pass over the rows `x`, or if that is not recorded for
-    /// `steps` of them.
+    /// Makes room for the records, (T, B, record), of a pass over the rows `x`. In a pass without a tape, it
+    /// makes room for only `steps` steps.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
     pub fn begin(&mut self, x: Seq<'_, E>, record: usize, steps: Option<usize>) -> Result<()> {
         (self.rows, self.steps) = (x.shape().rows, x.shape().steps);
         (self.sizes, self.kept) = (x.sizes_of_rows(), steps);
@@ -46,7 +51,7 @@ impl<E: Element> TaskMemory<E> {
         self.values.resize(total.saturating_mul(record).saturating_add(APART / size_of::<E>()))
     }
 
-    /// All (step, row) pairs.
+    /// The number of (step, row) pairs.
     fn total(&self) -> usize {
         self.sizes.as_ref().map_or(self.steps * self.rows, BatchSizes::total)
     }
@@ -62,7 +67,11 @@ impl<E: Element> TaskMemory<E> {
         }
     }
 
-    /// What a task has, with matrices of so many numbers; `x` is the batch in whose place the last of it is.
+    /// Divides the memory: records of `record` numbers, and matrices of `sizes` numbers. If `x` lies in an
+    /// array with padding, there is also room for its rows in order.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
     pub fn parts<const N: usize>(
         &mut self,
         record: usize,
@@ -97,13 +106,13 @@ impl<E: Element> TaskMemory<E> {
         Ok(Parts { values: values?, own, in_order })
     }
 
-    /// About how many numbers it holds.
+    /// About how many numbers the memory holds.
     pub fn len(&self) -> usize {
         self.values.len()
     }
 }
 
-/// The records of all tasks together.
+/// The records of all tasks of a direction tape.
 pub(crate) struct Records<'a, E> {
     /// The first row of each task, and its records.
     tasks: Vec<(usize, Seq<'a, E>)>,

@@ -1,4 +1,4 @@
-//! One direction of one layer: its sizes, its parameters, and how its records are laid out.
+//! One direction of one layer: its sizes, its parameters, and the layout of its records.
 
 pub(crate) mod memory;
 pub(crate) mod packed;
@@ -13,19 +13,20 @@ use crate::simd::{Element, Level};
 use crate::threads::team::Member;
 use crate::view::{Seq, Shape};
 
-/// What the products of a layer are made of. Sums, cells, states, records, parameters and their gradients are of
-/// the layer's own numbers in any case.
+/// The number type of a layer's products. Sums, cells, states, records, parameters and gradients always have
+/// the type of the caller's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compute {
-    /// Its own numbers.
+    /// The type of the caller's numbers.
     #[default]
     Own,
-    /// Weights and what they are multiplied with, also for gradients, rounded to bf16, which has 8 bits: of `f32`
-    /// only. Twice as fast where the machine has AVX512_BF16, and slow elsewhere; the sums are the same.
+    /// Both factors of every product, also for gradients, are rounded to bf16, which has 8 bits of
+    /// precision. Only for `f32`. It is twice as fast if the machine has AVX512_BF16, and slow on other
+    /// machines, with the same results.
     Bf16,
 }
 
-/// The options; all off by default.
+/// The options inside the recurrence. All are off by default.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Regularisation {
     pub layer_norm: bool,
@@ -42,15 +43,15 @@ pub(crate) struct Direction<C> {
     pub input_size: usize,
     pub hidden_size: usize,
     pub bias: bool,
-    /// P; 0 without a projection.
+    /// P, or 0 without a projection.
     pub proj_size: usize,
-    /// Whether it goes from the last step to the first.
+    /// Whether the direction goes from the last step to the first.
     pub reverse: bool,
     pub regular: Regularisation,
     pub compute: Compute,
 }
 
-/// Its parameters: the names without layer and direction, and their order.
+/// The names of a direction's parameters, in order, without the suffix for layer and direction.
 pub(crate) const NAMES: [&str; 10] = [
     "weight_ih",
     "weight_hh",
@@ -64,7 +65,8 @@ pub(crate) const NAMES: [&str; 10] = [
     "bias_c",
 ];
 
-/// Its parameters, one field for each of [`NAMES`]; empty where it has none.
+/// The parameters of a direction, one field for each of [`NAMES`]. Parameters that it does not have are
+/// empty.
 #[derive(Clone, Copy)]
 pub(crate) struct Weights<'a, E> {
     pub weight_ih: &'a [E],
@@ -108,7 +110,7 @@ impl<'a, E> Weights<'a, E> {
         }
     }
 
-    /// Those of [`Direction::unit_parameters`], in its order.
+    /// The parameters of [`Direction::unit_parameters`], in the same order.
     pub fn units(&self) -> [&'a [E]; 7] {
         let Self { bias_ih, bias_hh, peephole, gain_ih, gain_hh, gain_c, bias_c, .. } = *self;
         [bias_ih, bias_hh, peephole, gain_ih, gain_hh, gain_c, bias_c]
@@ -116,7 +118,7 @@ impl<'a, E> Weights<'a, E> {
 }
 
 impl<C: Cell> Direction<C> {
-    /// With biases and no options.
+    /// A direction with biases and without options.
     pub fn new(cell: C, input_size: usize, hidden_size: usize) -> Self {
         let regular = Regularisation::default();
         let compute = Compute::Own;
@@ -132,21 +134,21 @@ impl<C: Cell> Direction<C> {
         }
     }
 
-    /// Where products leave the gates' arguments: in the places of the cell, or with layer normalisation,
-    /// which needs what x and h contribute apart, behind its values.
+    /// The slots that the products write to. These are the cell's own slots. Layer normalisation needs what
+    /// x and h contribute separately, so there are slots for both behind the cell's values.
     #[inline(always)]
     pub(crate) fn blocks(&self) -> &'static [Block] {
         if self.regular.layer_norm { Apart::<C>::BLOCKS } else { C::BLOCKS }
     }
 
-    /// Whether what comes back to the cell is not simply dh + dy.
+    /// Whether the gradient of the cell's output differs from dh + dy.
     #[inline(always)]
     pub(crate) fn separates(&self) -> bool {
         let Regularisation { layer_norm, zoneout, .. } = self.regular;
         self.proj_size > 0 || zoneout > 0.0 || (layer_norm && C::HAS_C)
     }
 
-    /// K of a product over `k` numbers: in bf16, pairs.
+    /// K of a product over `k` numbers. In bf16, it counts pairs.
     #[inline(always)]
     pub(crate) fn k_of(&self, k: usize) -> usize {
         match self.compute {
@@ -155,7 +157,7 @@ impl<C: Cell> Direction<C> {
         }
     }
 
-    /// Columns of where `k` numbers are rounded for products (matmul/bf16.rs): none if they are not.
+    /// How many columns the memory for `k` rounded numbers has (matmul/bf16.rs); 0 if products do not round.
     #[inline(always)]
     pub(crate) fn rounded(&self, k: usize) -> usize {
         match self.compute {
@@ -164,26 +166,28 @@ impl<C: Cell> Direction<C> {
         }
     }
 
-    /// The columns of where x, and of where h or what is projected, is rounded forward.
+    /// How many columns the memory for the rounded x, and for the rounded h or projection input, has in a
+    /// step forward.
     #[inline(always)]
     pub(crate) fn rounded_forward(&self) -> [usize; 2] {
         [self.rounded(self.input_size), self.rounded(self.hidden_size)]
     }
 
-    /// Those of where the gradients of gates, or what comes to a projection, are rounded going back.
+    /// How many columns the memory for the rounded gradients of gates, or of a projection's output, has in a
+    /// step back.
     #[inline(always)]
     pub(crate) fn rounded_back(&self) -> usize {
         C::GATES * self.rounded(self.hidden_size)
     }
 
-    /// Whether threads can split a step, each with some of the units: if it is products and cells alone, and a
-    /// member needs no memory of its own.
+    /// Whether the members of a team can divide the units of a step. They can if a step consists of products
+    /// and cells alone, so that a member needs no memory of its own.
     pub(crate) fn splits_units(&self) -> bool {
         let plain = Regularisation::default() == self.regular && self.compute == Compute::Own;
         plain && self.proj_size == 0 && !C::RESETS
     }
 
-    /// A member's units: whole panels of a matrix that has the units as its columns.
+    /// The units of a member: whole panels of a matrix whose columns are the units.
     #[inline(always)]
     pub(crate) fn units_of(&self, member: &Member<'_>, lanes: usize) -> Range<usize> {
         let panels = member.part(self.padded(lanes).div_ceil(2 * lanes));
@@ -191,18 +195,19 @@ impl<C: Cell> Direction<C> {
         (panels.start * 2 * lanes).min(end)..(panels.end * 2 * lanes).min(end)
     }
 
-    /// The step that comes as number `k` of `steps`, and the other way round.
+    /// The step that is computed as number `k` of `steps`, and also the number of step `k`.
     #[inline(always)]
     pub(crate) fn nth_step(&self, k: usize, steps: usize) -> usize {
         if self.reverse { steps - 1 - k } else { k }
     }
 
-    /// Features of an output: H, or P with a projection.
+    /// The number of output features: H, or P with a projection.
     pub fn output_size(&self) -> usize {
         if self.proj_size > 0 { self.proj_size } else { self.hidden_size }
     }
 
-    /// The lengths of the parameters in the order of [`NAMES`], 0 for those it does not have.
+    /// The lengths of the parameters, in the order of [`NAMES`]; 0 for parameters that the direction does
+    /// not have.
     pub(crate) fn lengths(&self) -> [usize; NAMES.len()] {
         let (h, gates) = (self.hidden_size, C::GATES * self.hidden_size);
         let biases = if self.bias { gates } else { 0 };
@@ -214,13 +219,13 @@ impl<C: Cell> Direction<C> {
         [w_ih, w_hh, b_ih, b_hh, self.proj_size * h, peepholes, gains, gains, of_c, of_c]
     }
 
-    /// H, filled up to whole vectors.
+    /// H, rounded up to whole vectors.
     #[inline(always)]
     pub fn padded(&self, lanes: usize) -> usize {
         self.hidden_size.next_multiple_of(lanes)
     }
 
-    /// Operations of the products of a pass, forward.
+    /// The number of operations in the products of a forward pass.
     pub(crate) fn flops<E>(&self, x: Seq<'_, E>) -> usize {
         let outputs = self.output_size();
         let step = C::GATES * self.hidden_size * (self.input_size + outputs)
@@ -247,7 +252,8 @@ impl<C: Cell> Direction<C> {
     }
 }
 
-/// Which forward pass a record holds: one field for everything that a backward pass must have in common with it.
+/// Which forward pass a direction tape holds. It has one field for each thing that a backward pass must have
+/// in common with it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct PassKey {
     pub(crate) level: Level,
@@ -260,14 +266,14 @@ pub(crate) struct PassKey {
     pub(crate) regular: Regularisation,
     pub(crate) compute: Compute,
     pub(crate) cell: (TypeId, u64),
-    /// The cell's values, each filled up to so many numbers.
+    /// The number of the cell's values, and the length of a slot.
     pub(crate) values: usize,
     pub(crate) padded: usize,
-    /// The numbers of a record.
+    /// The length of a record.
     pub(crate) record: usize,
 }
 
-/// The blocks of a cell whose arguments are normalised: of all gates from x, then from h.
+/// The blocks of a cell with layer normalisation: what x contributes to all gates, then what h contributes.
 struct Apart<C>(C);
 
 impl<C: Cell> Apart<C> {

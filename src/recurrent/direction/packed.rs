@@ -1,4 +1,4 @@
-//! A direction's parameters as the kernels read them.
+//! The packed parameters of a direction, as the kernels read them.
 
 use crate::buffer::Buffer;
 use crate::cell::Cell;
@@ -9,22 +9,22 @@ use crate::recurrent::direction::{Compute, Direction, PassKey, Weights};
 use crate::simd::{Element, Kernel, Simd};
 use crate::view::{Rows, RowsMut};
 
-/// Packed for the forward pass.
+/// Parameters packed for the forward pass.
 #[derive(Default)]
 pub(crate) struct Packed<E: Element> {
-    /// For every block of gates [W_ih | W_hh] with the biases.
+    /// For every block of gates, [W_ih | W_hh] with the biases.
     pub weights: Vec<Panels<E>>,
-    /// W_hr'
+    /// W_hr, transposed.
     pub projection: Panels<E>,
-    /// The units' own weights, each padded ([`Direction::units`]); the backward pass reads them, too.
+    /// The units' own weights, each padded ([`Direction::units`]). The backward pass also reads them.
     pub units: Buffer<E>,
-    /// For which layer and level they are packed.
+    /// The layer and level that the parameters are packed for.
     pub key: Option<PassKey>,
-    /// In bf16, weights on their way.
+    /// Temporary memory for weights in bf16.
     rounded: Buffer<E>,
 }
 
-/// Packs them.
+/// The kernel that packs the parameters.
 pub(crate) struct Pack<'a, C, E: Element> {
     pub layer: &'a Direction<C>,
     pub weights: Weights<'a, E>,
@@ -40,7 +40,7 @@ impl<C: Cell, E: Element> Kernel<E> for Pack<'_, C, E> {
         let Packed { weights: all, projection, units, rounded, .. } = packed;
         let Direction { input_size, hidden_size, .. } = *layer;
         let blocks = layer.blocks();
-        // Normalised products have their biases after that.
+        // With layer normalisation, biases are added after it.
         let biased = layer.bias && !layer.regular.layer_norm;
         all.resize_with(blocks.len(), Panels::default);
         for (block, panels) in blocks.iter().zip(all.iter_mut()) {
@@ -91,7 +91,7 @@ impl<C: Cell, E: Element> Kernel<E> for Pack<'_, C, E> {
     }
 }
 
-/// Reshapes panels for what a layer multiplies.
+/// Reshapes panels for the number type of a layer's products.
 #[inline(always)]
 fn reshape<C: Cell, E: Element, S: Simd<E>>(
     s: S,
@@ -106,7 +106,7 @@ fn reshape<C: Cell, E: Element, S: Simd<E>>(
     }
 }
 
-/// Where weights are rounded on their way, if they are.
+/// Temporary memory for rounded weights; no columns if the products do not round.
 #[inline(always)]
 fn room<'a, C: Cell, E: Element>(
     layer: &Direction<C>,

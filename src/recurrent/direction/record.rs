@@ -1,10 +1,11 @@
-//! The values of a vector of units: in a record, and of the units' own weights.
+//! Loads and stores the values of one vector of units, in a record and in the units' own weights.
 
 use crate::cell::{Cell, MAX_TAPE, MAX_UNIT_WEIGHTS};
 use crate::simd::{Element, Simd};
 use crate::view::{Rows, UnitLanes};
 
-/// The values of a vector of units in a record. The last slot first: one that is there, all are.
+/// Loads the values of a vector of units from a record. It loads the last slot first, so one bounds check
+/// covers all slots.
 #[inline(always)]
 pub(crate) fn load<C: Cell, E: Element, S: Simd<E>>(
     s: S,
@@ -18,7 +19,7 @@ pub(crate) fn load<C: Cell, E: Element, S: Simd<E>>(
     values
 }
 
-/// Puts values back.
+/// Stores the values of a vector of units in a record. It stores the last slot first, as [`load`] does.
 #[inline(always)]
 pub(crate) fn store<E: Element, S: Simd<E>>(
     s: S,
@@ -31,7 +32,7 @@ pub(crate) fn store<E: Element, S: Simd<E>>(
     }
 }
 
-/// The own weights of a vector of units, or their gradients, those of the cell.
+/// Loads the cell's own weights of a vector of units, or the gradients of these weights.
 #[inline(always)]
 pub(crate) fn own<C: Cell, E: Element, S: Simd<E>>(
     s: S,

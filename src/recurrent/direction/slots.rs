@@ -1,27 +1,28 @@
-//! How the record of a row and step, and a unit's own weights, are laid out.
+//! The layout of a record, and of the units' own weights.
 
 use super::{Direction, Regularisation};
 use crate::cell::Cell;
 
-/// Where the parts of a record begin, each `padded` numbers long. The cell's values come first, with layer
-/// normalisation the arguments' parts from x and from h, normalised, next ([`Direction::blocks`]).
+/// The slots of a record, each `padded` numbers long. The cell's values come first. With layer
+/// normalisation, what x and what h contributes to the arguments follows, normalised
+/// ([`Direction::blocks`]).
 pub(crate) struct Slots {
-    /// c as it is read, normalised but for gain and bias.
+    /// The normalised c, before gain and bias.
     pub c: usize,
-    /// What is projected.
+    /// The input of the projection.
     pub projected: usize,
-    /// h as the products are given it, with dropout.
+    /// h with recurrent dropout, as the products use it.
     pub given: usize,
-    /// How much of the new h is kept (zoneout).
+    /// The factor of the new h in zoneout.
     pub kept: usize,
-    /// All of them; behind them, with layer normalisation, the [`DEVIATIONS`].
+    /// The number of slots. With layer normalisation, [`DEVIATIONS`] numbers follow the slots.
     pub count: usize,
 }
 
-/// Room for one over the standard deviation of the parts from x, from h, and of c: a cache line.
+/// Room for 1 / (standard deviation) of what x contributes, of what h contributes, and of c: a cache line.
 pub(crate) const DEVIATIONS: usize = 16;
 
-/// Where a unit's own weights begin, each `padded` numbers long. The cell's come first.
+/// The places of the units' own weights, each `padded` numbers long. The cell's own weights come first.
 pub(crate) struct Units {
     pub gain_ih: usize,
     pub gain_hh: usize,
@@ -65,8 +66,8 @@ impl<C: Cell> Direction<C> {
         Units { gain_ih, gain_hh, bias_ih, bias_hh, gain_c, bias_c, count }
     }
 
-    /// The parameters that are a unit's own, as they lie in memory: where they begin in [`NAMES`], in
-    /// [`Units`], and how many they are.
+    /// The parameters that are units' own weights, in the order of memory. For each: its index in
+    /// [`NAMES`](super::NAMES), its first place in [`Units`], and its number of places.
     pub(crate) fn unit_parameters(&self) -> [(usize, usize, usize); 7] {
         let units = self.units();
         let (gates, c) =
@@ -83,7 +84,7 @@ impl<C: Cell> Direction<C> {
         ]
     }
 
-    /// Numbers of a record.
+    /// The length of a record.
     #[inline(always)]
     pub(crate) fn record_len(&self, lanes: usize) -> usize {
         let deviations = if self.regular.layer_norm { DEVIATIONS } else { 0 };

@@ -1,4 +1,4 @@
-//! The cells of one step forward.
+//! Runs the cells in one step forward.
 
 use std::ops::Range;
 
@@ -9,8 +9,9 @@ use crate::recurrent::options::norm;
 use crate::simd::{Element, Simd};
 use crate::view::{Rows, RowsMut};
 
-/// The cells of some units in one step: from the arguments in `values` to the new c and h. h goes to `y`, or
-/// if there is none to what is projected. (Seven arguments, because the caller's step is borrowed apart.)
+/// Runs the cells of some units in one step, from the arguments in `values` to the new c and h. h goes to
+/// `y`; if there is no `y`, to the slot of the projection's input. (Seven arguments, because the caller
+/// borrows the fields of its step separately.)
 #[inline(always)]
 pub(crate) fn cells<C: Cell, E: Element, S: Simd<E>>(
     s: S,

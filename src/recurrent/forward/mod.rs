@@ -1,9 +1,9 @@
 //! The forward pass: the steps of step.rs, one after the other.
 //!
-//! Rows of the batch are independent: each task takes some rows through all steps, in memory of its own
-//! (direction/memory.rs), and waits for no other. Of few rows, threads share every step (plan.rs). Where a step
-//! has few rows, what x contributes is computed for many steps at once: products with few rows only stream the
-//! weights.
+//! The rows of a batch are independent. Each task takes some rows through all steps, in memory of its own
+//! (direction/memory.rs), and waits for no other task. If there are few rows, a team divides the units of
+//! every step instead (plan.rs). If a step has few rows, what x contributes is computed for many steps at
+//! once, because a product with few rows spends its time on reading the weights.
 
 pub(crate) mod cells;
 pub(crate) mod step;
@@ -26,20 +26,20 @@ use crate::threads::team::Member;
 use crate::view::{RowsMut, Seq, SeqMut, Shape};
 use step::{Step, StepState, from_x};
 
-/// One direction of a layer over a batch, or over some of its steps.
+/// One direction of one layer, run forward over a batch or over a time chunk of it.
 pub(crate) struct DirectionPass<'a, C, E: Element> {
     pub layer: &'a Direction<C>,
     pub weights: Weights<'a, E>,
     pub x: Seq<'a, E>,
-    /// The initial state, and in the end the final one.
+    /// The initial state. The pass replaces it by the final state.
     pub state: StateRows<'a, E>,
     pub y: SeqMut<'a, E>,
     pub record: &'a mut DirectionTape<E>,
-    /// The first of these steps, of all.
+    /// The first step of the time chunk, counted over all steps.
     pub first_step: usize,
 }
 
-/// Runs passes that do not depend on each other.
+/// Runs direction passes that do not depend on each other.
 pub(crate) fn run<C: Cell, E: Element>(
     level: Level,
     passes: Vec<DirectionPass<'_, C, E>>,
@@ -109,51 +109,52 @@ pub(crate) fn run<C: Cell, E: Element>(
     }
 }
 
-/// Some rows through all steps.
+/// The task that takes some rows forward through all steps.
 struct Forward<'a, C, E: Element> {
     layer: &'a Direction<C>,
     packed: &'a Packed<E>,
     x: Input<'a, E>,
-    /// The initial state, and in the end the final one.
+    /// The initial state. The task replaces it by the final state.
     state: StateRows<'a, E>,
     y: SeqMut<'a, E>,
     scratch: Scratch<'a, E>,
     records: StepRecords<'a, E>,
-    /// Of the first step.
+    /// The dropout and zoneout of step 0.
     regularised: Regularised<'a, E>,
 }
 
-/// The inputs.
+/// The input of a task.
 struct Input<'a, E> {
     x: Seq<'a, E>,
-    /// Where x goes before the first step, if the products cannot read it where it is.
+    /// Memory for a copy of x in order, if the products cannot read x in its own place.
     in_order: Option<SeqMut<'a, E>>,
 }
 
 /// What a task keeps from step to step, in memory of its own.
 struct Scratch<'a, E> {
-    /// h before and after a step, in turn.
+    /// h before and after a step; the two alternate.
     h: [RowsMut<'a, E>; 2],
     c: RowsMut<'a, E>,
-    /// Where a step rounds x and h; no columns in f32 and f64 (matmul/bf16.rs).
+    /// Memory for the rounded x and h of a step; no columns if products do not round (matmul/bf16.rs).
     rounded: [RowsMut<'a, E>; 2],
 }
 
-/// Where the steps leave their records.
+/// The records that the steps write.
 struct StepRecords<'a, E> {
-    /// The records of all steps (T, B, record), or of one step, or of as many as are begun ahead.
+    /// The records of all steps (T, B, record), or of one step, or of the steps whose x is multiplied at
+    /// once.
     values: SeqMut<'a, E>,
-    /// Whether they are those of all steps.
+    /// Whether there are records of all steps.
     all: bool,
-    /// For how many steps x is multiplied at once; 0 for each with its own.
+    /// For how many steps x is multiplied at once; 0 if every step multiplies its own x.
     ahead: usize,
 }
 
-// SAFETY: of a layer that splits its units (`alias`), a member writes its own units of h, c, y and the records,
-// and reads those of h that others wrote before the meeting between two steps.
+// SAFETY: `alias` requires a layer that splits its units. There, a member writes only its own units of h, c,
+// y and the records, and it reads units of h that others wrote only after the meeting between two steps.
 #[allow(unsafe_code)]
 unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
-    /// A step reads all of the h that the one before left.
+    /// A step reads all units of the h of the step before.
     const MEETS: bool = true;
 
     fn rounds(&self) -> usize {
@@ -179,7 +180,7 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
         self.y.clear_padding(s);
     }
 
-    /// The step that comes as number `k`.
+    /// Computes step number `k`.
     #[inline(always)]
     fn round<S: Simd<E>>(&mut self, s: S, k: usize, member: &mut Member<'_>) -> Result<()> {
         let (steps, layer, x) = (self.x.x.shape().steps, self.layer, self.x.x);
@@ -190,7 +191,7 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
         let Scratch { h: [before, now], c, rounded: [for_x, for_h] } = &mut self.scratch;
         let (before, now) = if k.is_multiple_of(2) { (before, now) } else { (now, before) };
         if rows > 0 {
-            // Without a tape, steps that are begun ahead lie one after the other.
+            // Without a tape, there are only the records of the steps whose x was multiplied at once.
             let at = if begun.contains(&t) { t - begun.start } else { 0 };
             let mut values = self.records.values.step_mut(if self.records.all { t } else { at });
             let step = Step {
@@ -218,12 +219,12 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
             let h = now.as_ref().part_of_row(b, own.start, own.len());
             s.copy(h, y.part_of_row(b, own.start, own.len()));
             if b >= next {
-                // It ends here and has its final state.
+                // The row ends here, so this is its final state.
                 self.state.h.part_of_row(b, own.start, own.len()).copy_from_slice(h);
             }
         }
         for b in rows..next {
-            // It begins at the next step.
+            // The row begins at the next step (in the reverse direction).
             let h = self.state.h.as_ref().part_of_row(b, own.start, own.len());
             now.part_of_row(b, own.start, own.len()).copy_from_slice(h);
         }
@@ -232,13 +233,13 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
 
     unsafe fn alias(&self) -> Self {
         assert!(self.layer.splits_units());
-        // SAFETY: of a step of such a layer, each member writes to its own units.
+        // SAFETY: in a step of such a layer, each member writes only its own units.
         let (state, y, scratch, values) = unsafe {
             let Scratch { h: [h0, h1], c, rounded: [for_x, for_h] } = &self.scratch;
             let scratch = Scratch {
                 h: [h0.alias(), h1.alias()],
                 c: c.alias(),
-                rounded: [for_x.alias(), for_h.alias()], // without columns in such a layer
+                rounded: [for_x.alias(), for_h.alias()], // no columns in such a layer
             };
             let state = StateRows { h: self.state.h.alias(), c: self.state.c.alias() };
             (state, self.y.alias(), scratch, self.records.values.alias())
@@ -250,8 +251,9 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
 }
 
 impl<C: Cell, E: Element> Forward<'_, C, E> {
-    /// The steps whose x has been multiplied ahead when number `k` comes, none if they are not: at the first
-    /// of them, that is done now. Their rows may not lie as one matrix.
+    /// The steps, with step number `k` among them, whose x is multiplied at once. At the first of them, this
+    /// function multiplies it. Empty if step `k` multiplies its own x, because nothing is multiplied ahead
+    /// or the rows of these steps do not form one matrix.
     #[inline(always)]
     fn begun<S: Simd<E>>(&mut self, s: S, k: usize, member: &Member<'_>) -> Range<usize> {
         let StepRecords { values, all, ahead } = &mut self.records;

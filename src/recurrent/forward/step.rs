@@ -1,12 +1,12 @@
-//! One step forward of some rows of one direction.
+//! One step forward, for some rows of one direction.
 //!
 //! ```text
-//! arguments = bias + x_t W_ih' + h_{t-1} W_hh'     into the record
-//! h_t, c_t = cell(arguments, h_{t-1}, c_{t-1})     the cell's values over the arguments
-//! y_t = h_t, or W_hr h_t in a layer with a projection, whose next step reads that
+//! arguments = bias + x_t W_ih' + h_{t-1} W_hh'     written to the record
+//! h_t, c_t = cell(arguments, h_{t-1}, c_{t-1})     the cell's values replace the arguments
+//! y_t = h_t, or W_hr h_t with a projection         the next step reads y_t
 //! ```
 //!
-//! and around these what regularises (options/zoneout.rs, norm.rs).
+//! The options (options/zoneout.rs, norm.rs) come before and after these.
 
 use std::ops::Range;
 
@@ -25,19 +25,20 @@ use crate::simd::{Element, Simd};
 use crate::threads::team::Member;
 use crate::view::{Rows, RowsMut};
 
-/// What a step reads and writes.
+/// One step: what it reads and writes.
 pub(crate) struct Step<'a, C, E: Element> {
     pub layer: &'a Direction<C>,
     pub packed: &'a Packed<E>,
-    /// None if what x contributes to the arguments is there already ([`from_x`]).
+    /// The inputs (B, I); none if the record already holds what x contributes to the arguments ([`from_x`]).
     pub x: Option<Rows<'a, E>>,
     pub state: StepState<'a, E>,
-    /// (B, record)
+    /// The records (B, record).
     pub values: RowsMut<'a, E>,
-    /// Where x, and h or what is projected, are rounded for the products; no columns in f32 and f64.
+    /// Memory for the rounded x, and for the rounded h or projection input; no columns if products do not
+    /// round.
     pub rounded: [RowsMut<'a, E>; 2],
-    /// Whether the weights are read from the last to the first. Steps alternate: what one step read last is
-    /// still in the cache when the next one begins.
+    /// Whether the weights are traversed from the last to the first. Steps alternate, so that the weights
+    /// that one step reads last are still in the cache when the next step begins.
     pub back: bool,
     pub regularised: Regularised<'a, E>,
 }
@@ -46,24 +47,24 @@ pub(crate) struct Step<'a, C, E: Element> {
 pub(crate) struct StepState<'a, E> {
     /// h before the step (B, P).
     pub h: Rows<'a, E>,
-    /// c before the step, and after it (B, H).
+    /// c before the step (B, H). The step replaces it by the c after the step.
     pub c: RowsMut<'a, E>,
-    /// Receives h after the step (B, P).
+    /// The step writes h after the step here (B, P).
     pub y: RowsMut<'a, E>,
 }
 
-/// What a block of gates multiplies for h.
+/// What a block of gates uses for h in its product.
 enum HiddenOperand {
-    /// h as the step before left it.
+    /// h itself.
     State,
     /// h with recurrent dropout, from the record.
     Dropped,
-    /// The reset h, the last of the cell's values in the record.
+    /// The reset h, which is the last of the cell's values in the record.
     Reset,
 }
 
 impl HiddenOperand {
-    /// That of block `n`.
+    /// The hidden operand of block `n`.
     #[inline(always)]
     fn of<C: Cell>(n: usize, blocks: usize, masked: bool) -> Self {
         match masked {
@@ -73,7 +74,7 @@ impl HiddenOperand {
         }
     }
 
-    /// Where it lies in a record, if it does: its slot and its width.
+    /// Its slot in the record and its width; none if it is not in the record.
     #[inline(always)]
     fn place<C: Cell>(&self, layer: &Direction<C>) -> Option<(usize, usize)> {
         match self {
@@ -85,7 +86,7 @@ impl HiddenOperand {
 }
 
 impl<C: Cell, E: Element> Step<'_, C, E> {
-    /// A member's share: its own units.
+    /// Computes the units of one member.
     ///
     /// # Errors
     /// If another member failed.
@@ -98,7 +99,7 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
             give(s, h, mask, slots.given * padded, &mut self.values);
         }
         self.arguments(s, member);
-        // Panels that reach over a gate's end hold arguments of others' units.
+        // A panel that reaches over a gate's end computes arguments of another member's units.
         if !padded.is_multiple_of(2 * S::LANES) {
             member.meet()?;
         }
@@ -119,13 +120,13 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
         Ok(())
     }
 
-    /// The arguments of the gates, from x and h: one product for every block.
+    /// Computes the arguments of the gates from x and h, with one product for every block.
     #[inline(always)]
     fn arguments<S: Simd<E>>(&mut self, s: S, member: &Member<'_>) {
         let (layer, rows) = (self.layer, self.state.h.count());
         let (padded, blocks) = (layer.padded(S::LANES), layer.blocks());
         let masked = self.regularised.mask.is_some();
-        // In bf16, blocks share what is rounded.
+        // In bf16, all blocks use the same rounded x and h.
         let mut is_rounded = [false; 2];
         for (n, (block, weights)) in blocks.iter().zip(&self.packed.weights).enumerate() {
             let hidden = HiddenOperand::of::<C>(n, blocks.len(), masked);
@@ -133,7 +134,7 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
                 self.reset(s);
                 is_rounded[1] = false;
             }
-            // What is read of a record lies behind what is written to it.
+            // In a record, the slot that the product reads lies behind those that it writes.
             let read = hidden.place(layer);
             let end = read.map_or(self.values.as_ref().features(), |(slot, _)| slot * padded);
             let (mut arguments, last) = self.values.split_columns(end);
@@ -169,7 +170,7 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
         }
     }
 
-    /// What the last block of a cell that resets is given for h.
+    /// Computes the reset h, which is the hidden operand of the last block of a cell that resets.
     #[inline(always)]
     fn reset<S: Simd<E>>(&mut self, s: S) {
         let Direction { cell, hidden_size, .. } = *self.layer;
@@ -190,8 +191,8 @@ impl<C: Cell, E: Element> Step<'_, C, E> {
     }
 }
 
-/// What x contributes to the arguments, for the rows of any number of steps at once. The sums are those that
-/// [`Step`] computes with x, in the same order: bias, x, then h.
+/// Computes what x contributes to the arguments, for the rows of any number of steps at once. [`Step`] then
+/// adds what h contributes. The order of additions is that of a step with x: bias, x, then h.
 #[inline(always)]
 pub(crate) fn from_x<C: Cell, E: Element, S: Simd<E>>(
     s: S,
@@ -214,8 +215,8 @@ pub(crate) fn from_x<C: Cell, E: Element, S: Simd<E>>(
     }
 }
 
-/// The panels of a block's weights whose first column is a member's unit, gate by gate, or from the last gate to
-/// the first.
+/// The panels of a block's weights whose first column belongs to a member's unit, gate by gate; if `back`,
+/// from the last gate to the first.
 #[inline(always)]
 fn panels_of<C: Cell, E: Element>(
     layer: &Direction<C>,
@@ -231,7 +232,7 @@ fn panels_of<C: Cell, E: Element>(
     (0..gates).map(move |gate| {
         let gate = if back { gates - 1 - gate } else { gate };
         let first_from = |unit: usize| {
-            // The last member has the padding.
+            // The last member also computes the padding.
             let unit = if unit == end { padded } else { unit };
             (gate * padded + unit).div_ceil(2 * lanes)
         };

@@ -3,12 +3,13 @@
 //! ```text
 //! LN(a) = (a - mean a) / sqrt(var a + eps)           over all gates and units of a row
 //! from x = gain_ih LN(W_ih x) + b_ih                 from h = gain_hh LN(W_hh h) + b_hh
-//! arguments = from x + from h                        (apart where the cell has them apart)
-//! h = o tanh(gain_c LN(c) + bias_c)                  of a cell with a c, over its units
+//! arguments = from x + from h                        (separate if the cell has separate slots)
+//! h = o tanh(gain_c LN(c) + bias_c)                  in a cell with a c, over all units of a row
 //! ```
 //!
-//! Records keep the normalised numbers and one over the standard deviations. With a the normalised numbers,
-//! g = gain d and n of them, the gradient of what went in is (g - sum g / n - a sum(g a) / n) / deviation.
+//! Records keep the normalised numbers and 1 / (standard deviation). Let a be the n normalised numbers, d
+//! their gradients after the gain, and g = gain d. Then the gradient of the input is (g - sum g / n - a
+//! sum(g a) / n) / deviation.
 
 use crate::cell::Cell;
 use crate::math::normalise::{normalise, total};
@@ -17,10 +18,11 @@ use crate::recurrent::direction::record::{load, store};
 use crate::simd::{Element, Simd};
 use crate::view::UnitLanes;
 
-/// Added to the variance.
+/// The number that is added to the variance.
 pub const EPSILON: f64 = 1e-5;
 
-/// What x, or h, contributes to the arguments: every gate's place in the record, and those of its weights.
+/// What x, or what h, contributes to the arguments: its first slot in the record, and the first places of
+/// its gains and biases.
 struct Side {
     from_x: bool,
     first: usize,
@@ -28,7 +30,7 @@ struct Side {
     bias: usize,
 }
 
-/// The gates of a side: (gate, slot of its argument).
+/// Iterates over the gates of a side: (gate, slot of its argument).
 #[inline(always)]
 fn gates<C: Cell>(from_x: bool) -> impl Iterator<Item = (usize, usize)> {
     C::BLOCKS.iter().flat_map(move |block| {
@@ -62,7 +64,7 @@ pub(crate) fn arguments<C: Cell, E: Element, S: Simd<E>>(
         let scale = normalise(s, products, C::GATES, hidden, padded, EPSILON);
         record[deviations + n] = scale;
         for (gate, slot) in gates::<C>(side.from_x) {
-            // The second side adds to the first, where a gate takes the sum.
+            // The second side adds to the first, if the gate needs the sum.
             let adds = !side.from_x && gates::<C>(true).any(|(_, other)| other == slot);
             for unit in (0..hidden).step_by(S::LANES) {
                 let gain = s.load(&units[(side.gain + gate) * padded + unit..]);
@@ -81,8 +83,9 @@ pub(crate) fn arguments<C: Cell, E: Element, S: Simd<E>>(
     }
 }
 
-/// From the gradients of a row's arguments to those of the products, in their places; those of gains and
-/// biases are added to `dunits`.
+/// Goes back through [`arguments`]. It computes the gradients of the products, in place of the normalised
+/// numbers, from the gradients of the row's arguments. It adds the gradients of gains and biases to
+/// `dunits`.
 #[inline(always)]
 pub(crate) fn arguments_back<C: Cell, E: Element, S: Simd<E>>(
     s: S,
@@ -127,7 +130,8 @@ pub(crate) fn arguments_back<C: Cell, E: Element, S: Simd<E>>(
     }
 }
 
-/// Reads a row's new h of its c, normalised; it goes to `h`, or if there is none to what is projected.
+/// Computes a row's new h from its normalised c. It goes to `h`; if there is no `h`, to the slot of the
+/// projection's input.
 #[inline(always)]
 pub(crate) fn output<C: Cell, E: Element, S: Simd<E>>(
     s: S,
@@ -155,7 +159,7 @@ pub(crate) fn output<C: Cell, E: Element, S: Simd<E>>(
     }
 }
 
-/// Back from the gradient of a row's h: adds to that of c.
+/// Goes back through [`output`]. It adds to the gradient of c, from `dh`, the gradient of the row's h.
 #[inline(always)]
 pub(crate) fn output_back<C: Cell, E: Element, S: Simd<E>>(
     s: S,

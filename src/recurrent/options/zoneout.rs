@@ -1,16 +1,15 @@
-//! Regularisation inside the recurrence, beside dropout between layers.
+//! Recurrent dropout and zoneout: regularisation inside the recurrence.
 //!
 //! ```text
-//! recurrent dropout    the products are given m h_{t-1}, m = 0 or 1 / (1 - p) for every row and unit, the
-//!                      same at all steps (Gal and Ghahramani 2016; Keras's recurrent_dropout)
-//! zoneout              h_t = k h + (1 - k) h_{t-1}, h what the step made, k = 0 or 1 for every row, unit
-//!                      and step; 1 - p, what it is on average, in inference (Krueger et al. 2017, of h
+//! recurrent dropout    the products use m h_{t-1}; m = 0 or 1 / (1 - p) for every row and unit, the same at
+//!                      all steps (Gal and Ghahramani 2016; Keras's recurrent_dropout)
+//! zoneout              h_t = k h + (1 - k) h_{t-1}, where h is the new h of the step; k = 0 or 1 for every
+//!                      row, unit and step; in inference k = 1 - p, the average (Krueger et al. 2017; of h
 //!                      alone, as in haste)
-//! layer normalisation  see norm.rs
 //! ```
 //!
-//! Whether a number is kept is a hash of a seed and its place, so threads, and what else is in the batch's
-//! memory, do not matter.
+//! A hash of a seed and a number's place decides whether the number is kept. So results do not depend on
+//! threads or on the layout of the batch.
 
 use crate::math::dropout::mix;
 use crate::simd::{Element, Simd};
@@ -19,19 +18,19 @@ use crate::view::{Rows, RowsMut};
 /// The dropout and zoneout of a pass, or of one of its steps.
 #[derive(Clone, Copy)]
 pub(crate) struct Regularised<'a, E> {
-    /// What recurrent dropout multiplies h with (B, P), where there is any.
+    /// The factors of recurrent dropout for h (B, P); none without recurrent dropout.
     pub mask: Option<Rows<'a, E>>,
-    /// What zoneout draws from; none for its average.
+    /// The random numbers of zoneout; none for its average.
     pub draw: Option<Draw>,
 }
 
 impl<E: Copy> Regularised<'_, E> {
-    /// No dropout, and zoneout at its average.
+    /// Without dropout, and with the average of zoneout.
     pub fn none() -> Self {
         Self { mask: None, draw: None }
     }
 
-    /// That of the first `rows` rows at step `t`.
+    /// The dropout and zoneout of the first `rows` rows at step `t`.
     #[inline(always)]
     pub fn step(&self, t: usize, rows: usize) -> Self {
         let draw = self.draw;
@@ -42,8 +41,8 @@ impl<E: Copy> Regularised<'_, E> {
     }
 }
 
-/// What a recorded pass draws from: of row b at step t, the numbers `place + t * stride + b * P` and those after
-/// it.
+/// The random numbers of a training pass. Row b at step t uses the hashes of the numbers from
+/// `seed + place + t * stride + b * P` on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Draw {
     pub seed: u64,
@@ -51,7 +50,7 @@ pub(crate) struct Draw {
     pub stride: u64,
 }
 
-/// Writes h as the products are given it, (B, P) columns of the records.
+/// Writes h with recurrent dropout to the records, (B, P) from column `given` on.
 #[inline(always)]
 pub(crate) fn give<E: Element, S: Simd<E>>(
     s: S,
@@ -69,7 +68,7 @@ pub(crate) fn give<E: Element, S: Simd<E>>(
     }
 }
 
-/// Zoneout of y, what the step made of h, with what it keeps left in the records.
+/// Applies zoneout to y, the new h of the step. The factors k go to the records, from column `kept` on.
 #[inline(always)]
 pub(crate) fn zone_out<E: Element, S: Simd<E>>(
     s: S,
@@ -79,7 +78,7 @@ pub(crate) fn zone_out<E: Element, S: Simd<E>>(
     y: &mut RowsMut<'_, E>,
     (kept, values): (usize, &mut RowsMut<'_, E>),
 ) {
-    // 2^32 p, of which 32 bits of the hash must not be below.
+    // A unit takes the new h if the upper 32 bits of its hash are at least 2^32 p.
     let limit = (probability * 4_294_967_296.0) as u64;
     let one = s.splat(E::ONE);
     for b in 0..h.count() {
@@ -104,7 +103,8 @@ pub(crate) fn zone_out<E: Element, S: Simd<E>>(
     }
 }
 
-/// Back through zoneout: what of the gradient of h_t goes to what the step made, the rest staying in `dh`.
+/// Goes back through zoneout. `dh` is the gradient of h_t. The gradient of the step's new h goes to `to`,
+/// and the gradient of h_{t-1} stays in `dh`.
 #[inline(always)]
 pub(crate) fn zone_out_back<E: Element, S: Simd<E>>(s: S, kept: &[E], dh: &mut [E], to: &mut [E]) {
     for p in (0..dh.len()).step_by(S::LANES) {

@@ -89,7 +89,7 @@ OPTIONS = {
     ),
     "ignore": loss(lambda: bptt.CrossEntropyLoss(ignore_index=0.5), "ignore_index must", TypeError),
     "class weights": loss(
-        lambda: bptt.CrossEntropyLoss(weight=[1, 2]), "weight has 2 numbers, the model gives 3"
+        lambda: bptt.CrossEntropyLoss(weight=[1, 2]), "weight must have 3 numbers, .*, got 2"
     ),
     "class weight rank": loss(
         lambda: bptt.CrossEntropyLoss(weight=[[1, 2, 3]]),
@@ -102,7 +102,7 @@ OPTIONS = {
     "pos_weight": (
         lambda: fit(model(), loss=bptt.BCEWithLogitsLoss([1, 2])),
         ValueError,
-        "pos_weight has 2 numbers, the model gives 1",
+        "pos_weight must have 1 numbers, .*, got 2",
     ),
     "delta": (lambda: fit(model(), loss=bptt.HuberLoss(0)), ValueError, "delta must be above 0"),
     "delta text": (lambda: fit(model(), loss=bptt.HuberLoss("1")), TypeError, "delta must be a"),
@@ -171,7 +171,7 @@ OPTIONS = {
     "accumulate chunks": (
         lambda: fit(model(), accumulate=2, tbptt=2),
         ValueError,
-        "with tbptt every chunk of one is a step",
+        "with tbptt every chunk of a batch is a step",
     ),
     "stopping": callback({"early_stopping": 3}, r"must be bptt.EarlyStopping\(...\), got 3"),
     "stopping class": callback(

@@ -1,11 +1,11 @@
-//! A cell without a sigmoid.
+//! A cell for tests that only adds.
 
 use crate::common::reference::{Back, Oracle, sums};
 use bptt::cell::{Block, Cell, Lstm};
 use bptt::simd::{Element, Simd};
 
-/// A cell whose gates are linear with different weights, so that an indexing error cannot hide
-/// behind a saturated sigmoid: `c = f + c/2 - i`, `h = (o + 2 g + c)/4`.
+/// A cell whose gates are linear, with different weights: `c = f + c/2 - i`, `h = (o + 2 g + c)/4`. A
+/// saturated sigmoid could hide an indexing error; this cell cannot.
 #[derive(Clone, Copy)]
 pub struct Linear;
 

@@ -1,4 +1,4 @@
-//! Random problems, and running them through the kernels and the oracle.
+//! Random problems, and their passes through the kernels and the oracle.
 
 pub mod linear;
 pub mod problem;
@@ -9,11 +9,11 @@ use bptt::simd::Element;
 use bptt::{Gradients, Recurrent, Seq, SeqMut, Shape, State, Tape};
 use reference::{Inputs, Oracle, Outputs, Sizes};
 
-/// SplitMix64: enough randomness for tests, the same everywhere.
+/// SplitMix64. It is random enough for tests, and the same on every machine.
 pub struct Rng(pub u64);
 
 impl Rng {
-    /// Uniform in [-1, 1).
+    /// A number that is uniform in [-1, 1).
     pub fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -27,7 +27,7 @@ impl Rng {
     }
 }
 
-/// Inputs for a layer, and gradients for its outputs, with numbers that `f32` holds exactly.
+/// Inputs for a layer and gradients for its outputs. `f32` holds all numbers exactly.
 pub fn problem<O: Oracle>(sizes: Sizes, has_c: bool, seed: u64) -> (Inputs, Outputs) {
     let Sizes { steps, rows, input, hidden, bias } = sizes;
     let mut rng = Rng(seed);
@@ -66,7 +66,7 @@ fn state<E: Element, C: Cell>(layer: &Recurrent<C>, rows: usize, h: &[f64], c: &
     state
 }
 
-/// Forward and backward through the kernels; results in f64 (exactly those of the kernels).
+/// Runs the kernels forward and backward. The results are converted to f64, which is exact.
 pub fn kernels<E: Element, C: Cell>(
     layer: &Recurrent<C>,
     sizes: Sizes,
@@ -101,7 +101,7 @@ pub fn kernels<E: Element, C: Cell>(
     (outputs, grads)
 }
 
-/// The oracle's forward and backward.
+/// Runs the oracle forward and backward.
 pub fn oracle<O: Oracle>(
     cell: &O,
     sizes: Sizes,
@@ -111,7 +111,7 @@ pub fn oracle<O: Oracle>(
     oracle_in(cell, sizes, inputs, d, |x| x)
 }
 
-/// The same with both sides of every product rounded.
+/// Same as [`oracle`], with both factors of every product rounded.
 pub fn oracle_in<O: Oracle>(
     cell: &O,
     sizes: Sizes,
@@ -119,7 +119,7 @@ pub fn oracle_in<O: Oracle>(
     d: &Outputs,
     round: fn(f64) -> f64,
 ) -> (Outputs, Inputs) {
-    // The oracle keeps a c for every unit; cells without one never read it.
+    // The oracle keeps a c for every unit. Cells without a c never read it.
     let c =
         |c: &[f64]| if c.is_empty() { vec![0.0; sizes.rows * sizes.hidden] } else { c.to_vec() };
     let inputs_c = Inputs { c: c(&inputs.c), ..inputs.clone() };
@@ -132,7 +132,7 @@ pub fn oracle_in<O: Oracle>(
     (outputs, grads)
 }
 
-/// The largest difference relative to the largest number of the array that it occurs in.
+/// The largest difference, relative to the largest number of `b`.
 pub fn distance(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let scale = b.iter().fold(1e-3, |m: f64, x| m.max(x.abs()));

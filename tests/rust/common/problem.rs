@@ -1,25 +1,25 @@
-//! A recurrent layer with all options on a batch of any lengths: passes and gradient checks in f64.
+//! A recurrent layer with any options on a batch of any lengths: passes, and gradient checks in f64.
 
 use super::{Rng, cast, widen};
 use bptt::cell::Cell;
 use bptt::simd::Element;
 use bptt::{BatchSizes, Gradients, Recurrent, Seq, SeqMut, Shape, State, Tape};
 
-/// A layer with numbers for everything that goes into it.
+/// A layer with numbers for all its inputs.
 pub struct Problem<C> {
     pub layer: Recurrent<C>,
     pub sizes: BatchSizes,
     pub params: Vec<f64>,
     pub x: Vec<f64>,
     pub state: (Vec<f64>, Vec<f64>),
-    /// The loss is the sum of outputs and final states, each times one of these.
+    /// The loss is the sum of `dy * y` and `dstate * (final state)`.
     pub dy: Vec<f64>,
     pub dstate: (Vec<f64>, Vec<f64>),
     pub seed: u64,
     pub checkpoints: bool,
 }
 
-/// What comes out of a pass and back: y, final state, dparams, dx, gradient of the initial state.
+/// The results of a forward and backward pass: y, final state, dparams, dx, gradient of the initial state.
 pub type Results = [Vec<f64>; 7];
 
 impl<C: Cell> Problem<C> {
@@ -54,7 +54,7 @@ impl<C: Cell> Problem<C> {
         self.run_in::<f64>()
     }
 
-    /// The same in f32, or f64.
+    /// Runs the layer forward and backward in `E`.
     pub fn run_in<E: Element>(&self) -> Results {
         let [params, x, dy] = [&self.params, &self.x, &self.dy].map(|numbers| cast::<E>(numbers));
         let (layer, sizes) = (&self.layer, &self.sizes);
@@ -79,8 +79,9 @@ impl<C: Cell> Problem<C> {
         [&y[..], h, c, &dparams, &dx, dh, dc].map(widen)
     }
 
-    /// The same with x, y and their gradients in arrays with padding, (B, T, F) or (T, B, F), of one step more than
-    /// the longest sequence has; what is read has NaN there, and what is written must be zero there.
+    /// Same as `run`, with x, y and their gradients in arrays with padding, (B, T, F) or (T, B, F). The
+    /// arrays have one step more than the longest sequence. The padding of arrays that are read is NaN, and
+    /// the padding of arrays that are written must become zero.
     pub fn run_padded(&self, batch_major: bool) -> Results {
         let (layer, sizes) = (&self.layer, &self.sizes);
         let (inputs, outputs) = (layer.input_size(), layer.output_size());
@@ -89,7 +90,7 @@ impl<C: Cell> Problem<C> {
             true => Shape::batch_major(steps, rows, features),
             false => Shape::time_major(steps, rows, features),
         };
-        // Where the numbers of a row are in the array.
+        // The place of a row's numbers in the array.
         let place = |t: usize, b: usize, features: usize| {
             let row = sizes.place(b);
             let first = if batch_major { row * steps + t } else { t * rows + row };
@@ -141,7 +142,7 @@ impl<C: Cell> Problem<C> {
         [y, vec(&state.h), vec(&state.c), dparams, dx, vec(&dstate.h), vec(&dstate.c)]
     }
 
-    /// y and the final state of a pass that is not recorded.
+    /// y and the final state of an inference pass.
     pub fn infer(&self) -> [Vec<f64>; 3] {
         let (layer, sizes) = (&self.layer, &self.sizes);
         let mut state = self.state::<f64>(&self.state);
@@ -158,7 +159,7 @@ impl<C: Cell> Problem<C> {
         dot(&y, &self.dy) + dot(&h, &self.dstate.0) + dot(&c, &self.dstate.1)
     }
 
-    /// Some numbers of everything that goes in, changed a little, against the gradients.
+    /// Compares the gradients with differences: changes some numbers of every input a little.
     pub fn check_gradients(&mut self, what: &str) {
         let [.., dparams, dx, dh, dc] = self.run();
         let mut rng = Rng(7);

@@ -1,39 +1,39 @@
-//! The oracle: recurrent layers in plain `f64` loops, with no SIMD and no cleverness, for tests.
+//! The oracle: recurrent layers in plain `f64` loops, without SIMD and without optimisations, for tests.
 //!
-//! Arrays are contiguous, (T, B, F); parameters lie as in [`Recurrent`](bptt::Recurrent). A test
-//! may bring a cell of its own: an [`Oracle`] is only the pointwise part of one hidden unit.
+//! Arrays are contiguous, (T, B, F). Parameters have the layout of [`Recurrent`](bptt::Recurrent). A test
+//! can add a cell of its own, because an [`Oracle`] is only the pointwise part of one hidden unit.
 
 use bptt::cell::{Gru, Lstm, Nonlinearity, Rnn};
 
-/// The pointwise part of a cell on one hidden unit. A gate's argument is the sum of two: what x
-/// contributes, `W_ih x + b_ih`, and what h does, `W_hh h + b_hh`.
+/// The pointwise part of a cell, on one hidden unit. A gate's argument has two terms: what x contributes,
+/// `W_ih x + b_ih`, and what h contributes, `W_hh h + b_hh`.
 pub trait Oracle {
-    /// Gates a unit has.
+    /// The number of gates.
     const GATES: usize;
-    /// From both parts of the gates' arguments and (h, c) before the step to (h, c) after it.
+    /// Computes (h, c) after a step from both terms of the gates' arguments and (h, c) before the step.
     fn step(&self, x: &[f64], h: &[f64], before: (f64, f64)) -> (f64, f64);
-    /// The gradients of all those, from those of the new h and c.
+    /// Computes the gradients of the arguments of `step` from `d`, those of the new h and c.
     fn step_back(&self, x: &[f64], h: &[f64], before: (f64, f64), d: (f64, f64)) -> Back;
 }
 
-/// Gradients of what a step takes.
+/// The gradients of the arguments of [`Oracle::step`].
 pub struct Back {
-    /// Of x's part of every gate's argument.
+    /// The gradients of x's term in every gate's argument.
     pub x: Vec<f64>,
-    /// Of h's part.
+    /// The gradients of h's term.
     pub h: Vec<f64>,
-    /// Of (h, c) before the step, but for the gates' part.
+    /// The gradients of (h, c) before the step, without what the gates' arguments add.
     pub before: (f64, f64),
 }
 
 impl Back {
-    /// For a cell that takes the sum of both parts.
+    /// The gradients of a cell that only reads the sum of both terms.
     pub fn of_sums(arguments: Vec<f64>, dc: f64) -> Self {
         Self { x: arguments.clone(), h: arguments, before: (0.0, dc) }
     }
 }
 
-/// The sum of both parts.
+/// The sums of both terms.
 pub fn sums(x: &[f64], h: &[f64]) -> Vec<f64> {
     x.iter().zip(h).map(|(x, h)| x + h).collect()
 }
@@ -110,44 +110,44 @@ impl Oracle for Rnn {
 /// The sizes of a pass.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
-    /// T, time steps.
+    /// T, the number of time steps.
     pub steps: usize,
-    /// B, rows of the batch.
+    /// B, the number of rows.
     pub rows: usize,
-    /// I, input features.
+    /// I, the number of input features.
     pub input: usize,
-    /// H, hidden units.
+    /// H, the number of hidden units.
     pub hidden: usize,
     /// Whether the layer has biases.
     pub bias: bool,
 }
 
-/// What a pass takes: arrays (T, B, I), (B, H), (B, H) and the layer's flat parameters.
+/// The inputs of a pass.
 #[derive(Debug, Clone)]
 pub struct Inputs {
     /// The layer's parameters, flat.
     pub params: Vec<f64>,
-    /// (T, B, I)
+    /// x (T, B, I).
     pub x: Vec<f64>,
-    /// Initial h (B, H).
+    /// The initial h (B, H).
     pub h: Vec<f64>,
-    /// Initial c (B, H).
+    /// The initial c (B, H).
     pub c: Vec<f64>,
 }
 
-/// What a forward pass gives: y (T, B, H), the final h and c (B, H).
+/// The results of a forward pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outputs {
     /// Every h, (T, B, H).
     pub y: Vec<f64>,
-    /// Final h (B, H).
+    /// The final h (B, H).
     pub h: Vec<f64>,
-    /// Final c (B, H).
+    /// The final c (B, H).
     pub c: Vec<f64>,
 }
 
-/// The forward pass of an LSTM with peepholes, layer normalisation and zoneout's average, as wanted; the
-/// parameters lie as in [`Recurrent`](bptt::Recurrent), without a projection.
+/// The forward pass of an LSTM, optionally with peepholes, layer normalisation and the average of zoneout.
+/// The parameters have the layout of [`Recurrent`](bptt::Recurrent), without a projection.
 pub fn regularised_lstm(
     (peepholes, layer_norm, zoneout): (bool, bool, f64),
     sizes: Sizes,
@@ -215,7 +215,7 @@ pub fn regularised_lstm(
     out
 }
 
-/// Mean 0 and variance 1, but for 1e-5, then the gains.
+/// Normalises to mean 0 and variance 1 (with 1e-5 added to the variance), then multiplies with the gains.
 fn normalise(numbers: &mut [f64], gains: &[f64]) {
     let n = numbers.len() as f64;
     let mean = numbers.iter().sum::<f64>() / n;
@@ -225,7 +225,7 @@ fn normalise(numbers: &mut [f64], gains: &[f64]) {
     }
 }
 
-/// Rounded to `f32` and then to bf16, as products in bf16 take their numbers.
+/// Rounds to `f32` and then to bf16, as products in bf16 do.
 pub fn bf16(x: f64) -> f64 {
     let bits = (x as f32).to_bits();
     f64::from(f32::from_bits((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000))
@@ -236,7 +236,7 @@ pub fn forward<O: Oracle>(cell: &O, sizes: Sizes, inputs: &Inputs) -> Outputs {
     forward_in(cell, sizes, inputs, |x| x)
 }
 
-/// The forward pass with both sides of every product rounded, as by [`bf16`].
+/// The forward pass with both factors of every product rounded, for example by [`bf16`].
 pub fn forward_in<O: Oracle>(
     cell: &O,
     sizes: Sizes,
@@ -260,7 +260,7 @@ pub fn forward_in<O: Oracle>(
     out
 }
 
-/// Both parts of the arguments of the gates of unit j in row b: `W_ih x + b_ih` and `W_hh h + b_hh`.
+/// Both terms of the arguments of the gates of unit j in row b: `W_ih x + b_ih` and `W_hh h + b_hh`.
 fn arguments<O: Oracle>(
     sizes: Sizes,
     inputs: &Inputs,
@@ -287,8 +287,8 @@ fn arguments<O: Oracle>(
     )
 }
 
-/// Backpropagation through time: from the gradients of the outputs to those of the inputs, with both
-/// sides of every product rounded; gradients of biases are sums of what is not.
+/// Backpropagation through time, from the gradients of the outputs to those of the inputs, with both factors
+/// of every product rounded. The gradients of biases are sums of numbers that are not rounded.
 pub fn backward_in<O: Oracle>(
     cell: &O,
     sizes: Sizes,
