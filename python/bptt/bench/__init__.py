@@ -1,5 +1,6 @@
-"""bptt beside PyTorch, ONNX Runtime, JAX and NumPy, in one process: ``python -m bptt bench``.
+"""bptt compared with PyTorch, ONNX Runtime, JAX and NumPy: ``python -m bptt bench``.
 
-What is timed is in `cases`, who does it in `contenders`, how in `runner`;
-`report` and `figure` tell what came out. Peers are optional: ``pip install "bptt[bench]"``.
+All contenders run in one process. `cases` has what is timed, `contenders` the libraries, `runner`
+the timing, `report` and `figure` the results. The other libraries are optional:
+``pip install "bptt[bench]"``.
 """

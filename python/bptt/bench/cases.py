@@ -1,4 +1,4 @@
-"""What is timed: the rows of the tables, their arithmetic, and the numbers that go in."""
+"""The cases of the comparison: the rows of the tables, their operations and their data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bptt.lab import airline_passengers
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
-#: T, B, I, H of an LSTM without options: from the lab's own sizes to what fills the machine.
+#: T, B, I, H of an LSTM without options, from the sizes of the lab to one that fills the machine.
 SIZES = (
     (16, 1, 4, 50),
     (4, 8, 1, 50),
@@ -28,24 +28,24 @@ SIZES = (
     (50, 64, 512, 1024),
 )
 
-#: T, B, I, H of layers with options, and of the other layers.
+#: T, B, I, H of layers with options and of the other layers.
 MIDDLE_SIZES = ((100, 32, 64, 128), (100, 64, 128, 256))
-#: Products in bf16, of torch under autocast; ours in float32 takes part, too.
+#: Products in bf16, for torch under autocast. bptt in float32 is a contender, too.
 BF16 = "bf16"
 OPTIONS = ("packed", "float64", "projection 64", "bidirectional", "two layers", BF16)
 
-#: How far results may be off, as a share of the largest number of the array. bf16 has 8 bits.
+#: The largest error of results, relative to the largest number of the array. bf16 has 8 bits.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-4, "bfloat16": 5e-2}
 
 
 class Competitor(Protocol):
-    """A library as these cases know it: contenders for each kind, or an UnsupportedError."""
+    """A library: for each kind of case it returns contenders, or raises an UnsupportedError."""
 
     name: str
     version: str
 
     def layer(self, case: LayerCase, data: LayerData) -> list[Contender]:
-        """Do whole passes through a layer."""
+        """Compute whole passes through a layer."""
 
     def step(self, case: StepCase, data: LayerData) -> list[Contender]:
         """Take one step at a time."""
@@ -56,7 +56,7 @@ class Competitor(Protocol):
 
 @dataclass(frozen=True)
 class LayerData:
-    """Input, the gradient of the output, lengths, and weights by torch's names."""
+    """The input, the gradient of the output, the lengths, and weights by torch's names."""
 
     x: Array
     dy: Array
@@ -65,7 +65,7 @@ class LayerData:
 
     @property
     def mask(self) -> Array:
-        """(T, B, 1): ones at steps that count, zeros at padding."""
+        """(T, B, 1): ones at steps of sequences, zeros at padding."""
         assert self.lengths is not None
         steps = np.arange(len(self.x))[:, None, None]
         return (steps < self.lengths[None, :, None]).astype(self.x.dtype)
@@ -73,7 +73,7 @@ class LayerData:
 
 @dataclass(frozen=True)
 class LayerCase:
-    """A recurrent layer over a whole batch of sequences, forward alone or with everything backward.
+    """A recurrent layer over a batch of sequences: a forward pass, or forward and backward.
 
     Examples
     --------
@@ -92,13 +92,13 @@ class LayerCase:
 
     @property
     def group(self) -> str:
-        """The table this row is in."""
+        """The table of this row."""
         plain = self.cell == "LSTM" and not self.option
         return "LSTM, float32" if plain else "Other layers and options"
 
     @property
     def label(self) -> str:
-        """What the row is called, the same in both modes."""
+        """The name of the row, the same in both modes."""
         sizes = ", ".join(map(str, self.sizes))
         name = f"{self.cell} {self.option}".strip()
         return sizes if name == "LSTM" else f"{name}, {sizes}"
@@ -115,37 +115,37 @@ class LayerCase:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of all numbers."""
+        """The dtype of all numbers."""
         return np.dtype("float64" if self.double else "float32")
 
     @property
     def tolerance(self) -> float:
-        """How far results may be apart."""
+        """The largest relative difference between results."""
         return TOLERANCES["bfloat16" if self.option == BF16 else self.dtype.name]
 
     @property
     def layers(self) -> int:
-        """How many layers there are."""
+        """The number of layers."""
         return 2 if self.option == "two layers" else 1
 
     @property
     def directions(self) -> int:
-        """How many directions a layer has."""
+        """The number of directions of a layer."""
         return 2 if self.option == "bidirectional" else 1
 
     @property
     def projected(self) -> int:
-        """Features that h is projected to; 0 for no projection."""
+        """The size of the projection of h; 0 for none."""
         return min(64, self.sizes[3] // 2) if self.option == "projection 64" else 0
 
     @property
     def outputs(self) -> int:
-        """Features of h, of one direction."""
+        """The size of h in one direction."""
         return self.projected or self.sizes[3]
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What torch.nn's layers and ours are made with, but for the dtype."""
+        """The arguments of torch.nn's layers and bptt's, without the dtype."""
         arguments: dict[str, Any] = {"num_layers": self.layers}
         arguments["bidirectional"] = self.directions == 2
         if self.projected:
@@ -154,7 +154,7 @@ class LayerCase:
 
     @property
     def places(self) -> list[tuple[str, int]]:
-        """The suffix of every layer's and direction's parameters, and its number of inputs."""
+        """For each layer and direction the suffix of its parameters and the size of its input."""
         return [
             (f"l{layer}{suffix}", self.directions * self.outputs if layer else self.sizes[2])
             for layer in range(self.layers)
@@ -163,7 +163,7 @@ class LayerCase:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The parameters by torch's names."""
+        """The shapes of the parameters by torch's names."""
         hidden, rows = self.sizes[3], GATES[self.cell] * self.sizes[3]
         shapes: dict[str, tuple[int, ...]] = {}
         for place, inputs in self.places:
@@ -176,7 +176,7 @@ class LayerCase:
 
     @property
     def lengths(self) -> NDArray[np.int64] | None:
-        """How long each sequence is; None where all have all steps."""
+        """The length of each sequence; None if all have T steps."""
         steps, rows = self.sizes[:2]
         if self.option != "packed":
             return None
@@ -184,7 +184,7 @@ class LayerCase:
 
     @property
     def flops(self) -> int:
-        """Operations: all products, forward, and twice as many backward; cells are not counted."""
+        """Operations: all products forward, twice as many backward; cells are not counted."""
         lengths = self.lengths
         steps = self.sizes[0] * self.sizes[1] if lengths is None else int(lengths.sum())
         weights = sum(
@@ -196,14 +196,14 @@ class LayerCase:
 
     @property
     def required(self) -> set[str]:
-        """What every contender must compute."""
+        """The names of the results that every contender must compute."""
         names = {"y", "h"}
         if self.cell == "LSTM" and self.lengths is None:
-            names.add("c")  # of padded sequences, torch's fast way has no final c
+            names.add("c")  # torch's fast path for padded sequences has no final c
         return names | ({"dx", *self.shapes} if self.train else set())
 
     def data(self) -> LayerData:
-        """Draw input, gradients and weights, the same every time."""
+        """Draw input, gradients and weights, the same in every call."""
         rng = np.random.default_rng(0)
         steps, rows, inputs, hidden = self.sizes
 
@@ -218,15 +218,15 @@ class LayerCase:
         return LayerData(x, dy, self.lengths, weights)
 
     def ask(self, library: Competitor, data: LayerData) -> list[Contender]:
-        """Return what a library sends."""
+        """Return the contenders of a library."""
         return library.layer(self, data)
 
 
 @dataclass(frozen=True)
 class StepCase:
-    """An LSTM that is given one step at a time, as live signals come and text is generated.
+    """An LSTM that takes one step at a time, as for live signals and generated text.
 
-    A run walks through all of x, so that calling it costs nothing beside the steps.
+    A run takes all steps of x, so that the cost of calling it is small beside the steps.
     """
 
     group: ClassVar[str] = "The lab's steps"
@@ -241,7 +241,7 @@ class StepCase:
 
     @property
     def label(self) -> str:
-        """What the row is called."""
+        """The name of the row."""
         return f"LSTM, one step, B = 1, I = {self.inputs}, H = {self.hidden}"
 
     @property
@@ -250,11 +250,11 @@ class StepCase:
         return LayerCase("LSTM", (self.steps, 1, self.inputs, self.hidden), train=False)
 
     def data(self) -> LayerData:
-        """Draw input and weights, the same every time."""
+        """Draw input and weights, the same in every call."""
         return self.layer.data()
 
     def ask(self, library: Competitor, data: LayerData) -> list[Contender]:
-        """Return what a library sends."""
+        """Return the contenders of a library."""
         return library.step(self, data)
 
 
@@ -274,12 +274,12 @@ class FitData:
 
 @dataclass(frozen=True)
 class FitCase:
-    """A whole training step of the lab's part 4: forward, loss, backward and Adam.
+    """A training step of part 4 of the lab: forward, loss, backward and Adam.
 
-    LSTM(1, 50) and Linear(50, 1) on windows of four months, in batches of 8, mean squared error. A
-    run is an epoch or several, in the data's order; its time is divided by the steps in it. Unlike
-    in the lab, numbers are at most 1: a saturated LSTM has gradients that are rounding alone, which
-    Adam makes as large as all others, and then results could not be compared.
+    LSTM(1, 50) and Linear(50, 1) on windows of four months, in batches of 8, with the mean squared
+    error. A run takes one epoch or several, in the order of the data; its time is divided by its
+    steps. Unlike in the lab, numbers are at most 1: the gradients of a saturated LSTM are rounding
+    errors, Adam scales them up, and then results could not be compared.
     """
 
     group: ClassVar[str] = StepCase.group
@@ -294,16 +294,16 @@ class FitCase:
 
     @property
     def layer(self) -> LayerCase:
-        """The LSTM."""
+        """The LSTM of the model."""
         return LayerCase("LSTM", (4, self.batch_size, 1, self.hidden), train=True)
 
     @property
     def required(self) -> set[str]:
-        """What every contender must compute: all parameters after the first epoch."""
+        """The results that every contender must compute: all parameters after the first epoch."""
         return {*self.layer.shapes, "weight", "bias"}
 
     def data(self) -> FitData:
-        """Load the passengers; draw weights, the same every time."""
+        """Load the passengers and draw weights, the same in every call."""
         passengers = airline_passengers()
         scale = passengers.series.max()
         weights = self.layer.data().weights
@@ -314,12 +314,12 @@ class FitCase:
         return FitData(passengers.train_x / scale, passengers.train_y / scale, weights)
 
     def ask(self, library: Competitor, data: FitData) -> list[Contender]:
-        """Return what a library sends."""
+        """Return the contenders of a library."""
         return library.fit(self, data)
 
 
 def grid() -> list[Case]:
-    """Return every row of the comparison.
+    """Return all rows of the comparison.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``python -m bptt bench``: options, one line a row while it runs, and the report at the end."""
+"""``python -m bptt bench``: options, a line for each row while it runs, and a report."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from bptt.bench.cases import grid
 from bptt.bench.contenders import available
 from bptt.bench.rules import Case, Library
 
-#: Rows of more operations are left out by --quick.
+#: --quick skips rows with more operations.
 QUICK_FLOPS = 1e9
 
-#: How often the FMA peak is measured in every round, and for how many seconds; the best counts.
+#: Measurements of the FMA peak in every round, and seconds of each; the best one counts.
 PEAK_WINDOWS = 6
 PEAK_SECONDS = 0.01
 
@@ -29,16 +29,18 @@ PEAK_SECONDS = 0.01
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to a parser."""
     parser.add_argument(
-        "--quick", action="store_true", help="two rounds of the smaller rows: a test"
+        "--quick", action="store_true", help="two rounds of the smaller rows, as a test"
     )
     parser.add_argument("--only", metavar="REGEX", help="rows to measure, such as 'GRU.*train'")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write all medians there")
-    parser.add_argument("--figure", type=Path, metavar="PATH", help="draw the ratios there (PNG)")
-    parser.add_argument("--threads", type=int, help="threads of every contender")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write all medians to this file")
+    parser.add_argument(
+        "--figure", type=Path, metavar="PATH", help="draw the ratios to this file (PNG)"
+    )
+    parser.add_argument("--threads", type=int, help="number of threads of every contender")
 
 
 def select(cases: Sequence[Case], quick: bool, only: str | None) -> list[Case]:
-    """Return the rows that options ask for.
+    """Return the rows that the options select.
 
     Examples
     --------
@@ -60,7 +62,7 @@ def _peak(double: bool) -> float:
 def measure(
     cases: Sequence[Case], libraries: Sequence[Library], plan: runner.Plan
 ) -> tuple[list[runner.Result], bool]:
-    """Measure rows, telling of each; return what there is, and whether that is all."""
+    """Measure rows and print a line for each; return the results, and whether they are complete."""
     results: list[runner.Result] = []
     start = time.perf_counter()
     try:
@@ -75,22 +77,22 @@ def measure(
                 flush=True,
             )
     except KeyboardInterrupt:
-        print("interrupted: this is what there is", file=sys.stderr)
+        print("interrupted: these are the results so far", file=sys.stderr)
         return results, False
     return results, True
 
 
 def main(options: argparse.Namespace) -> int:
-    """Measure and report; return the exit status, 1 if a contender was wrong."""
+    """Measure and report; return the exit status, which is 1 if a contender was wrong."""
     threads = get_num_threads() if options.threads is None else options.threads
     if threads < 1:
-        raise SystemExit(f"--threads must be above zero, got {threads}")
+        raise SystemExit(f"--threads must be at least 1, got {threads}")
     if threads > (os.cpu_count() or threads):
-        print(f"there are only {os.cpu_count()} cores for {threads} threads", file=sys.stderr)
+        print(f"{threads} threads share {os.cpu_count()} cores", file=sys.stderr)
     cases = select(grid(), options.quick, options.only)
     if not cases:
         raise SystemExit(f"--only {options.only!r} matches no row")
-    for path in (options.json, options.figure):  # what could fail after minutes fails now
+    for path in (options.json, options.figure):  # fail now instead of after minutes
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
     if options.figure is not None:

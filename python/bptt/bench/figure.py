@@ -1,4 +1,4 @@
-"""The comparison as a picture: times faster than each peer, and shares of the FMA peak."""
+"""The comparison as a figure: times faster than each peer, and shares of the FMA peak."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bptt._support.extras import require
 from bptt.bench.report import MODES, About
 from bptt.bench.runner import Result
 
-#: Colour and marker of a library; all its ways look the same.
+#: The colour and the marker of each library, the same for all its contenders.
 LOOKS = {
     "torch": ("#d9480f", "o"),
     "ONNX Runtime": ("#1971c2", "s"),
@@ -20,7 +20,7 @@ LOOKS = {
 
 
 def draw(results: Sequence[Result], about: About) -> Any:
-    """Draw every row: a mark for each peer, left of the line where it is faster than bptt.
+    """Draw a mark for each row and peer; left of the line the peer is faster than bptt.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def draw(results: Sequence[Result], about: About) -> Any:
 def _places(
     labels: Sequence[tuple[str, str]],
 ) -> tuple[dict[tuple[str, str], float], dict[str, float]]:
-    """Where rows and the groups' headings are, downwards."""
+    """Return the vertical places of the rows and of the headings of their groups."""
     places: dict[tuple[str, str], float] = {}
     starts: dict[str, float] = {}
     place = 0.0

@@ -1,4 +1,4 @@
-"""What a comparison says: Markdown for people, JSON for programs. Losses look exactly like wins."""
+"""The report of a comparison: Markdown for people, JSON for programs. It shows all losses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import bptt
 from bptt.bench.rules import Library
 from bptt.bench.runner import Result, Timing
 
-#: By how much the FMA peak may spread, from quartile to quartile, on a quiet machine.
+#: On a quiet machine, the quartiles of the FMA peak differ by less than this.
 QUIET = 0.05
 
 MODES = {"infer": "inference", "train": "training"}
@@ -22,7 +22,7 @@ MODES = {"infer": "inference", "train": "training"}
 
 @dataclass
 class About:
-    """Where and with what something was measured."""
+    """The machine and the versions of a measurement."""
 
     versions: dict[str, str]
     missing: list[str]
@@ -31,17 +31,17 @@ class About:
     cpu: str = field(default_factory=lambda: _cpu())
     system: str = field(default_factory=lambda: f"{platform.system()} {platform.machine()}")
     python: str = field(default_factory=platform.python_version)
-    #: Of the last minute, when this was made: what else the machine does.
+    #: The load average of the last minute: other work of the machine.
     load: float | None = field(default_factory=lambda: _load())
 
     @classmethod
     def of(cls, libraries: Sequence[Library], missing: list[str], threads: int) -> About:
-        """Describe this machine, and these libraries."""
+        """Describe this machine and these libraries."""
         return cls({library.name: library.version for library in libraries}, missing, threads)
 
 
 def _cpu() -> str:
-    """Return the processor's name, on Linux with family and model, which tell more."""
+    """Return the name of the processor, on Linux with its family and model."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -59,7 +59,7 @@ def _load() -> float | None:
 
 
 def markdown(results: Sequence[Result], about: About) -> str:
-    """Write ratios, figures and everything that one must know to believe them.
+    """Write ratios, figures and the conditions of their measurement.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def _of(results: Iterable[Result], group: str) -> list[Result]:
 
 
 def _counted(results: Iterable[Result]) -> bool:
-    """Tell whether operations are counted: then rows have two modes and shares of the peak."""
+    """Tell whether operations are counted: only such rows have two modes and shares of the peak."""
     return any(result.case.flops is not None for result in results)
 
 
@@ -113,19 +113,19 @@ def _introduction(results: Sequence[Result], about: About) -> str:
                 f"measurements between {low / 1e9:.0f} and {high / 1e9:.0f}"
             )
             if high - low > QUIET * middle.median:
-                lines.append("the machine was not quiet: the peak should hardly change")
+                lines.append("the machine was not quiet: the peak should hardly vary")
     if about.load is not None:
         lines.append(f"load average of the minute before: {about.load}")
     rounds = [len(result.timings[0].seconds) for result in results if result.timings]
     if rounds:
         lines.append(
-            f"all contenders of a row in turn, {min(rounds)} to {max(rounds)} rounds, medians"
+            f"medians of {min(rounds)} to {max(rounds)} rounds, all contenders of a row in turn"
         )
     return "\n".join(f"- {line}" for line in lines + about.missing)
 
 
 def _ratios(results: Sequence[Result]) -> str:
-    """Write a line for each label, its modes side by side."""
+    """Write a line for each label, with its modes side by side."""
     columns = ["bptt / torch", "bptt / best peer", "of FMA peak"]
     if not _counted(results):
         rows = [[result.case.label, *_ratio_cells(result)[:2]] for result in results]
@@ -150,7 +150,7 @@ def _ratio_cells(result: Result) -> list[str]:
 
 
 def ratio(value: float | None) -> str:
-    """Write a ratio with as many digits as it deserves.
+    """Write a ratio with a sensible number of digits.
 
     Examples
     --------
@@ -164,7 +164,7 @@ def ratio(value: float | None) -> str:
 
 
 def _figures(results: Sequence[Result]) -> str:
-    """Write what was measured: GFLOP/s, or microseconds where no operations are counted."""
+    """Write the measurements: GFLOP/s, or microseconds where no operations are counted."""
     names = list(dict.fromkeys(t.name for result in results for t in result.timings))
     rows = []
     for result in results:
@@ -183,7 +183,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _verdict(results: Sequence[Result]) -> str:
-    """Count wins and losses, and say how far results and rounds differ and who was left out."""
+    """Write wins, losses, the differences of results, the spread of times, and absences."""
     met = [result for result in results if result.over_best is not None]
     lost = [result for result in met if (result.over_best or 0) <= 1]
     lines = [f"bptt is the fastest in {len(met) - len(lost)} of {len(met)} rows that have peers."]
@@ -197,9 +197,9 @@ def _verdict(results: Sequence[Result]) -> str:
     by_tolerance = sorted({result.case.tolerance for _, _, result in errors})
     if by_tolerance:
         lines.append(
-            "\nAll contenders computed the same before they were timed: outputs, final states, in "
-            "training dx and all weights' gradients. The largest differences from bptt, as shares "
-            "of the largest number of the array:\n"
+            "\nBefore the timing all contenders computed the same: outputs, final states and, in "
+            "training, dx and the gradients of all weights. The largest differences from bptt, "
+            "relative to the largest number of the array:\n"
         )
     for tolerance in by_tolerance:
         of_it = [item for item in errors if item[2].case.tolerance == tolerance]
@@ -210,13 +210,13 @@ def _verdict(results: Sequence[Result]) -> str:
     ]
     if spreads:
         lines.append(
-            f"\nFrom quartile to quartile, times spread over {statistics.median(spreads):.1%} of "
-            f"the median; at worst, over {max(spreads):.0%}."
+            f"\nThe quartiles of the times differ by {statistics.median(spreads):.1%} of the "
+            f"median; in the worst row by {max(spreads):.0%}."
         )
     cores = [(statistics.median(t.cores), t.name) for r in results for t in r.timings if t.cores]
     if cores:
         most, name = max(cores)
-        lines.append(f"The most processors that a contender kept busy: {most:.1f} ({name}).")
+        lines.append(f"The largest number of busy processors: {most:.1f} ({name}).")
     lines += _notes(results)
     return "\n".join(lines)
 
@@ -235,12 +235,12 @@ def _notes(results: Sequence[Result]) -> list[str]:
     reasons: dict[str, None] = dict.fromkeys(
         f"- {name}: {reason}" for result in results for name, reason in result.absent.items()
     )
-    lines = ["\nNot timed, because something was wrong:\n", *wrong] if wrong else []
+    lines = ["\nNot timed, because of an error:\n", *wrong] if wrong else []
     return lines + (["\nAbsent from some rows:\n", *reasons] if reasons else [])
 
 
 def as_json(results: Sequence[Result], about: About) -> dict[str, Any]:
-    """Everything, for json.dump: times in seconds, rates in operations a second."""
+    """Return all results for json.dump: times in seconds, rates in operations per second."""
     return {"about": vars(about), "rows": [_row(result) for result in results]}
 
 

@@ -1,4 +1,4 @@
-"""The rules of the comparison: what a row, a library that takes part and its contenders are."""
+"""The rules of the comparison: what a case, a library and a contender are."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Results = dict[str, Array]
 
 
 class UnsupportedError(Exception):
-    """A library does not have what a row asks for; the message says what."""
+    """A library cannot compute a case; the message says why."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way of doing the work of a row.
+    """One way to compute a case.
 
     Parameters
     ----------
     name : str
-        The library, and where it has several ways, which.
+        The name of the library, with the way if it has several.
     run : callable
-        The work, and nothing else; returns when all of it is done.
+        Does the work and nothing else, and returns when all of it is done.
     results : callable
-        Does the work once from the beginning and gives everything that it computes, as arrays by
-        name. Not timed: the runner compares the results of all contenders.
+        Does the work once from the start and returns all results as arrays by name. The runner
+        compares the results of all contenders; it does not time this.
     units : int, default 1
         How many times `run` does the work.
     """
@@ -40,15 +40,15 @@ class Contender:
 
 
 class Case(Protocol):
-    """A row of a table in one mode; cases.py has the kinds of them."""
+    """A row of a table in one mode; `cases` has the kinds of cases."""
 
     @property
     def group(self) -> str:
-        """The table."""
+        """The table of this row."""
 
     @property
     def label(self) -> str:
-        """What the row is called, the same in all modes."""
+        """The name of the row, the same in all modes."""
 
     @property
     def mode(self) -> str:
@@ -60,25 +60,25 @@ class Case(Protocol):
 
     @property
     def tolerance(self) -> float:
-        """How far results may be apart, as a share of the largest number of an array."""
+        """The largest difference between results, relative to the largest number of an array."""
 
     @property
     def flops(self) -> int | None:
-        """Floating-point operations of the work; None if they are not counted."""
+        """The number of floating-point operations; None if they are not counted."""
 
     @property
     def required(self) -> set[str]:
-        """Names of the results that every contender must compute."""
+        """The names of the results that every contender must compute."""
 
     def data(self) -> Any:
-        """Return what the work is done on, the same every time."""
+        """Return the data of the case, the same in every call."""
 
     def ask(self, library: Any, data: Any) -> list[Contender]:
-        """Return a library's contenders, or raise an UnsupportedError."""
+        """Return the contenders of a library, or raise an UnsupportedError."""
 
 
 class Library(Protocol):
-    """A package that takes part. What else it must have is what the cases ask it for."""
+    """A package that takes part. Its other methods are those that cases call."""
 
     name: str
     version: str

@@ -1,10 +1,10 @@
-"""Times the contenders of a row: all of them once a round, after their results were compared.
+"""Times the contenders of a case in rounds, after comparing their results.
 
-Who comes first changes from round to round, and every second round goes backwards, so that nobody
-always runs after the same one. Before each turn there is a pause, in which the threads of the one
-before stop waiting actively, and then calls that are not timed, until processors that have idled
-run at full speed again: some take tens of milliseconds. Short work is repeated until the clock
-sees it; a turn's time is that of one.
+Every contender has one turn in each round. The order changes from round to round, and every second
+round runs backwards, so that nobody always follows the same contender. Before each turn there is a
+pause, in which the threads of the previous contender stop waiting actively. Untimed calls follow,
+until idle processors run at full speed again, which takes some of them tens of milliseconds. Short
+work is repeated until the clock can measure it; the time of a turn is that of one repetition.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from bptt.bench.rules import Case, Contender, Library, Results, UnsupportedError
 
 
 class WrongError(Exception):
-    """Results that are not those asked for."""
+    """Results are missing or differ from those of bptt."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much time is taken.
+    """The durations of a measurement.
 
     Parameters
     ----------
     seconds : float, default 1.2
-        For each contender of a row, about.
+        Seconds for each contender of a row, approximately.
     least, most : int, default 5 and 41
-        Rounds, whatever the time.
+        The smallest and the largest number of rounds.
     turn : float, default 0.01
-        Seconds that a turn takes at least.
+        The shortest turn, in seconds.
     pause : float, default 0.1
-        Seconds before a turn.
+        Seconds of pause before a turn.
     warm : float, default 0.02
-        Seconds, at least, of calls that are not timed before those that are.
+        The shortest time of untimed calls before a turn, in seconds.
     """
 
     seconds: float = 1.2
@@ -51,13 +51,13 @@ class Plan:
     warm: float = 0.02
 
 
-#: One look at everything, to see that it works.
+#: For tests: the shortest measurement.
 QUICK = Plan(seconds=0.0, least=2, most=2, turn=0.001, pause=0.0, warm=0.0)
 
 
 @dataclass
 class Timing:
-    """Seconds that a contender took for the work of a row, one of every round.
+    """The seconds of a contender in every round.
 
     Examples
     --------
@@ -69,47 +69,47 @@ class Timing:
 
     name: str
     seconds: list[float] = field(default_factory=list)
-    #: Of a turn, how many times the work was repeated.
+    #: How many times the work is repeated in a turn.
     repeats: int = 1
-    #: The largest difference between its results and bptt's, as a share of the largest number.
+    #: The largest difference from the results of bptt, relative to the largest number.
     error: float = 0.0
-    #: Seconds of processors over seconds: how many were busy.
+    #: The number of busy processors: processor seconds over seconds.
     cores: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
-        """Of all rounds."""
+        """The median of all rounds."""
         return statistics.median(self.seconds)
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """Between which half of the rounds are."""
+        """The lower and the upper quartile of all rounds."""
         low, high = np.quantile(self.seconds, (0.25, 0.75))
         return float(low), float(high)
 
 
 @dataclass
 class Result:
-    """A row as measured. The first timing is bptt's, the others are its peers'."""
+    """The measurements of a row. The first timing is bptt's, the others are its peers'."""
 
     case: Case
     timings: list[Timing]
-    #: The FMA peak of every round, in operations a second.
+    #: The FMA peak of every round, in operations per second.
     peaks: list[float] = field(default_factory=list)
-    #: Libraries that are not in this row, and why.
+    #: The libraries that cannot compute this row, and why.
     absent: dict[str, str] = field(default_factory=dict)
-    #: Contenders that failed or computed something else, and what; they were not timed.
+    #: The contenders that were not timed because they failed or gave other results, and how.
     wrong: dict[str, str] = field(default_factory=dict)
 
     @property
     def share(self) -> float | None:
-        """What bptt reaches of the FMA peak."""
+        """The share of the FMA peak that bptt reaches."""
         if self.case.flops is None or not self.peaks:
             return None
         return self.case.flops / self.timings[0].median / statistics.median(self.peaks)
 
     def times_faster(self, name: str) -> float | None:
-        """Return the time of a peer over bptt's; None if it is not there."""
+        """Return the time of a peer over that of bptt; None without the peer."""
         for timing in self.timings[1:]:
             if timing.name == name:
                 return timing.median / self.timings[0].median
@@ -117,13 +117,13 @@ class Result:
 
     @property
     def best_peer(self) -> Timing | None:
-        """The fastest of the others; another bptt is no peer."""
+        """The fastest peer; other contenders of bptt are not peers."""
         peers = (timing for timing in self.timings[1:] if not timing.name.startswith("bptt"))
         return min(peers, key=lambda timing: timing.median, default=None)
 
     @property
     def over_best(self) -> float | None:
-        """The fastest peer's time over bptt's: below 1, bptt is slower."""
+        """The time of the fastest peer over that of bptt; below 1, bptt is slower."""
         best = self.best_peer
         return None if best is None else best.median / self.timings[0].median
 
@@ -134,25 +134,25 @@ def run(
     plan: Plan,
     peak: Callable[[bool], float] | None = None,
 ) -> Iterator[Result]:
-    """Measure rows, one after the other.
+    """Measure cases, one after the other.
 
     Parameters
     ----------
     cases : iterable of Case
-        The rows.
+        The cases.
     libraries : sequence of Library
-        bptt first.
+        The libraries; bptt is the first.
     plan : Plan
-        How much time is taken.
+        The durations.
     peak : callable, optional
-        Measures the FMA peak, of float64 if it is given True, in operations a second. It takes its
-        turn in every round, after a pause as everybody: beside threads of the last contender that
-        still wait actively, it came out up to a third too low.
+        Measures the FMA peak in operations per second; its argument is True for float64. It has a
+        turn in every round, after a pause: while threads of the last contender still wait actively,
+        the result is up to a third too low.
 
     Yields
     ------
     Result
-        As soon as a row is done.
+        The measurements of a case, as soon as they are complete.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def run(
 
 
 def _prepare(case: Case, libraries: Sequence[Library]) -> tuple[Result, list[Contender]]:
-    """Ask all libraries, and keep those that compute what bptt does."""
+    """Collect the contenders of all libraries that compute the same as bptt."""
     result, contenders = Result(case, []), []
     data, wanted = case.data(), None
     for library in libraries:
@@ -184,17 +184,15 @@ def _prepare(case: Case, libraries: Sequence[Library]) -> tuple[Result, list[Con
                 result.timings.append(Timing(name, error=error))
         except UnsupportedError as reason:
             result.absent[name] = str(reason)
-        except Exception as problem:  # one peer's, which should not end a comparison of minutes
+        except Exception as problem:  # an error of one peer does not end the comparison
             result.wrong[name] = f"{type(problem).__name__}: {problem}"
         if wanted is None or not result.timings:
-            raise RuntimeError(
-                f"{name} itself fails in {case.label}: {result.wrong or result.absent}"
-            )
+            raise RuntimeError(f"{name} fails in {case.label}: {result.wrong or result.absent}")
     return result, contenders
 
 
 def _difference(case: Case, found: Results, wanted: Results) -> float:
-    """Return the largest difference of all results, or raise a WrongError."""
+    """Return the largest relative difference of all results, or raise a WrongError."""
     missing = sorted(case.required - found.keys())
     if missing:
         raise WrongError(f"does not compute {', '.join(missing)}")
@@ -205,7 +203,7 @@ def _difference(case: Case, found: Results, wanted: Results) -> float:
             raise WrongError(f"{name} has shape {theirs.shape}, not {ours.shape}")
         scale = max(float(np.abs(ours).max()), 1e-30)
         error = float(np.abs(theirs.astype(np.float64) - ours).max()) / scale
-        if not error <= case.tolerance:  # which NaN is not, either
+        if not error <= case.tolerance:  # NaN fails, too
             raise WrongError(f"{name} differs by {error:.1e} of its largest number")
         worst = max(worst, error)
     return worst
@@ -217,7 +215,7 @@ def _measure(
     plan: Plan,
     peak: Callable[[bool], float] | None,
 ) -> None:
-    """Time the rounds, into the result."""
+    """Run the rounds and store their times in the result."""
     turns = 0.0
     for contender, timing in zip(contenders, result.timings):
         seconds = _time(contender, 1)[0]
@@ -245,14 +243,14 @@ Turn = tuple[Contender, Timing]
 
 
 def _order(items: list[Turn], number: int) -> list[Turn]:
-    """Whose turn it is in a round."""
+    """Return the contenders in the order of a round."""
     first = number % len(items)
     order = items[first:] + items[:first]
     return order[::-1] if number % 2 else order
 
 
 def _time(contender: Contender, repeats: int) -> tuple[float, float]:
-    """Seconds of so many runs, and how many processors were busy."""
+    """Return the seconds of so many runs and the number of busy processors."""
     run = contender.run
     collecting = gc.isenabled()
     gc.disable()

@@ -1,7 +1,8 @@
-"""The lab that this library started from: its functions on the core, its data and its four models.
+"""The lab notebook that this library started from: its functions, its data and its four models.
 
-``python -m bptt lab`` trains the models, prints a table and draws the plots. In the notebook, the
-functions here take the place of its own: the same names, arguments, shapes and numbers.
+``python -m bptt lab`` trains the models, prints a table and draws the plots. The functions here
+replace those of the notebook: they have the same names, arguments, shapes and numbers, and the core
+computes them.
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""The lab's two data sets: sequences a...ab...bEOS, and airline passengers."""
+"""The two data sets of the lab: sequences a...ab...bEOS, and airline passengers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from bptt._support import check
 
 Array = NDArray[Any]
 
-#: Tokens by their numbers.
+#: The tokens in the order of their numbers.
 VOCABULARY = ("a", "b", "EOS", "UNK")
 
-#: A sequence of tokens, by their names or their numbers.
+#: A sequence of tokens, as names or numbers.
 Tokens = Sequence[str] | Sequence[int] | NDArray[Any]
 
 
 def generate_data(num_sequences: int = 100) -> list[list[str]]:
     """Draw sequences: n times 'a', n times 'b', 'EOS', with n from 1 to 11.
 
-    They come from NumPy's global generator, so that ``np.random.seed(2023)`` before gives those of
-    the notebook.
+    The draws come from NumPy's global generator: after ``np.random.seed(2023)`` they are the
+    sequences of the notebook.
 
     Examples
     --------
@@ -49,14 +49,14 @@ def _draw(generator: Any, count: int) -> list[list[str]]:
 def seqs_to_dicts(
     sequences: Sequence[Sequence[str]],
 ) -> tuple[dict[str, int], dict[int, str], int, int]:
-    """Give numbers to the tokens by falling frequency, the last one to 'UNK'.
+    """Give numbers to the tokens by descending frequency, the last number to 'UNK'.
 
     Returns
     -------
     word_to_idx, idx_to_word : dict
-        Numbers by tokens, and tokens by numbers.
+        From tokens to numbers, and from numbers to tokens.
     num_sequences, vocab_size : int
-        How many sequences and different tokens there are, 'UNK' included.
+        The number of sequences and of different tokens, including 'UNK'.
 
     Examples
     --------
@@ -65,19 +65,21 @@ def seqs_to_dicts(
     {'a': 0, 'b': 1, 'EOS': 2, 'UNK': 3}
     """
     counts = Counter(token for sequence in sequences for token in sequence)
-    words = [word for word, _ in counts.most_common()]  # of equals, the first seen comes first
+    words = [
+        word for word, _ in counts.most_common()
+    ]  # of equal counts, the first seen comes first
     words.append("UNK")
     word_to_idx = {word: n for n, word in enumerate(words)}
     return word_to_idx, dict(enumerate(words)), len(sequences), len(words)
 
 
 class PairSet(list[tuple[Tokens, Tokens]]):
-    """Pairs (inputs, targets): what `create_datasets` makes where no other class is wanted.
+    """A list of pairs (inputs, targets): the default class of `create_datasets`.
 
     Parameters
     ----------
     inputs, targets : sequence of sequences
-        Each sequence less its last token, and less its first.
+        Each sequence without its last token, and without its first token.
     """
 
     def __init__(self, inputs: Sequence[Tokens], targets: Sequence[Tokens]) -> None:
@@ -91,16 +93,18 @@ def create_datasets(
     p_val: float = 0.1,
     p_test: float = 0.1,
 ) -> tuple[Any, Any, Any]:
-    """Split sequences in their order; the input is each less its last token, the target its first.
+    """Split sequences, in their order, into three data sets of inputs and targets.
+
+    The input is a sequence without its last token, the target the sequence without its first token.
 
     Parameters
     ----------
     sequences : sequence of sequences
         As from `generate_data`.
     dataset_class : callable, default `PairSet`
-        Called with inputs and targets; a subclass of torch.utils.data.Dataset will do.
+        Called with inputs and targets, such as a subclass of torch.utils.data.Dataset.
     p_train, p_val, p_test : float, default 0.8, 0.1, 0.1
-        The shares; they add up to 1.
+        The fractions of the three sets; they add up to 1.
 
     Returns
     -------
@@ -114,12 +118,14 @@ def create_datasets(
     >>> len(train), len(validation), len(test)
     (80, 10, 10)
     """
-    shares = [
+    fractions = [
         check.real(n, p) for n, p in (("p_train", p_train), ("p_val", p_val), ("p_test", p_test))
     ]
-    if not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-9):
-        raise ValueError(f"p_train, p_val and p_test must add up to 1, got {shares}")
-    ends = [0, *(round(share * len(sequences)) for share in np.cumsum(shares))]
+    if not (min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-9):
+        raise ValueError(
+            f"p_train, p_val and p_test must be at least 0 and add up to 1, got {fractions}"
+        )
+    ends = [0, *(round(fraction * len(sequences)) for fraction in np.cumsum(fractions))]
     train, validation, test = (
         dataset_class([s[:-1] for s in part], [s[1:] for s in part])
         for part in (sequences[start:end] for start, end in pairwise(ends))
@@ -128,7 +134,7 @@ def create_datasets(
 
 
 def token_numbers(tokens: Tokens, word_to_idx: Mapping[str, int] | None = None) -> Array:
-    """Return tokens as numbers; names that are not in the vocabulary are 'UNK'."""
+    """Return tokens as numbers; a name that is not in the vocabulary becomes 'UNK'."""
     if isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iu":
         return tokens
     if word_to_idx is None:
@@ -138,7 +144,9 @@ def token_numbers(tokens: Tokens, word_to_idx: Mapping[str, int] | None = None) 
         word_to_idx.get(token, unknown) if isinstance(token, str) else token for token in tokens
     ]
     if None in numbers:
-        raise ValueError(f"{tokens[numbers.index(None)]!r} is not in word_to_idx, nor is 'UNK'")
+        raise ValueError(
+            f"{tokens[numbers.index(None)]!r} is not in word_to_idx, and neither is 'UNK'"
+        )
     return np.array(numbers, dtype=np.intp if not numbers else None)
 
 
@@ -153,9 +161,9 @@ def one_hot_encode_sequence(
     Parameters
     ----------
     sequence : sequence of str or int
-        T tokens, by their names or numbers.
+        T tokens, as names or numbers.
     vocab_size : int, default 4
-        How many different tokens there are (V).
+        The number of different tokens (V).
     word_to_idx : mapping of str to int, optional
         The numbers of the names; by default a=0, b=1, EOS=2, UNK=3.
 
@@ -182,7 +190,7 @@ def one_hot_encode_sequence(
 
 @dataclass(frozen=True)
 class TokenSet:
-    """Sequences of tokens: `x` each less its last token, `y` each less its first."""
+    """Sequences of tokens: `x` without their last tokens, `y` without their first tokens."""
 
     x: list[Array]
     y: list[Array]
@@ -190,7 +198,7 @@ class TokenSet:
 
 @dataclass(frozen=True)
 class SequenceSets:
-    """The sequences, split 80/10/10 in their order."""
+    """The sequences of the lab, split 80/10/10 in their order."""
 
     train: TokenSet
     validation: TokenSet
@@ -198,17 +206,17 @@ class SequenceSets:
 
 
 def sequence_sets(count: int = 100, seed: int = 2023) -> SequenceSets:
-    """Draw the lab's sequences: n times 'a', n times 'b', 'EOS', with n from 1 to 11.
+    """Draw the sequences of the lab: n times 'a', n times 'b', 'EOS', with n from 1 to 11.
 
-    They come from NumPy's legacy generator, as the lab's do after ``np.random.seed(2023)``; the
-    global generator is left alone.
+    The draws are those of NumPy's legacy generator, as in the lab after ``np.random.seed(2023)``.
+    The global generator does not change.
 
     Parameters
     ----------
     count : int, default 100
-        How many sequences.
+        The number of sequences.
     seed : int, default 2023
-        Of the generator.
+        The seed of the generator.
 
     Examples
     --------
@@ -231,7 +239,7 @@ def sequence_sets(count: int = 100, seed: int = 2023) -> SequenceSets:
 
 @dataclass(frozen=True)
 class Forecasting:
-    """Windows of a series, (N, 4, 1) in float32; `y` is `x` moved by one month."""
+    """Windows of a series, (N, 4, 1) in float32; `y` is `x` shifted by one month."""
 
     series: Array
     split: int
@@ -242,9 +250,9 @@ class Forecasting:
 
 
 def airline_passengers(window: int = 4) -> Forecasting:
-    """Load airline passengers a month from 1949, in thousands, and cut them into windows.
+    """Load the airline passengers per month from 1949, in thousands, and cut them into windows.
 
-    The first 80 % of the 144 months are for training.
+    The first 80 % of the 144 months are training data.
 
     Parameters
     ----------

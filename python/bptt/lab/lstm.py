@@ -1,4 +1,4 @@
-"""Part 2 of the notebook, the LSTM by hand: its functions, computed by the core."""
+"""Part 2 of the notebook, the LSTM by hand: its functions on the core."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHAPES = {
 
 
 def init_lstm(hidden_size: int, vocab_size: int, z_size: int | None = None) -> tuple[Array, ...]:
-    """Draw the LSTM's parameters: orthogonal weights, zero biases.
+    """Draw the parameters of the LSTM: orthogonal weights, zero biases.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def init_lstm(hidden_size: int, vocab_size: int, z_size: int | None = None) -> t
     Returns
     -------
     tuple of ndarray
-        W_f, W_i, W_g, W_o (H, Z), W_v (V, H), b_f, b_i, b_g, b_o (H, 1), b_v (V, 1). The notebook
-        draws each weight twice from NumPy's global generator and keeps the second; so does this.
+        W_f, W_i, W_g, W_o (H, Z), W_v (V, H), b_f, b_i, b_g, b_o (H, 1), b_v (V, 1). As in the
+        notebook, each weight is drawn twice from NumPy's global generator and the second draw kept.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def forward(
     Returns
     -------
     z_s, f_s, i_s, g_s, C_s, o_s, h_s, v_s, output_s : lists of arrays (n, 1)
-        One column a step; C_s and h_s begin with the initial state and are one longer.
+        One column for each step. C_s and h_s start with the initial state and have one more.
         output_s are the probabilities of the next token, ``softmax(v_t)``.
 
     Examples
@@ -122,22 +122,22 @@ def backward(
 ) -> tuple[float, tuple[Array, ...]]:
     """Return the loss of a pass and its gradients, clipped to norm 0.25.
 
-    The gradients are by default those that the notebook publishes, which its marks check. They are
-    no backpropagation through time: nothing is carried back from one step to the one before, states
-    are those of a step earlier, and slopes are taken at values instead of arguments.
-    docs/gradients.md has the formulas and shows what they change.
+    By default the gradients are those that the notebook publishes and checks. They are not
+    backpropagation through time: no gradient flows from one step to the step before, states are
+    those of the step before, and slopes are taken at values instead of arguments. docs/gradients.md
+    has the formulas and shows the effect.
 
     Parameters
     ----------
     z, f, i, g, C, o, h, v, outputs : lists of columns, or arrays (T or T + 1, n, 1)
         As from `forward`.
     targets : array_like (T, V, 1), or a list of T arrays (V, 1)
-        The one-hot tokens that should have come out.
+        The one-hot targets.
     p : sequence of array_like
         As from `init_lstm`.
     exact : bool, default False
-        Whether to give the gradients of the cross-entropy, summed over the steps, by
-        backpropagation through time. (The loss reported is that divided by V.)
+        Whether to return the gradients of the cross-entropy, summed over the steps, by
+        backpropagation through time. (The returned loss is this sum divided by V.)
 
     Returns
     -------
@@ -178,12 +178,12 @@ def backward(
 
 
 def check_parameters(name: str, given: Sequence[ArrayLike]) -> tuple[dict[str, Array], int, int]:
-    """Return the parameters by name, H and V."""
+    """Return the parameters by name, and H and V."""
     params = parameters(name, given, SHAPES)
     v, h = params["W_v"].shape
     if params["W_f"].shape[1] != h + v:
         raise ValueError(
-            f"{name}[0] (W_f) must have H + V = {h + v} columns, as the others have H={h} and "
-            f"V={v}, got shape {params['W_f'].shape}"
+            f"{name}[0] (W_f) must have H + V = {h + v} columns for H={h} and V={v}, got shape "
+            f"{params['W_f'].shape}"
         )
     return params, h, v

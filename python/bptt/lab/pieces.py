@@ -1,4 +1,4 @@
-"""The notebook's small functions, and how its arrays are checked."""
+"""The small functions of the notebook, and checks of its arrays."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FLOAT64 = np.dtype(np.float64)
 
 
 def init_orthogonal(param: ArrayLike) -> Array:
-    """Return orthogonal values in the shape of `param` (Saxe, McClelland and Ganguli 2014).
+    """Return an orthogonal matrix of the shape of `param` (Saxe, McClelland and Ganguli 2014).
 
-    Drawn from NumPy's global generator, so that ``np.random.seed`` decides, as in the notebook.
+    The draws come from NumPy's global generator, as in the notebook.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def init_orthogonal(param: ArrayLike) -> Array:
     Returns
     -------
     ndarray
-        A new matrix whose rows or columns, whichever are fewer, are orthonormal.
+        A new matrix. Its rows are orthonormal, or its columns if it has fewer of them.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def softmax(x: ArrayLike) -> Array:
     """
     array = check.floats("x", x, FLOAT64)
     if array.ndim == 0 or array.size == 0:
-        raise ValueError(f"x must be an array with numbers along axis 0, got shape {array.shape}")
+        raise ValueError(f"x must have numbers along axis 0, got shape {array.shape}")
     shifted = array + EPSILON
     e: Array = np.exp(shifted - shifted.max())
     total: Array = e / e.sum(axis=0)
@@ -102,14 +102,14 @@ def softmax(x: ArrayLike) -> Array:
 
 
 def clip_gradient_norm(grads: Sequence[Array], max_norm: float = MAX_NORM) -> Sequence[Array]:
-    """Scale gradients in place so that their norm together is at most `max_norm`.
+    """Scale gradients in place so that their joint norm is at most `max_norm`.
 
     Parameters
     ----------
     grads : sequence of ndarray
-        Scaled by ``max_norm / (norm + 1e-6)`` where that is below 1.
+        Multiplied by ``max_norm / (norm + 1e-6)`` if that is below 1.
     max_norm : float, default 0.25
-        The bound.
+        The largest norm.
 
     Returns
     -------
@@ -165,7 +165,9 @@ def update_parameters(
     rate = check.real("lr", lr)
     _check_writable("params", params)
     if len(params) != len(grads):
-        raise ValueError(f"there are {len(params)} params and {len(grads)} grads")
+        raise ValueError(
+            f"params and grads must have the same length, got {len(params)} and {len(grads)}"
+        )
     steps = []
     for n, (param, grad) in enumerate(zip(params, grads)):
         step = grad if _is_ready(grad) else check.floats(f"grads[{n}]", grad, FLOAT64)
@@ -183,9 +185,11 @@ def _check_writable(name: str, arrays: Sequence[Any]) -> None:
     for n, array in enumerate(arrays):
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             kind = getattr(array, "dtype", type(array).__name__)
-            raise TypeError(f"{name}[{n}] must be an array of floats to be changed, got {kind}")
+            raise TypeError(
+                f"{name}[{n}] must be an array of floats, which is changed in place, got {kind}"
+            )
         if not array.flags.writeable:
-            raise ValueError(f"{name}[{n}] is read-only; give a copy")
+            raise ValueError(f"{name}[{n}] must be writable, got a read-only array: give a copy")
 
 
 def _is_ready(value: object) -> TypeGuard[Array]:
@@ -196,7 +200,7 @@ def _is_ready(value: object) -> TypeGuard[Array]:
 
 
 def column(name: str, value: ArrayLike, rows: int) -> Array:
-    """Return a (rows, 1) column as flat numbers."""
+    """Return a column (rows, 1) as an array (rows,)."""
     array = check.floats(name, value, FLOAT64)
     if array.shape != (rows, 1):
         raise ValueError(f"{name} must have shape {(rows, 1)}, got {array.shape}")
@@ -204,7 +208,7 @@ def column(name: str, value: ArrayLike, rows: int) -> Array:
 
 
 def columns(name: str, values: Columns, rows: int, steps: int | None = None) -> Array:
-    """Return T columns, a list of (rows, 1) arrays or an array (T, rows, 1), as (T, rows)."""
+    """Return T columns, a list of arrays (rows, 1) or an array (T, rows, 1), as (T, rows)."""
     array = check.floats(name, values, FLOAT64)  # type: ignore[arg-type]
     shape = ("T" if steps is None else steps, rows, 1)
     wanted = "({}, {}, {})".format(*shape)
@@ -218,10 +222,10 @@ def columns(name: str, values: Columns, rows: int, steps: int | None = None) -> 
 def parameters(
     name: str, given: Sequence[ArrayLike], shapes: dict[str, tuple[str, str]]
 ) -> dict[str, Array]:
-    """Return parameters by name, after checking that their shapes fit each other.
+    """Return parameters by name and check that their shapes fit each other.
 
-    `shapes` maps each parameter to its shape in letters, such as ("H", "V"), which stand for
-    whatever size they have first.
+    `shapes` maps each parameter to its shape in letters, such as ("H", "V"). The first size of a
+    letter is the size that all others must have.
     """
     if not isinstance(given, (tuple, list)) or len(given) != len(shapes):
         got = len(given) if isinstance(given, (tuple, list)) else type(given).__name__
@@ -229,7 +233,7 @@ def parameters(
     arrays, sizes = {}, {"1": 1}
     for n, (parameter, letters) in enumerate(shapes.items()):
         array = given[n]
-        if not _is_ready(array):  # naming it takes longer than looking
+        if not _is_ready(array):  # building the name takes longer than this check
             array = check.floats(f"{name}[{n}] ({parameter})", array, FLOAT64)
         shape = array.shape
         rows, columns = letters
@@ -242,5 +246,5 @@ def parameters(
             raise ValueError(f"{name}[{n}] ({parameter}) must have shape ({shown}), got {shape}")
         arrays[parameter] = array
     if 0 in sizes.values():
-        raise ValueError(f"{name} must not be empty")
+        raise ValueError(f"{name} must not have sizes of 0")
     return arrays

@@ -1,4 +1,4 @@
-"""What the lab shows: a table and plots."""
+"""The results of the lab: a table and plots."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from bptt.lab.parts import Part
 
 
 def table(parts: Sequence[Part]) -> str:
-    """Return the parts as a table: scores, what the lab asks, seconds, and examples."""
+    """Return a table of the parts: scores, limits, seconds, and examples."""
     rows: list[tuple[str, ...]] = [
-        ("part", "train", "validation", "asked", "met", "epochs", "seconds")
+        ("part", "train", "validation", "limits", "met", "epochs", "seconds")
     ]
     for part in parts:
-        asked = met = "-"
+        limits = met = "-"
         if part.limits is not None:
             sign = "<" if part.strict else "<="
-            asked = f"{sign} {part.limits[0]:g}, {part.limits[1]:g}"
+            limits = f"{sign} {part.limits[0]:g}, {part.limits[1]:g}"
             met = "yes" if part.met else "NO"
         digits = 2 if part.forecast else 4
         scores = [f"{score:.{digits}f}" for score in (part.train, part.validation)]
         history = part.history
         rows.append(
-            (part.name, *scores, asked, met, str(len(history.loss)), f"{history.seconds:.2f}")
+            (part.name, *scores, limits, met, str(len(history.loss)), f"{history.seconds:.2f}")
         )
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = []
@@ -39,12 +39,13 @@ def table(parts: Sequence[Part]) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     seconds = sum(part.history.seconds for part in parts)
     lines += [
-        f"all training together: {seconds:.2f} s",
+        f"total training time: {seconds:.2f} s",
         "",
-        "Scores: parts 1 to 3 cross-entropy in nats a token, the mean over the sequences of each",
-        "one's own; part 4 root mean squared error in thousands of passengers, train and test.",
+        "Scores of parts 1 to 3: the mean over the sequences of the mean cross-entropy of each, in",
+        "nats per token. Scores of part 4: the root mean squared error in thousands of passengers,",
+        "training and test.",
         "",
-        "A test sequence (what the target is cannot be known before the first b):",
+        "A test sequence (before the first b, nobody can know the target):",
     ]
     for part in parts:
         if part.example is not None:
@@ -75,10 +76,10 @@ def plots(parts: Sequence[Part], folder: Path) -> list[Path]:
 
     torch_like = one_by_one[-1]
     figure, axis = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    _losses(axis, torch_like, "cross-entropy (nats a token)")
+    _losses(axis, torch_like, "cross-entropy (nats per token)")
     axis.axhline(0.29, color="0.5", linewidth=1, linestyle=":")
     axis.annotate(
-        "asked: 0.29",
+        "limit: 0.29",
         (1, 0.29),
         xycoords=("axes fraction", "data"),
         ha="right",
@@ -104,7 +105,7 @@ def _losses(axis: Any, part: Part, label: str) -> None:
 
 
 def _comparison(pyplot: Any, parts: Sequence[Part]) -> Any:
-    """Draw the losses of all networks on the sequences, published gradients dashed."""
+    """Draw the losses of all networks on the sequences; those of published gradients are dashed."""
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
     for part in parts:
         color = "C2" if part.limits else ("C0" if "RNN" in part.name else "C1")
@@ -115,14 +116,14 @@ def _comparison(pyplot: Any, parts: Sequence[Part]) -> Any:
             axis.plot(epochs, losses, style, color=color, label=part.name)
             axis.set(title=f"{kind} sequences", xlabel="epoch", xscale="log", ylim=(0, None))
             axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("cross-entropy (nats a token)")
+    axes[0].set_ylabel("cross-entropy (nats per token)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 def _batches(pyplot: Any, one_by_one: Sequence[Part], batches: Sequence[Part]) -> Any:
-    """Draw the validation losses over the seconds of training, part by part."""
+    """Draw the validation losses over the seconds of training, one axis for each part."""
     figure, axes = pyplot.subplots(
         1, len(batches), figsize=(10, 4.2), sharey=True, squeeze=False, layout="constrained"
     )
@@ -136,12 +137,12 @@ def _batches(pyplot: Any, one_by_one: Sequence[Part], batches: Sequence[Part]) -
         axis.set(title=f"part {number}, validation", xlabel="seconds", xscale="log", ylim=(0, None))
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("cross-entropy (nats a token)")
+    axes[0, 0].set_ylabel("cross-entropy (nats per token)")
     return figure
 
 
 def _forecast(pyplot: Any, part: Part) -> Any:
-    """Draw the series and the forecast of each month from the four before it."""
+    """Draw the series and the forecast of each month from the four months before it."""
     data = airline_passengers()
     figure, axis = pyplot.subplots(figsize=(10, 4.5), layout="constrained")
     months = 1949 + (0.5 + np.arange(len(data.series))) / 12

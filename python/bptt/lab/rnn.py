@@ -1,4 +1,4 @@
-"""Part 1 of the notebook, the RNN by hand: its functions, computed by the core."""
+"""Part 1 of the notebook, the RNN by hand: its functions on the core."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHAPES = {
 
 
 def init_rnn(hidden_size: int, vocab_size: int) -> tuple[Array, ...]:
-    """Draw the RNN's parameters: orthogonal weights, zero biases.
+    """Draw the parameters of the RNN: orthogonal weights, zero biases.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def init_rnn(hidden_size: int, vocab_size: int) -> tuple[Array, ...]:
     Returns
     -------
     tuple of ndarray
-        U (H, V), V (H, H), W (V, H), b_hidden (H, 1), b_out (V, 1); the weights are drawn in this
+        U (H, V), V (H, H), W (V, H), b_hidden (H, 1), b_out (V, 1). The weights are drawn in this
         order from NumPy's global generator.
 
     Examples
@@ -74,7 +74,7 @@ def forward_pass(
     outputs : list of T arrays (V, 1)
         The probabilities of the next token.
     hidden_states : list of T arrays (H, 1)
-        Every h_t.
+        h_t of every step.
 
     Examples
     --------
@@ -106,24 +106,24 @@ def backward_pass(
 ) -> tuple[float, tuple[Array, ...]]:
     """Return the loss of a pass and its gradients, clipped to norm 0.25.
 
-    The gradients are by default those that the notebook publishes, which its marks check. They
-    differ from those of the loss in two places: the slope of tanh is taken at h_t instead of its
-    argument, ``1 - tanh(h_t)^2``, and at the first step ``d_V`` gets the last hidden state
-    for the one before. docs/gradients.md shows what that changes.
+    By default the gradients are those that the notebook publishes and checks. They differ from the
+    gradients of the loss in two places: the slope of tanh is taken at h_t instead of its argument,
+    ``1 - tanh(h_t)^2``, and at the first step ``d_V`` uses the last hidden state instead of the
+    initial one. docs/gradients.md shows the effect.
 
     Parameters
     ----------
     inputs, outputs, targets : array_like (T, V, 1), or a list of T arrays (V, 1)
-        One-hot tokens, what `forward_pass` gave for them, and the one-hot tokens it should have.
+        One-hot tokens, the outputs of `forward_pass` for them, and the one-hot targets.
     hidden_states : array_like (T, H, 1), or a list of T arrays (H, 1)
         From `forward_pass`.
     params : sequence of array_like
         As from `init_rnn`.
     exact : bool, default False
-        Whether to give the gradients of the cross-entropy, summed over the steps, by
-        backpropagation through time. (The loss reported is that divided by V.)
+        Whether to return the gradients of the cross-entropy, summed over the steps, by
+        backpropagation through time. (The returned loss is this sum divided by V.)
     hidden_state : array_like (H, 1), optional
-        The initial hidden state, for the exact gradients; zeros by default, as in the notebook.
+        The initial hidden state, for exact gradients; zeros by default, as in the notebook.
 
     Returns
     -------

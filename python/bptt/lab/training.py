@@ -1,4 +1,4 @@
-"""Training the two networks by hand as the notebook does, whole runs in Rust."""
+"""Training of the two networks by hand, as in the notebook; whole runs are in Rust."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class ByHand:
     Attributes
     ----------
     params : tuple of ndarray
-        The parameters, as `init_rnn` or `init_lstm` order them.
+        The parameters in the order of `init_rnn` or `init_lstm`.
     history : History
-        The notebook's losses, the means over the sequences: of the training sequences while they
-        were learnt from, of the validation sequences before that, every epoch.
+        The losses of the notebook, means over the sequences in every epoch: for the training
+        sequences computed while training, for the validation sequences before it.
     per_token : History
-        The same as cross-entropy in nats a token, which losses of other models are in.
+        The same losses as cross-entropy in nats per token, the unit of other models.
     score : tuple of two floats
-        Cross-entropy a token of the training and the validation sequences in the end.
+        The final cross-entropy per token of the training and the validation sequences.
     """
 
     params: tuple[Array, ...]
@@ -60,38 +60,38 @@ def train_rnn(
 ) -> ByHand:
     """Train part 1 of the notebook: the RNN by hand, one sequence at a time, in float64.
 
-    Every epoch takes the losses of the validation sequences, then a step of gradient descent for
-    each training sequence, with gradients clipped to `max_norm`. With the defaults, the losses are
-    the notebook's.
+    Every epoch computes the losses of the validation sequences, then makes a step of gradient
+    descent for each training sequence, with gradients clipped to `max_norm`. The defaults reproduce
+    the losses of the notebook.
 
     Parameters
     ----------
     training_set, validation_set : iterable of (inputs, targets), optional
         Sequences of tokens ("a", "b", "EOS", "UNK" or their numbers), as from `create_datasets`. By
-        default both are the notebook's.
+        default both are those of the notebook.
     params : sequence of array_like, optional
-        Initial parameters; copied. By default those of the notebook: the second draw of `init_rnn`
-        after seeding NumPy's global generator, which is then put back as it was.
+        Initial parameters, which are copied. By default those of the notebook: the second draw of
+        `init_rnn` after seeding NumPy's global generator, which is then restored.
     hidden_size : int, default 50
-        Hidden units, if `params` are not given.
+        Hidden units, if `params` is not given.
     epochs : int, default 2000
-        How often to go through the sequences.
+        Passes over the sequences.
     lr : float, default 3e-4
         The learning rate.
     max_norm : float, default 0.25
-        What the norm of all gradients together is clipped to.
+        The largest joint norm of the gradients.
     exact : bool, default False
-        Whether to train with the exact gradients rather than the published ones; see
+        Whether to train with the exact gradients instead of the published ones; see
         `backward_pass`.
     seed : int, default 2023
-        Of the initial parameters, if they are not given.
+        The seed of the initial parameters, if `params` is not given.
     progress : bool, default True
         Whether to show a progress bar (needs tqdm).
 
     Returns
     -------
     ByHand
-        Parameters and losses; after Ctrl-C, those so far.
+        Parameters and losses; after Ctrl-C, those reached so far.
 
     Raises
     ------
@@ -128,8 +128,8 @@ def train_lstm(
 ) -> ByHand:
     """Train part 2 of the notebook: the LSTM by hand, one sequence at a time, in float64.
 
-    Parameters and results are those of `train_rnn`, but for the parameters' order, which is that of
-    `init_lstm`, and the gradients, which are those of `backward`.
+    Parameters and results are those of `train_rnn`, except that `params` has the order of
+    `init_lstm` and the gradients are those of `backward`.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def train_lstm(
 
 
 def _draw(init: Callable[[], tuple[Array, ...]], seed: int) -> tuple[Array, ...]:
-    """Draw parameters as the notebook does: twice after seeding, the second kept."""
+    """Draw parameters as in the notebook: twice after seeding, and keep the second draw."""
     before = np.random.get_state()  # noqa: NPY002
     try:
         np.random.seed(seed)  # noqa: NPY002
@@ -157,7 +157,7 @@ def _draw(init: Callable[[], tuple[Array, ...]], seed: int) -> tuple[Array, ...]
 
 
 class _Training:
-    """A network in training, and the loop over epochs."""
+    """The training of a network: the loop over epochs."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ class _Training:
                     validated = None if validation is None else self._walk(validation, learn=False)
                     loss, token_loss = self._walk(training, learn=True)
                     if not math.isfinite(loss):
-                        message = f"training diverged in epoch {epoch + 1}: a smaller lr may help"
+                        message = f"training diverged in epoch {epoch + 1}: try a smaller lr"
                         raise DivergedError(message, history)
                     history.loss.append(loss)
                     per_token.loss.append(token_loss)
@@ -229,7 +229,7 @@ class _Training:
         )
 
     def _walk(self, dataset: tuple[Dataset, int], *, learn: bool) -> tuple[float, float]:
-        """Go through the sequences; return their mean loss and mean loss a token."""
+        """Make a pass over the sequences; return their mean loss and the mean loss per token."""
         data, count = dataset
         progress = LabProgress()
         while progress.done < count and not progress.diverged:

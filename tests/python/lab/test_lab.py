@@ -85,7 +85,7 @@ def test_table_and_plots(tmp_path):
     trained = few_epochs()
     text = report.table(trained)
     assert text.count("NO") == 2  # eight epochs are too few
-    assert "LSTM by hand, exact" in text and "all training together" in text
+    assert "LSTM by hand, exact" in text and "total training time" in text
     drawn = report.plots(trained, tmp_path)
     assert "gradients.png" in [path.name for path in drawn]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)

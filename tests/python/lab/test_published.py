@@ -287,11 +287,13 @@ BAD = {
     "z_size must be hidden_size + vocab_size = 54": lambda: lab.init_lstm(50, 4, 50),
     "param must be a matrix": lambda: lab.init_orthogonal(Z(3)),
     "grads[0] must have shape (2,), got (3,)": lambda: lab.update_parameters([Z(2)], [Z(3)]),
-    "there are 1 params and 2 grads": lambda: lab.update_parameters([Z(2)], [Z(2), Z(2)]),
+    "params and grads must have the same length, got 1 and 2": lambda: lab.update_parameters(
+        [Z(2)], [Z(2), Z(2)]
+    ),
     "training_set[0] must have a target for every input": lambda: lab.train_rnn([([0, 1], [1])]),
     "lr must be at least 0": lambda: lab.train_rnn(lr=-1.0),
     "max_norm must be above 0": lambda: lab.train_lstm(max_norm=0.0),
-    "must add up to 1": lambda: lab.create_datasets([], p_train=0.5),
+    "must be at least 0 and add up to 1": lambda: lab.create_datasets([], p_train=0.5),
     "'b' is not in word_to_idx": lambda: lab.one_hot_encode_sequence(["b"], 2, {"a": 0}),
     "window must be at most 28": lambda: lab.airline_passengers(29),
     "count must be at least 0": lambda: lab.sequence_sets(-1),

@@ -1,6 +1,6 @@
-"""The libraries that are compared, a file each. Those not installed are left out.
+"""The libraries of the comparison, one file each. Libraries that are not installed are left out.
 
-Keras with TensorFlow is left out always: it is more than a gigabyte to install.
+Keras is not compared: with TensorFlow its installation takes more than a gigabyte.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from bptt.bench.cases import Competitor
 from bptt.bench.contenders import core, jax, numpy, onnx, torch
 
-#: bptt is the first: what the others are compared with, in speed and in results.
+#: bptt is the first: the speed and the results of the others are compared with it.
 LIBRARIES = (core.Core, torch.Torch, onnx.OnnxRuntime, jax.Jax, numpy.NumPy)
 
 
 def available(threads: int) -> tuple[list[Competitor], list[str]]:
-    """Return the libraries that are installed, on so many threads, and why others are left out.
+    """Return the installed libraries, set to so many threads, and why others are left out.
 
     Examples
     --------
@@ -23,7 +23,7 @@ def available(threads: int) -> tuple[list[Competitor], list[str]]:
     'bptt'
     """
     libraries: list[Competitor] = []
-    missing = ["Keras is left out: too large to install for this"]
+    missing = ["Keras is left out: its installation is too large"]
     for make in LIBRARIES:
         try:
             libraries.append(make(threads))

@@ -49,7 +49,7 @@ class Core:
         return Contender(name, run, run)
 
     def step(self, case: StepCase, data: LayerData) -> list[Contender]:
-        """Walk with a stepper."""
+        """Take the steps with a stepper."""
         layer = bptt.LSTM(case.inputs, case.hidden)
         layer.load_state_dict(data.weights)
         stepper = layer.stepper()
@@ -68,7 +68,7 @@ class Core:
         return [Contender(self.name, run, results, units=len(steps))]
 
     def fit(self, case: FitCase, data: FitData) -> list[Contender]:
-        """`Sequential.fit`, twenty epochs a call."""
+        """Run `Sequential.fit`, twenty epochs per call."""
         layers = bptt.LSTM(1, case.hidden, batch_first=True), bptt.Linear(case.hidden, 1)
         model = bptt.Sequential(*layers)
         epochs = 20

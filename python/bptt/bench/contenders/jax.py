@@ -1,6 +1,7 @@
-"""JAX: lax.scan under jit, the products with the input taken out of the loop; gradients by jax.vjp.
+"""JAX: lax.scan under jit, with the products of the input outside the loop; gradients by jax.vjp.
 
-Weights are kept transposed, so that no product has to. A run ends when all arrays are ready.
+Weights are stored transposed, so that no product transposes them. A run ends when all arrays are
+ready.
 """
 
 from __future__ import annotations
@@ -16,26 +17,26 @@ from bptt._support.extras import require
 from bptt.bench.cases import BF16, FitCase, FitData, LayerCase, LayerData, StepCase
 from bptt.bench.rules import Contender, Results, UnsupportedError
 
-#: Up to here, a scan of which four steps at a time are unrolled takes part, too.
+#: Up to this number of steps, a scan with four unrolled steps is a contender, too.
 SHORT = 16
 
 
 class Jax:
-    """Layers written with lax.scan, as JAX has none of its own."""
+    """Layers written with lax.scan; JAX has no layers of its own."""
 
     name = "JAX"
 
     def __init__(self, threads: int) -> None:
-        os.environ["NPROC"] = str(threads)  # read when XLA starts
+        os.environ["NPROC"] = str(threads)  # XLA reads it when it starts
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
         self.jax, self.numpy = require("jax", "bench"), require("jax.numpy", "bench")
-        self.jax.config.update("jax_enable_x64", True)  # allows float64; float32 stays what it is
+        self.jax.config.update("jax_enable_x64", True)  # allows float64; float32 stays float32
         self.version = str(self.jax.__version__)
 
     def layer(self, case: LayerCase, data: LayerData) -> list[Contender]:
         """Run the jitted pass; in training, with its vector-Jacobian product."""
         if case.option == BF16:
-            raise UnsupportedError("bf16 is compared with torch alone")
+            raise UnsupportedError("bf16 is compared with torch only")
         ways = {self.name: 1}
         if case.sizes[0] <= SHORT:
             ways["JAX, unrolled"] = 4
@@ -70,7 +71,7 @@ class Jax:
         return Contender(name, run, results)
 
     def _network(self, case: LayerCase, unroll: int, p: Any, x: Any, mask: Any) -> Any:
-        """y, and h (and c) after the last step, of all layers and directions."""
+        """Return y, and h (and c) after the last step, of all layers and directions."""
         finals, outputs = [], []
         for n, (place, _) in enumerate(case.places):
             w = {k.removesuffix(f"_{place}"): v for k, v in p.items() if k.endswith(f"_{place}")}
@@ -85,7 +86,7 @@ class Jax:
     def _scan(
         self, case: LayerCase, unroll: int, w: Any, x: Any, mask: Any, *, reverse: bool
     ) -> tuple[Any, Any]:
-        """One direction of a layer."""
+        """Return y and the final state of one direction of a layer."""
         jnp = self.numpy
         both = w["bias_ih"] if case.cell == "GRU" else w["bias_ih"] + w["bias_hh"]
         arguments = x @ w["weight_ih"] + both
@@ -127,7 +128,7 @@ class Jax:
         return {"LSTM": lstm, "GRU": gru, "RNN": rnn}[kind]
 
     def step(self, case: StepCase, data: LayerData) -> list[Contender]:
-        """Walk with a jitted cell, waiting for every step as one who needs its output does."""
+        """Take the steps with a jitted cell; wait for each, as a user of its output must."""
         jax, jnp = self.jax, self.numpy
         params = {k.removesuffix("_l0"): jnp.asarray(v.T) for k, v in data.weights.items()}
         steps = [jnp.asarray(x) for x in data.x]
@@ -156,7 +157,7 @@ class Jax:
         return [Contender(self.name, walk, results, units=len(steps))]
 
     def fit(self, case: FitCase, data: FitData) -> list[Contender]:
-        """Train with a jitted step, Adam written out; an epoch a call."""
+        """Train with a jitted step and Adam written out, one epoch per call."""
         jax, jnp = self.jax, self.numpy
         initial = {k: jnp.asarray(v.T) for k, v in data.weights.items()}
         batches = [

@@ -1,7 +1,7 @@
-"""NumPy by hand: layers as they are written in courses, but with all steps' products in one.
+"""NumPy: layers as courses write them, but with one product for the inputs of all steps.
 
-Only plain layers, of one layer and direction. Results of the steps are written into arrays made
-beforehand; the time goes into many small calls where the batch is small.
+It has one layer with one direction, without options. Steps write their results into arrays that are
+allocated once. With a small batch, most of the time goes into many small calls.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class NumPy:
 
     def __init__(self, threads: int) -> None:
         if threads != (os.cpu_count() or 1):
-            # NumPy's own products take all cores; telling them otherwise takes another package.
+            # NumPy's products use all cores; only another package can limit them.
             require("threadpoolctl", "bench").threadpool_limits(threads, "blas")
 
     def layer(self, case: LayerCase, data: LayerData) -> list[Contender]:
         """Run the loops."""
         if case.option not in ("", "float64"):
-            raise UnsupportedError("only plain layers are written by hand")
+            raise UnsupportedError("only layers without options are written in NumPy")
         forward, backward = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}[case.cell]
         w = {name.removesuffix("_l0"): array for name, array in data.weights.items()}
 
@@ -45,7 +45,7 @@ class NumPy:
         return [Contender(self.name, run, run)]
 
     def step(self, case: StepCase, data: LayerData) -> list[Contender]:
-        """Walk with the same formulas."""
+        """Take the steps with the same formulas."""
         w = {name.removesuffix("_l0"): array for name, array in data.weights.items()}
         w_ih, w_hh, bias = w["weight_ih"].T, w["weight_hh"].T, w["bias_ih"] + w["bias_hh"]
         zeros = np.zeros((1, case.hidden), np.float32)
@@ -72,12 +72,12 @@ class NumPy:
         return [Contender(self.name, walk, results, units=len(steps))]
 
     def fit(self, case: FitCase, data: FitData) -> list[Contender]:
-        """Nothing."""
-        raise UnsupportedError("training loops are not written by hand")
+        """Raise an error: there is no training loop."""
+        raise UnsupportedError("there is no training loop in NumPy")
 
 
 def _sigmoid(a: Array) -> None:
-    """1 / (1 + exp(-a)), in place."""
+    """Compute 1 / (1 + exp(-a)) in place."""
     np.negative(a, out=a)
     np.exp(a, out=a)
     a += 1
@@ -92,7 +92,7 @@ def _input_products(x: Array, w: Results, bias: Array) -> Array:
 
 
 def _sums(x: Array, w: Results, h_before: Array, da: Array, da_h: Array) -> Results:
-    """Gradients after the loop, of the arguments that x and h contribute to."""
+    """Return the gradients that are computed after the loop, from those of the arguments."""
     flat, flat_h = da.reshape(-1, da.shape[-1]), da_h.reshape(-1, da_h.shape[-1])
     bias = flat.sum(axis=0)
     return {
@@ -105,7 +105,7 @@ def _sums(x: Array, w: Results, h_before: Array, da: Array, da_h: Array) -> Resu
 
 
 def _before(y: Array) -> Array:
-    """Every h_{t-1}."""
+    """Return h_{t-1} of every step."""
     return np.concatenate([np.zeros_like(y[:1]), y[:-1]])
 
 

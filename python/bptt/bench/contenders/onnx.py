@@ -1,6 +1,6 @@
-"""ONNX Runtime: models of its own recurrent operators; it does not train.
+"""ONNX Runtime: models of its recurrent operators. It does not train.
 
-Inputs and outputs are bound to memory once, which is its fastest way.
+Inputs and outputs are bound to memory once, which is its fastest path.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from bptt._support.extras import require
 from bptt.bench.cases import BF16, GATES, FitCase, FitData, LayerCase, LayerData, StepCase
 from bptt.bench.rules import Array, Contender, Results, UnsupportedError
 
-#: Where torch's gates are in ONNX's order: i, o, f, c and z, r, h.
+#: The places of torch's gates in ONNX's order: i, o, f, c and z, r, h.
 ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
 
 class OnnxRuntime:
-    """Its LSTM, GRU and RNN operators, for padded sequences with their lengths."""
+    """The LSTM, GRU and RNN operators, with lengths for padded sequences."""
 
     name = "ONNX Runtime"
 
@@ -28,11 +28,11 @@ class OnnxRuntime:
         self.version, self._threads = str(self.runtime.__version__), threads
 
     def layer(self, case: LayerCase, data: LayerData) -> list[Contender]:
-        """Run a session with the weights as constants, which it packs once."""
+        """Run a session whose weights are constants, so that it packs them once."""
         if case.train:
             raise UnsupportedError("no training")
         if case.option == BF16 or case.double:
-            raise UnsupportedError("its recurrent operators take float32 alone")
+            raise UnsupportedError("its recurrent operators take float32 only")
         if case.projected:
             raise UnsupportedError("ONNX has no projections")
         binding, run = self._session(self._model(case, data))
@@ -57,7 +57,7 @@ class OnnxRuntime:
         return [Contender(self.name, run, results)]
 
     def _session(self, model: Any) -> tuple[Any, Any]:
-        """Return a binding of a new session's inputs and outputs, and what runs it."""
+        """Return the binding of a new session and a function that runs it."""
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
         session = self.runtime.InferenceSession(
@@ -67,7 +67,7 @@ class OnnxRuntime:
         return binding, lambda: session.run_with_iobinding(binding)
 
     def _model(self, case: LayerCase, data: LayerData, carried: bool = False) -> Any:
-        """Layers as ONNX nodes; `carried` states come in as h_in and c_in."""
+        """Return layers as an ONNX model; with `carried`, states come in as h_in and c_in."""
         helper, tensor = self.helper, require("onnx.numpy_helper", "bench").from_array
         number, whole = self.onnx.TensorProto.FLOAT, self.onnx.TensorProto.INT32
         states = ("h", "c")[: 2 if case.cell == "LSTM" else 1]
@@ -103,11 +103,11 @@ class OnnxRuntime:
             described += [helper.make_tensor_value_info(f"{s}_in", number, shape) for s in states]
         given = [helper.make_tensor_value_info(name, number, None) for name in ["y", *outputs]]
         graph = helper.make_graph(nodes, "layers", described, given, constants)
-        # Versions that the runtime knows; onnx itself may be ahead of it.
+        # Versions that the runtime knows; the onnx package may have newer ones.
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
     def _weights(self, case: LayerCase, weights: Results, layer: int) -> list[Array]:
-        """W, R and B of all directions of a layer, gates in ONNX's order."""
+        """Return W, R and B of all directions of a layer, with gates in ONNX's order."""
         places = [place for place, _ in case.places if place.split("_")[0] == f"l{layer}"]
         gates, order = GATES[case.cell], list(ORDER[case.cell])
 
@@ -127,7 +127,7 @@ class OnnxRuntime:
         ]
 
     def step(self, case: StepCase, data: LayerData) -> list[Contender]:
-        """Walk with a model of one step, whose states go to and fro between two buffers."""
+        """Take the steps with a model of one step; its states alternate between two buffers."""
         one = LayerData(data.x[:1], data.dy[:1], None, data.weights)
         model = self._model(case.layer, one, carried=True)
         x = np.zeros((1, 1, case.inputs), np.float32)
@@ -171,5 +171,5 @@ class OnnxRuntime:
         return [Contender(self.name, walk, results, units=2 * len(pairs))]
 
     def fit(self, case: FitCase, data: FitData) -> list[Contender]:
-        """Nothing."""
+        """Raise an error: the runtime does not train."""
         raise UnsupportedError("no training")

@@ -10,12 +10,12 @@ from bptt._support.extras import require
 from bptt.bench.cases import BF16, FitCase, FitData, LayerCase, LayerData, StepCase
 from bptt.bench.rules import Contender, Results
 
-#: y and the final states, h or (h, c); the states are None where a way does not have all of them.
+#: From x to y and the final states, h or (h, c).
 Pass = Callable[[Any], tuple[Any, ...]]
 
 
 class Torch:
-    """torch.nn's layers; for padded sequences, packed and padded."""
+    """torch.nn's layers; for sequences of different lengths both packed and padded."""
 
     name = "torch"
 
@@ -95,7 +95,7 @@ class Torch:
         return run
 
     def _padded(self, module: Any, data: LayerData) -> Pass:
-        """Compute the padding, too, and mask it away: more work, but on the fused path."""
+        """Compute the padding, too, and mask it: more work, but on the fused path."""
         mask, rows = self.torch.from_numpy(data.mask), self.torch.arange(data.x.shape[1])
         last = self.torch.from_numpy(data.lengths) - 1
 
@@ -106,7 +106,7 @@ class Torch:
         return run
 
     def step(self, case: StepCase, data: LayerData) -> list[Contender]:
-        """Walk with an LSTM that is given one step, and with an LSTMCell."""
+        """Take the steps with an LSTM and with an LSTMCell."""
         torch = self.torch
         lstm = self._load(torch.nn.LSTM(case.inputs, case.hidden), data.weights)
         weights = {name.removesuffix("_l0"): array for name, array in data.weights.items()}
@@ -147,7 +147,7 @@ class Torch:
         ]
 
     def fit(self, case: FitCase, data: FitData) -> list[Contender]:
-        """Train as the lab does, an epoch a call, and with Adam in one kernel."""
+        """Train as in the lab, and with fused Adam, one epoch per call."""
         return [
             self._training("torch", case, data),
             self._training("torch, fused Adam", case, data, fused=True),
