@@ -272,11 +272,11 @@ class Trainer:
         *,
         loss: Loss,
         optimizer: Optimizer,
-        clip_norm: float | None = None,
-        tbptt: int | None = None,
-        stateful: bool = False,
-        accumulate: int = 1,
-        metrics: list[str] = [],
+        clip_norm: float | None,
+        tbptt: int | None,
+        stateful: bool,
+        accumulate: int,
+        metrics: list[str],
     ) -> Trainer: ...
     def set_seed(self, seed: int) -> None: ...
     def read_params(self, params: list[NDArray[Any]]) -> None: ...

@@ -79,8 +79,7 @@ impl PyTrainer {
     /// A trainer of a model, with copies of its layers' flat parameters.
     #[new]
     #[pyo3(signature = (
-        model, params, *, loss, optimizer, clip_norm=None, tbptt=None, stateful=false, accumulate=1,
-        metrics=Vec::new()
+        model, params, *, loss, optimizer, clip_norm, tbptt, stateful, accumulate, metrics
     ))]
     #[allow(clippy::too_many_arguments)] // the arguments of Python's call
     fn new(
