@@ -9,6 +9,7 @@
 //! helpers leave.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -40,14 +41,21 @@ pub(crate) fn run<H: Send>(
         Lead(L),
         Help(H),
     }
-    let (team, start) = (Team::new(1 + helpers.len(), LATE), Instant::now());
+    let (team, has_helpers) = (Team::new(1 + helpers.len(), LATE), !helpers.is_empty());
+    let (start, end) = (Instant::now(), OnceLock::new());
     let mut tasks = vec![Task::Lead(lead)];
     tasks.extend(helpers.into_iter().map(Task::Help));
     pool::run(tasks, |task| match task {
-        Task::Lead(lead) => team.lead(lead),
+        Task::Lead(lead) => {
+            let led = team.lead(lead);
+            end.get_or_init(Instant::now);
+            led
+        }
         Task::Help(mut helper) => team.help(|n, member| help(&mut helper, n, member)),
     })?;
-    if let Some(waited) = team.waited() {
+    if has_helpers {
+        // After its last round the leader waits for the helpers.
+        let waited = team.waited() + end.get().map_or(Duration::ZERO, Instant::elapsed);
         backoff::after(waited, start.elapsed());
     }
     Ok(())
@@ -228,11 +236,10 @@ impl Team {
         if reported { Ok(()) } else { result }
     }
 
-    /// How long the team waited for members that were late; `None` if no helper joined. If one member is late, all
-    /// others wait: they count once.
-    fn waited(self) -> Option<Duration> {
+    /// How long the team waited for members that were late. If one is late, all others wait, which counts once.
+    fn waited(self) -> Duration {
         let (waited, joined) = (self.waited.into_inner(), self.joined.0.into_inner());
-        waited.checked_div(joined).map(Duration::from_nanos)
+        Duration::from_nanos(waited / joined.max(1))
     }
 
     /// Waits, and returns how long it took beyond [`SPINS`] looks.
@@ -355,7 +362,7 @@ mod tests {
             })
             .unwrap();
         });
-        assert!(team.waited().unwrap() > Duration::from_millis(20));
+        assert!(team.waited() > Duration::from_millis(20));
     }
 
     #[test]
@@ -363,6 +370,6 @@ mod tests {
         let team = Team::new(2, Duration::MAX);
         team.lead(|leader| leader.round(0, |member| member.meet())).unwrap();
         team.help(|_, _| unreachable!()).unwrap();
-        assert_eq!(team.waited(), None);
+        assert_eq!(team.joined.0.into_inner(), 0);
     }
 }
