@@ -5,8 +5,8 @@ The file is one of `Sequential.save` with another entry in its metadata, "bptt.t
     {"version": 1, "epochs": 3, "settings": {...}, "parts": {"trainer": {...}, "order": {...}, ...}}
 
 Each part is the `state_dict` of an object: nested dicts and lists of numbers, strings and arrays.
-An array is a tensor of the file, ``training.0`` and so on; in the JSON, ``{"tensor":
-"training.0"}`` stands for it.
+An array is a tensor of the file, ``training.0`` and so on; in the JSON
+``{"tensor": "training.0"}`` stands for it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Checkpoint:
         self._path, self._settings = _files.path_of(path), settings
         self._every = check.size("checkpoint_every", every)
         if not self._path.parent.is_dir():
-            raise FileNotFoundError(f"checkpoint: there is no directory {str(self._path.parent)!r}")
+            raise FileNotFoundError(
+                f"checkpoint must be in an existing directory, got {str(self._path)!r}"
+            )
 
     def is_due(self, epochs: int) -> bool:
         """Tell whether a checkpoint is due after so many epochs."""

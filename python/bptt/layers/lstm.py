@@ -33,8 +33,9 @@ class LSTM(Recurrent):
         The size of a projection of h (P), ``h_t = W_hr (o * tanh(c_t))`` (Sak, Senior and Beaufays
         2014); below H. 0 for no projection.
     peepholes : bool, default False
-        Whether the gates read the cell state: ``p_i * c_{t-1}``, ``p_f * c_{t-1}`` and ``p_o *
-        c_t`` are added to the arguments of i, f and o (Gers, Schraudolph and Schmidhuber 2002).
+        Whether the gates read the cell state: ``p_i * c_{t-1}``, ``p_f * c_{t-1}`` and
+        ``p_o * c_t`` are added to the arguments of i, f and o (Gers, Schraudolph and Schmidhuber
+        2002).
     layer_norm : bool, default False
         Whether the products with x and with h are each normalised over all gates and units and
         multiplied by a gain, before the biases are added. c is normalised, too, before h is

@@ -194,7 +194,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path):
     refused("resume must be True or False", kind=TypeError, checkpoint=path, resume=1)
     refused("path must be a str or a path", kind=TypeError, checkpoint=3)
     refused("checkpoint_every must be at least 1", checkpoint=path, checkpoint_every=0)
-    refused("no directory", kind=FileNotFoundError, checkpoint=tmp_path / "none" / "run")
+    refused("existing directory", kind=FileNotFoundError, checkpoint=tmp_path / "none" / "run")
     gru(0).save(path)
     refused("no training to resume", **good)
     fit(gru(0), 2, optimizer=bptt.Adam(0.01), checkpoint=path)
