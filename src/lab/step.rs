@@ -33,7 +33,7 @@ pub(super) struct Descent {
     pub gradient: Gradient,
 }
 
-/// A member's work on a sequence. It returns the loss to the leader, who has the output layer, and 0 to a helper.
+/// A member's work on a sequence. Returns the loss to the leader, which has the output layer, and 0 to a helper.
 pub(super) struct Run<'a, 'm, B> {
     pub sequence: Sequence<'a>,
     /// The member's blocks of units: both if it is alone.
