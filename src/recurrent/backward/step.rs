@@ -117,7 +117,11 @@ impl<C: Cell, E: Element> Backward<'_, C, E> {
     /// Never: only members of a team can fail.
     #[inline(always)]
     pub fn steps<S: Simd<E>>(&mut self, s: S) -> Result<()> {
-        (0..=self.dy.shape().steps).try_for_each(|n| self.round(s, n, &mut Member::alone()))
+        // A closure here would be compiled without the level's instructions.
+        for n in 0..=self.dy.shape().steps {
+            self.round(s, n, &mut Member::alone())?;
+        }
+        Ok(())
     }
 
     /// Computes a member's units in round `n`. Round 0 is the step that the forward pass computed last. The

@@ -138,8 +138,10 @@ impl<'a, C: Cell, E: Element> Kernel<E> for WeightGradients<'a, C, E> {
         let (steps, padded, slots) = (x.shape().steps, layer.padded(S::LANES), layer.slots());
         let mut projection = [projection];
         if sums.anew {
-            gates.iter_mut().for_each(|target| clear(s, target));
-            projection.iter_mut().for_each(|target| clear(s, target));
+            for target in &mut gates {
+                clear(s, target);
+            }
+            clear(s, &mut projection[0]);
         }
         // Steps are counted in the order in which they were computed.
         let nth = |k: usize| layer.nth_step(k, steps);
@@ -181,9 +183,13 @@ impl<'a, C: Cell, E: Element> Kernel<E> for WeightGradients<'a, C, E> {
 #[inline(always)]
 fn clear<E: Element, S: Simd<E>, const N: usize>(s: S, target: &mut Target<'_, E, N>) {
     for c in target.c.iter_mut().flatten() {
-        (0..c.count()).for_each(|row| s.clear(c.row_mut(row)));
+        for row in 0..c.count() {
+            s.clear(c.row_mut(row));
+        }
     }
-    target.sums.iter_mut().flatten().for_each(|sums| s.clear(sums));
+    for sums in target.sums.iter_mut().flatten() {
+        s.clear(sums);
+    }
 }
 
 /// Sets the gradients of the units' own weights to zero, in the flat gradients of a group. No product adds
