@@ -1,6 +1,8 @@
 //! The Python extension module `bptt._core`. It reads arrays, releases the GIL and maps errors. The package
 //! `bptt` around it (python/bptt) converts users' data to contiguous arrays of one dtype. This module and
 //! the crate `bptt` check everything else.
+//!
+//! Functions have the arguments of Python's call, however many these are.
 
 mod batch;
 mod dataset;

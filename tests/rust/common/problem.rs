@@ -5,7 +5,7 @@ use bptt::cell::Cell;
 use bptt::simd::Element;
 use bptt::{BatchSizes, Gradients, Recurrent, Seq, SeqMut, Shape, State, Tape};
 
-/// A layer with numbers for all its inputs.
+/// A layer with numbers for all its inputs: one field for each argument of its passes.
 pub struct Problem<C> {
     pub layer: Recurrent<C>,
     pub sizes: BatchSizes,
