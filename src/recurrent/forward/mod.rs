@@ -86,7 +86,7 @@ pub(crate) fn run<C: Cell, E: Element>(
             tasks.push(Forward {
                 layer,
                 packed,
-                x: Input { x, in_order },
+                input: Input { x, in_order },
                 state,
                 y,
                 scratch: Scratch { h: [h0, h1], c, rounded: [for_x, for_h] },
@@ -113,7 +113,7 @@ pub(crate) fn run<C: Cell, E: Element>(
 struct Forward<'a, C, E: Element> {
     layer: &'a Direction<C>,
     packed: &'a Packed<E>,
-    x: Input<'a, E>,
+    input: Input<'a, E>,
     /// The initial state. The task replaces it by the final state.
     state: StateRows<'a, E>,
     y: SeqMut<'a, E>,
@@ -158,18 +158,18 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
     const MEETS: bool = true;
 
     fn rounds(&self) -> usize {
-        self.x.x.shape().steps
+        self.input.x.shape().steps
     }
 
     #[inline(always)]
     fn begin<S: Simd<E>>(&mut self, s: S) {
-        if let Some(mut in_order) = self.x.in_order.take() {
-            in_order.copy(s, self.x.x);
-            self.x.x = in_order.into_ref();
+        if let Some(mut in_order) = self.input.in_order.take() {
+            in_order.copy(s, self.input.x);
+            self.input.x = in_order.into_ref();
         }
         self.scratch.c.copy(self.state.c.as_ref());
         if self.rounds() > 0 {
-            let rows = self.x.x.count(self.layer.nth_step(0, self.rounds()));
+            let rows = self.input.x.count(self.layer.nth_step(0, self.rounds()));
             self.scratch.h[0].rows_mut(0, rows).copy(self.state.h.as_ref());
         }
     }
@@ -183,7 +183,7 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
     /// Computes step number `k`.
     #[inline(always)]
     fn round<S: Simd<E>>(&mut self, s: S, k: usize, member: &mut Member<'_>) -> Result<()> {
-        let (steps, layer, x) = (self.x.x.shape().steps, self.layer, self.x.x);
+        let (steps, layer, x) = (self.input.x.shape().steps, self.layer, self.input.x);
         let begun = self.begun(s, k, member);
         let t = layer.nth_step(k, steps);
         let rows = x.count(t);
@@ -244,9 +244,9 @@ unsafe impl<C: Cell, E: Element> Rounds<E> for Forward<'_, C, E> {
             let state = StateRows { h: self.state.h.alias(), c: self.state.c.alias() };
             (state, self.y.alias(), scratch, self.records.values.alias())
         };
-        let x = Input { in_order: None, ..self.x };
+        let input = Input { in_order: None, ..self.input };
         let records = StepRecords { values, ..self.records };
-        Self { x, state, y, scratch, records, ..*self }
+        Self { input, state, y, scratch, records, ..*self }
     }
 }
 
@@ -260,13 +260,13 @@ impl<C: Cell, E: Element> Forward<'_, C, E> {
         if *ahead == 0 {
             return 0..0;
         }
-        let steps = self.x.x.shape().steps;
+        let steps = self.input.x.shape().steps;
         let first = k - k % *ahead;
         let last = (first + *ahead).min(steps) - 1;
         let (a, b) = (self.layer.nth_step(first, steps), self.layer.nth_step(last, steps));
         let range = a.min(b)..a.max(b) + 1;
         let to = if *all { range.clone() } else { 0..range.len() };
-        match (self.x.x.together(range.clone()), values.together_mut(to)) {
+        match (self.input.x.together(range.clone()), values.together_mut(to)) {
             (Some(x), Some(mut values)) => {
                 if k == first {
                     from_x(s, self.layer, self.packed, x, &mut values, member);
