@@ -187,11 +187,14 @@ impl Team {
         }
     }
 
-    /// For the leader: calls `work`, which goes through rounds, and then lets the helpers leave.
+    /// For the leader: calls `work`, which goes through rounds, waits for the end of the last one, and lets the helpers
+    /// leave.
     fn lead(&self, work: impl FnOnce(&mut Leader<'_>) -> Result<()>) -> Result<()> {
         let mut guard = Guard { team: self, failed: true };
         let member = Member { index: 0, count: 1, team: Some(self), meeting: 1 };
-        let result = work(&mut Leader { team: self, member });
+        let mut leader = Leader { team: self, member };
+        // A helper that has not entered the last round yet must find it announced.
+        let result = work(&mut leader).and_then(|()| leader.member.meet());
         guard.failed = result.is_err();
         // A helper that failed has reported it.
         if guard.failed && self.broken.load(Ordering::Relaxed) { Ok(()) } else { result }
@@ -309,6 +312,28 @@ mod tests {
                 helper.join().unwrap().unwrap();
             }
         });
+    }
+
+    #[test]
+    fn every_member_has_its_part_of_the_last_round() {
+        for _ in 0..200 {
+            let (team, helped) = (Team::new(2, Duration::MAX), AtomicBool::new(false));
+            std::thread::scope(|scope| {
+                let helper = scope.spawn(|| {
+                    team.help(|_, _| {
+                        helped.store(true, Ordering::Relaxed);
+                        Ok(())
+                    })
+                });
+                while team.joined.0.load(Ordering::Relaxed) == 0 {
+                    std::thread::yield_now();
+                }
+                // The leader's part is over at once, and nobody meets.
+                team.lead(|leader| leader.round(0, |_| Ok(()))).unwrap();
+                helper.join().unwrap().unwrap();
+            });
+            assert!(helped.load(Ordering::Relaxed));
+        }
     }
 
     #[test]
