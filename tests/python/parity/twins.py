@@ -29,3 +29,13 @@ def assert_close(ours, theirs, tolerance):
     assert ours.shape == theirs.shape
     assert ours.dtype == theirs.dtype
     assert (ours - theirs).abs().max().item() <= tolerance * scale
+
+
+def torch_has_bf16():
+    """Whether torch computes an LSTM in bf16 on this CPU: not below AVX-512."""
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.nn.LSTM(3, 5)(torch.zeros(4, 2, 3))
+    except RuntimeError:
+        return False
+    return True
