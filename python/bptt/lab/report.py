@@ -45,7 +45,7 @@ def table(parts: Sequence[Part]) -> str:
         "nats per token. Scores of part 4: the root mean squared error in thousands of passengers,",
         "training and test.",
         "",
-        "A test sequence (before the first b, nobody can know the target):",
+        "A test sequence (its targets before the first b cannot be predicted):",
     ]
     for part in parts:
         if part.example is not None:

@@ -78,7 +78,7 @@ _ATTRIBUTES = """loss_curve_ : list of float
     n_iter_ : int
         The number of passes.
     n_features_in_ : int
-        The number of columns of a table; for other data the number of features of a step.
+        The number of columns, if X was a table; otherwise the number of features of each step.
     feature_names_in_ : ndarray of str
         The names of the columns, if X was a table with names."""
 

@@ -134,8 +134,8 @@ impl<C: Cell> Direction<C> {
         }
     }
 
-    /// The slots that the products write to. These are the cell's own slots. Layer normalisation needs what
-    /// x and h contribute separately, so there are slots for both behind the cell's values.
+    /// The blocks of gates, one product each. The products write to the cell's own slots. Layer normalisation
+    /// needs the products with x and with h separately: then they write to slots behind the cell's values.
     #[inline(always)]
     pub(crate) fn blocks(&self) -> &'static [Block] {
         if self.regular.layer_norm { Apart::<C>::BLOCKS } else { C::BLOCKS }
