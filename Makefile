@@ -27,13 +27,11 @@ check: $(VENV)/.tools  ## the fast loop: formatting, lints, unit tests, the Pyth
 lab: $(VENV)/.core  ## train the lab's four models; table and plots (lab-plots/)
 	$(BIN)/python -m bptt lab
 
-# The tests in Rust are compiled while the wheel is: each alone leaves a core idle for minutes.
-test:  ## all tests but those that need PyTorch
-	$(MAKE) --jobs=2 --output-sync=target test-rust $(VENV)/.core
-	$(MAKE) test-python
+test: test-rust test-python  ## all tests but those that need PyTorch
 
+# In the wheel's profile, so that the kernels are compiled once for both.
 test-rust:  ## kernels, contracts and training in Rust
-	cargo test --quiet
+	cargo test --quiet --release
 
 test-python: $(VENV)/.core  ## the package, on NumPy alone
 	$(BIN)/python -m pytest -q
@@ -45,7 +43,7 @@ test-levels: $(VENV)/.core  ## the tests again, at the SIMD levels below the mac
 	for level in portable avx2; do \
 		[ $$level = $$best ] && continue; \
 		echo "BPTT_SIMD=$$level"; \
-		BPTT_SIMD=$$level cargo test --quiet --lib --test rust || exit 1; \
+		BPTT_SIMD=$$level cargo test --quiet --release --lib --test rust || exit 1; \
 		BPTT_SIMD=$$level $(BIN)/python -m pytest -q || exit 1; \
 	done
 

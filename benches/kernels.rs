@@ -8,7 +8,8 @@ mod common;
 
 use std::time::Duration;
 
-use bptt::cell::{Cell, Gru, Lstm, Nonlinearity, Rnn};
+use bptt::Compiled;
+use bptt::cell::{Gru, Lstm, Nonlinearity, Rnn};
 use bptt::simd::Level;
 use bptt::simd::peak::fma;
 use bptt::{
@@ -42,7 +43,7 @@ fn cell(criterion: &mut Criterion) {
     }
 }
 
-fn sequence<C: Cell>(criterion: &mut Criterion, name: &str, cell: C) {
+fn sequence<C: Compiled>(criterion: &mut Criterion, name: &str, cell: C) {
     let sizes = [Size(16, 1, 4, 50), Size(100, 32, 32, 64), Size(100, 64, 128, 256)];
     for level in Level::available() {
         level.scope(|| {
@@ -65,7 +66,7 @@ fn sequences(criterion: &mut Criterion) {
 
 /// Measures one step of one row at H = 50, I = 10, with packed weights.
 fn steppers(criterion: &mut Criterion) {
-    fn bench<C: Cell>(criterion: &mut Criterion, name: &str, cell: C) {
+    fn bench<C: Compiled>(criterion: &mut Criterion, name: &str, cell: C) {
         let layer = Recurrent::with_cell(cell, 10, 50, true).unwrap();
         let params = vec![0.01f32; layer.parameter_len()];
         let mut stepper = Stepper::new(layer, &params, 1).unwrap();

@@ -1,4 +1,4 @@
-"""What the machine's limits do to bptt: threads, sizes, company, denormal numbers, import, wheel.
+"""What the machine's limits do to bptt: threads, sizes, company, values, import, wheel.
 
 `make bench`, or `python benches/machine.py`.
 
@@ -21,14 +21,14 @@ import bptt
 ROUNDS = 11
 
 
-def work_of(kind, T, B, I, H, scale=1.0):  # noqa: E741
-    """Return a forward and backward pass of a layer."""
+def work_of(kind, T, B, I, H, dtype="float32", **scales):  # noqa: E741
+    """Return a forward and backward pass of a layer; `scales` multiply its weights, x and dy."""
     rng = np.random.default_rng(0)
-    layer = getattr(bptt, kind)(I, H, rng=0)
+    layer = getattr(bptt, kind)(I, H, dtype=dtype, rng=0)
     for values in layer.parameters.values():
-        values *= scale
-    x = (scale * rng.standard_normal((T, B, I))).astype(np.float32)
-    dy = np.full((T, B, H), scale, np.float32)
+        values *= scales.get("weights", 1.0)
+    x = (scales.get("x", 1.0) * rng.standard_normal((T, B, I))).astype(dtype)
+    dy = (scales.get("dy", 1.0) * rng.standard_normal((T, B, H))).astype(dtype)
 
     def work():
         tape = layer.forward(x)[2]
@@ -135,17 +135,78 @@ def company():
         print(f"| {', '.join(map(str, size))} | {two / alone:.2f} | {beside} |", flush=True)
 
 
-def denormals():
-    """Numbers below the normal range beside normal ones."""
-    print("\nTime with weights, inputs and gradients of 1e-40 over that with normal ones\n")
-    print("| layer | one row | 32 rows |\n|---|---|---|")
+# Powers of ten; numbers below 1e-38 (float32) and 1e-308 (float64) are denormal.
+SCALES = {
+    "float32": (-45, -42, -40, -38, -36, -30, -20, -10, 10, 20, 30, 38),
+    "float64": (-323, -310, -300, -200, -160, -100, 100, 200, 300, 308),
+}
+
+
+def layer_values():
+    """Tiny and huge numbers beside ordinary ones, in a layer."""
+    print("\nTime with weights, x, dy or all of them times a scale over that with ordinary numbers:")
+    print("the slowest scale, forward and backward, (T, I, H) = (50, 64, 128)\n")
+    print("| layer | dtype | one row | 32 rows |\n|---|---|---|---|")
+    parts = (("weights",), ("x",), ("dy",), ("weights", "x", "dy"))
     for kind in ("LSTM", "GRU", "RNN"):
-        ratios = []
-        for B in (1, 32):
-            normal, tiny = (work_of(kind, 50, B, 64, 128, scale) for scale in (1.0, 1e-40))
-            normal, tiny = medians(normal, tiny)
-            ratios.append(f"{tiny / normal:.2f}")
-        print(f"| {kind} | {' | '.join(ratios)} |", flush=True)
+        for dtype, powers in SCALES.items():
+            worst = []
+            for B in (1, 32):
+                works = [work_of(kind, 50, B, 64, 128, dtype)]
+                names = ["ordinary"]
+                for power in powers:
+                    scale = float(f"1e{power}")
+                    for part in parts:
+                        scales = dict.fromkeys(part, scale)
+                        works.append(work_of(kind, 50, B, 64, 128, dtype, **scales))
+                        names.append(f"{' '.join(part)} 1e{power}")
+                ordinary, *times = medians(*works)
+                slowest = max(range(len(times)), key=times.__getitem__)
+                worst.append(f"{times[slowest] / ordinary:.2f} ({names[1 + slowest]})")
+            print(f"| {kind} | {dtype} | {' | '.join(worst)} |", flush=True)
+
+
+def fit_values():
+    """Gradients that vanish on their way, and moments that decay, in a fit."""
+    print("\nTime of fit over that with ordinary gradients. Vanishing: LSTM(3, 64), LastStep, Linear on 256")
+    print("rows of 300 steps, beside a target at every step. Decaying: Embedding(500, 512), Linear, where")
+    print("after 1500 steps with one token the moments of the others are tiny, beside all tokens\n")
+    print("| optimiser | vanishing | decaying |\n|---|---|---|")
+    rng = np.random.default_rng(0)
+
+    def numbers(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    x, of_every, of_last = numbers(256, 300, 3), numbers(256, 300, 1), numbers(256, 1)
+    tokens, of_tokens = rng.integers(0, 500, (256, 5)).astype(np.uint32), numbers(256, 5, 1)
+    optimizers = bptt.optimizers
+    for optimizer in (
+        optimizers.SGD(lr=1e-5, momentum=0.9),
+        optimizers.Adam(lr=1e-3),
+        optimizers.RMSprop(lr=1e-3, momentum=0.9),
+        optimizers.Adagrad(lr=1e-3),
+    ):
+        options = {"loss": "mse", "optimizer": optimizer, "batch_size": 256, "progress": False}
+
+        def fit(x, y, *layers, before=0, options=options):
+            model = bptt.Sequential(*layers)
+            model.fit(x, y, **options)
+            if before:
+                model.fit(np.zeros_like(x), y, epochs=before, **options)
+                x = np.zeros_like(x)
+            return lambda: model.fit(x, y, epochs=2, **options)
+
+        first, table = lambda: bptt.LSTM(3, 64, rng=0), lambda: bptt.Embedding(500, 512, rng=0)
+        ordinary, vanishing = medians(
+            fit(x, of_every, first(), bptt.Linear(64, 1, rng=1)),
+            fit(x, of_last, first(), bptt.LastStep(), bptt.Linear(64, 1, rng=1)),
+        )
+        all_tokens, one_token = medians(
+            fit(tokens, of_tokens, table(), bptt.Linear(512, 1, rng=1)),
+            fit(tokens, of_tokens, table(), bptt.Linear(512, 1, rng=1), before=1500),
+        )
+        name = type(optimizer).__name__
+        print(f"| {name} | {vanishing / ordinary:.2f} | {one_token / all_tokens:.2f} |", flush=True)
 
 
 def package():
@@ -183,7 +244,8 @@ def main():
     scaling()
     linearity()
     company()
-    denormals()
+    layer_values()
+    fit_values()
     package()
 
 

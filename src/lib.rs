@@ -33,7 +33,9 @@ pub use nn::{
     Embedding, IGNORED, Input, Layer, LayerNorm, Linear, LinearMemory, Loss, Network, Sequential,
     SequentialStepper, Stateless, Targets,
 };
-pub use recurrent::{Compute, GRU, Gradients, LSTM, Params, RNN, Recurrent, State, Stepper, Tape};
+pub use recurrent::{
+    Compiled, Compute, GRU, Gradients, LSTM, Params, RNN, Recurrent, State, Stepper, Tape,
+};
 pub use threads::{num_threads, set_num_threads};
 pub use train::{
     Dataset, EVALUATION_ROWS, EVALUATION_STEPS, Inputs, Metric, Optimizer, Progress, Rate, Rule,

@@ -1,6 +1,6 @@
 //! Code that all benchmarks use: a recurrent layer with memory for its passes.
 
-use bptt::cell::Cell;
+use bptt::Compiled;
 use bptt::simd::Element;
 use bptt::{Gradients, Recurrent, Seq, SeqMut, Shape, State, Tape};
 
@@ -11,7 +11,7 @@ pub struct Size(pub usize, pub usize, pub usize, pub usize);
 impl Size {
     /// The number of operations in a forward pass of a layer of this cell. Training takes three times as
     /// many.
-    pub fn flops<C: Cell>(self) -> u64 {
+    pub fn flops<C: Compiled>(self) -> u64 {
         let Size(t, b, i, h) = self;
         (2 * t * b * (i + h) * C::GATES * h) as u64
     }
@@ -38,7 +38,7 @@ pub struct Layer<C, E: Element> {
     inference: Tape<E>,
 }
 
-impl<C: Cell, E: Element> Layer<C, E> {
+impl<C: Compiled, E: Element> Layer<C, E> {
     pub fn new(cell: C, Size(steps, rows, input, hidden): Size) -> Self {
         let layer = Recurrent::with_cell(cell, input, hidden, true).unwrap();
         let wave = |len: usize| -> Vec<E> {

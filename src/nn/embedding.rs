@@ -1,7 +1,8 @@
 //! Embeddings: every token has a vector of its own, a row of W (V, D), as in torch.
 
 use crate::error::{Result, ensure};
-use crate::simd::Element;
+use crate::math::sums::AddScaled;
+use crate::simd::{Element, Kernel, Level, Simd};
 
 /// A table of vectors for tokens. Its parameter is `weight` (num_embeddings, embedding_dim).
 ///
@@ -67,12 +68,33 @@ impl Embedding {
     }
 
     /// Adds the gradient of each token's vector, from dy (N, D), to its row of `dparams`.
-    pub(super) fn backward<E: Element>(&self, tokens: &[u32], dy: &[E], dparams: &mut [E]) {
-        let size = self.embedding_dim;
-        for (dy, &token) in dy.chunks_exact(size).zip(tokens) {
-            for (sum, &d) in dparams[token as usize * size..][..size].iter_mut().zip(dy) {
-                *sum = *sum + d;
-            }
+    pub(super) fn backward<E: Element>(
+        &self,
+        tokens: &[u32],
+        dy: &[E],
+        dparams: &mut [E],
+    ) -> Result<()> {
+        Level::current()?.run(AddRows { tokens, dy, dparams, size: self.embedding_dim });
+        Ok(())
+    }
+}
+
+/// Adds every row of dy to the row of `dparams` that belongs to its token.
+struct AddRows<'a, E> {
+    tokens: &'a [u32],
+    dy: &'a [E],
+    dparams: &'a mut [E],
+    size: usize,
+}
+
+impl<E: Element> Kernel<E> for AddRows<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(self, s: S) {
+        for (from, &token) in self.dy.chunks_exact(self.size).zip(self.tokens) {
+            let to = &mut self.dparams[token as usize * self.size..][..self.size];
+            AddScaled { to, from, scale: E::ONE }.run(s);
         }
     }
 }

@@ -131,8 +131,7 @@ impl<E: Element> Instance<E> {
         let x = match (input, &layer) {
             (Input::Features(x), _) => x,
             (Input::Tokens(tokens), Layer::Embedding(embedding)) => {
-                embedding.backward(tokens, dy, grads);
-                return Ok(());
+                return embedding.backward(tokens, dy, grads);
             }
             (Input::Tokens(_), _) => return Ok(()), // a one-hot layer has no parameters
         };

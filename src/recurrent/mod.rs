@@ -4,6 +4,7 @@
 
 pub(crate) mod backward;
 mod checkpoint;
+mod compiled;
 pub(crate) mod direction;
 mod explain;
 pub(crate) mod forward;
@@ -15,6 +16,7 @@ pub(crate) mod state;
 mod stepper;
 mod tape;
 
+pub use compiled::Compiled;
 pub use direction::Compute;
 pub use params::Params;
 pub use state::State;

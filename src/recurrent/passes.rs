@@ -4,6 +4,7 @@ use std::mem::take;
 use std::ops::Range;
 
 use super::backward::{self, weights};
+use super::compiled::{Compiled, KernelsOf};
 use super::direction::{Direction, Weights};
 use super::forward;
 use super::state::StateRows;
@@ -13,10 +14,10 @@ use crate::buffer::Buffer;
 use crate::cell::Cell;
 use crate::error::{Error, Result, ensure};
 use crate::math::dropout::{Dropout, mix};
-use crate::simd::{Element, Level};
+use crate::simd::{Element, Kernel, Level, Simd};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
-impl<C: Cell> Recurrent<C> {
+impl<C: Compiled> Recurrent<C> {
     /// Runs the layer over a batch of sequences.
     ///
     /// `x` is (T, B, I). Every h_t goes to `y`, (T, B, D H) or (T, B, D P) with a projection. `state` is the
@@ -96,7 +97,11 @@ impl<C: Cell> Recurrent<C> {
                 let records = mode.records && !checkpoints;
                 // The first chunk packs the weights for all.
                 let same_weights = mode.same_weights || n > 0;
-                forward::run(level, passes, Mode { records, same_weights, ..mode })?;
+                (E::of::<KernelsOf<C>>().forward)(
+                    level,
+                    passes,
+                    Mode { records, same_weights, ..mode },
+                )?;
             }
             for (layer, record) in layers.iter().zip(records) {
                 record.recorded = mode.records.then(|| layer.pass_key::<E>(x.shape(), level));
@@ -237,22 +242,22 @@ impl<C: Cell> Recurrent<C> {
                         },
                     });
                 }
-                backward::run(level, passes)?;
+                (E::of::<KernelsOf<C>>().backward)(level, passes)?;
                 for (record, again) in records.iter_mut().zip(again) {
                     record.checkpoints.again = again;
                 }
             }
             for ((layer, record), grads) in layers.iter().zip(&*records).zip(grads) {
                 if let Some(grads) = grads {
-                    weights::add_groups(&record.sums.of_groups, grads);
+                    weights::add_groups(level, &record.sums.of_groups, grads);
                     let units = layer.units().count * padded;
                     let dunits = Rows::new(&record.back.dunits, rows, units);
-                    weights::add_units(layer, dunits, padded, grads);
+                    weights::add_units(level, layer, dunits, padded, grads);
                 }
             }
             if let Some(dx) = dx.as_mut().filter(|_| directions == 2) {
                 let features = dx.shape().features;
-                dx.add(x.like(second_dx, features)?);
+                level.run(Add { to: dx.reborrow(), from: x.like(second_dx, features)? });
             }
             if let Some(before) = before.last_mut().filter(|before| !before.dropped.is_empty()) {
                 level.run(Dropout {
@@ -364,7 +369,7 @@ fn longest(chunks: &[Vec<Range<usize>>]) -> usize {
 /// Computes time chunk `n` of every direction again, from its checkpoint, with records. Returns its final h
 /// and c, and its outputs. (Seven arguments, because all directions need them; a struct would serve only
 /// this one call.)
-fn compute_again<C: Cell, E: Element>(
+fn compute_again<C: Compiled, E: Element>(
     level: Level,
     layers: &[Direction<C>],
     weights: &[Weights<'_, E>],
@@ -400,8 +405,23 @@ fn compute_again<C: Cell, E: Element>(
             first_step: steps.start,
         });
     }
-    forward::run(level, passes, mode)?;
+    (E::of::<KernelsOf<C>>().forward)(level, passes, mode)?;
     Ok(all)
+}
+
+/// Adds the dx of the second direction to that of the first.
+struct Add<'a, E> {
+    to: SeqMut<'a, E>,
+    from: Seq<'a, E>,
+}
+
+impl<E: Element> Kernel<E> for Add<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(mut self, s: S) {
+        self.to.add(s, self.from);
+    }
 }
 
 fn extent(shape: Shape) -> (usize, usize, usize) {

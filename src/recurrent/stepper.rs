@@ -1,17 +1,13 @@
 //! Runs a layer one step at a time, for inputs that arrive one at a time. Weights stay packed, and a step
 //! allocates no memory.
 
-use super::direction::Direction;
-use super::forward::step::{Step as OneStep, StepState};
-use super::options::zoneout::Regularised;
+use super::compiled::{Compiled, KernelsOf};
+use super::direction::packed::{Pack, Packed};
+use super::forward::stepped::{StepAll, Stepped};
 use super::{Params, Recurrent, State};
 use crate::buffer::Buffer;
-use crate::cell::Cell;
 use crate::error::{Result, ensure};
-use crate::recurrent::direction::packed::{Pack, Packed};
-use crate::simd::{Element, Kernel, Level, Simd};
-use crate::threads::team::Member;
-use crate::view::{Rows, RowsMut};
+use crate::simd::{Element, Level};
 
 /// A recurrent layer that computes one step per call and keeps its state between calls.
 ///
@@ -33,23 +29,12 @@ pub struct Stepper<C, E: Element> {
     layer: Recurrent<C>,
     level: Level,
     rows: usize,
-    layers: Vec<Layer<C, E>>,
+    layers: Vec<Stepped<C, E>>,
     /// One record for every row, (B, record).
     values: Buffer<E>,
 }
 
-/// One layer with packed weights, and its state.
-struct Layer<C, E: Element> {
-    direction: Direction<C>,
-    packed: Packed<E>,
-    /// h before and after a step, (B, H) each.
-    h: [Buffer<E>; 2],
-    c: Buffer<E>,
-    /// Memory for x and h in bf16.
-    rounded: [Buffer<E>; 2],
-}
-
-impl<C: Cell, E: Element> Stepper<C, E> {
+impl<C: Compiled, E: Element> Stepper<C, E> {
     /// A stepper for `rows` rows that begins with the zero state. It copies the parameters.
     ///
     /// # Errors
@@ -66,13 +51,14 @@ impl<C: Cell, E: Element> Stepper<C, E> {
             "a stepper needs a layer of one direction, got two directions; the second starts at the last step"
         );
         let level = Level::current()?;
+        let kernels = E::of::<KernelsOf<C>>();
         let (h, c) = layer.state_sizes();
         let mut layers = Vec::new();
         for (weights, direction) in
             layer.weights(params.into())?.into_iter().zip(layer.all_directions())
         {
             let [for_x, for_h] = direction.rounded_forward();
-            let mut stepped = Layer {
+            let mut stepped = Stepped {
                 direction,
                 packed: Packed::default(),
                 h: [Buffer::zeros(rows.saturating_mul(h))?, Buffer::zeros(rows.saturating_mul(h))?],
@@ -82,7 +68,10 @@ impl<C: Cell, E: Element> Stepper<C, E> {
                     Buffer::zeros(rows.saturating_mul(for_h))?,
                 ],
             };
-            level.run(Pack { layer: &direction, weights, packed: &mut stepped.packed })?;
+            (kernels.pack)(
+                level,
+                Pack { layer: &direction, weights, packed: &mut stepped.packed },
+            )?;
             layers.push(stepped);
         }
         let record = layers[0].direction.record_len(level.lanes::<E>());
@@ -103,7 +92,7 @@ impl<C: Cell, E: Element> Stepper<C, E> {
         let want = self.rows * self.layer.input_size();
         ensure!(x.len() == want, "x must have {want} numbers, got {}", x.len());
         let Self { level, rows, layers, values, .. } = self;
-        level.run(Step { x, rows: *rows, layers, values });
+        (E::of::<KernelsOf<C>>().step)(*level, StepAll { x, rows: *rows, layers, values });
         Ok(&self.layers[self.layers.len() - 1].h[0])
     }
 
@@ -141,49 +130,5 @@ impl<C: Cell, E: Element> Stepper<C, E> {
             layer.c.copy_from_slice(&state.c[n * self.rows * c..][..self.rows * c]);
         }
         Ok(())
-    }
-}
-
-struct Step<'a, C, E: Element> {
-    x: &'a [E],
-    rows: usize,
-    layers: &'a mut [Layer<C, E>],
-    values: &'a mut Buffer<E>,
-}
-
-impl<C: Cell, E: Element> Kernel<E> for Step<'_, C, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) {
-        let rows = self.rows;
-        for l in 0..self.layers.len() {
-            let (before, rest) = self.layers.split_at_mut(l);
-            let Layer { direction, packed, h: [h, next], c, rounded } = &mut rest[0];
-            let [for_x, for_h] = rounded;
-            let widths = direction.rounded_forward();
-            let x = before.last().map_or(self.x, |before| &before.h[0]);
-            let outputs = direction.output_size();
-            let step = OneStep {
-                layer: direction,
-                packed,
-                x: Some(Rows::new(x, rows, direction.input_size)),
-                state: StepState {
-                    h: Rows::new(h, rows, outputs),
-                    c: RowsMut::new(c, rows, if C::HAS_C { direction.hidden_size } else { 0 }),
-                    y: RowsMut::new(next, rows, outputs),
-                },
-                rounded: [
-                    RowsMut::new(for_x, rows, widths[0]),
-                    RowsMut::new(for_h, rows, widths[1]),
-                ],
-                values: RowsMut::new(self.values, rows, direction.record_len(S::LANES)),
-                back: false,
-                regularised: Regularised::none(),
-            };
-            // A team of one cannot fail.
-            let _ = step.run(s, &mut Member::alone());
-            std::mem::swap(h, next);
-        }
     }
 }

@@ -5,29 +5,18 @@ use core::arch::x86_64::*;
 use super::bf16;
 use super::vector::{Element, Kernel, Simd};
 
-/// Proof that the machine has AVX2 and FMA. Only [`frame`] and [`outlined`] make one.
+/// Proof that the machine has AVX2 and FMA. Only [`frame`] makes one.
 #[derive(Clone, Copy)]
 pub struct Avx2(());
 
-/// Compiles a kernel for AVX2 and FMA and runs it.
+/// Compiles a kernel for AVX2 and FMA and runs it. It is not inlined, so that its computations stay in the
+/// mode of kernels, and so that [`Simd::outline`] compiles a kernel once.
 ///
 /// # Safety
 /// The machine has the features named here.
 #[target_feature(enable = "avx2,fma")]
-pub unsafe fn frame<E: Element, T: Kernel<E>>(task: T) -> T::Output
-where
-    Avx2: Simd<E>,
-{
-    task.run(Avx2(()))
-}
-
-/// Same as [`frame`], but never inlined; see [`Simd::outline`].
-///
-/// # Safety
-/// As for [`frame`].
-#[target_feature(enable = "avx2,fma")]
 #[inline(never)]
-unsafe fn outlined<E: Element, T: Kernel<E>>(task: T) -> T::Output
+pub unsafe fn frame<E: Element, T: Kernel<E>>(task: T) -> T::Output
 where
     Avx2: Simd<E>,
 {
@@ -232,7 +221,7 @@ macro_rules! avx2 {
             #[inline(always)]
             fn outline<T: Kernel<$type>>(self, task: T) -> T::Output {
                 // SAFETY: the token proves that the machine has the instructions.
-                unsafe { outlined(task) }
+                unsafe { frame(task) }
             }
 
             #[inline(always)]

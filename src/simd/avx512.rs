@@ -6,16 +6,18 @@ use core::mem::transmute;
 use super::bf16;
 use super::vector::{Element, Kernel, Simd};
 
-/// Proof that the machine has AVX-512; with `BF16`, also that it has AVX512_BF16. Only [`frame`] and
-/// [`outlined`] make the first, and only [`outlined_pairs`] makes the second.
+/// Proof that the machine has AVX-512; with `BF16`, also that it has AVX512_BF16. Only [`frame`]
+/// makes the first, and only [`frame_of_pairs`] makes the second.
 #[derive(Clone, Copy)]
 pub struct Avx512<const BF16: bool>(());
 
-/// Compiles a kernel for AVX-512 and runs it.
+/// Compiles a kernel for AVX-512 and runs it. It is not inlined, so that its computations stay in the
+/// mode of kernels, and so that [`Simd::outline`] compiles a kernel once.
 ///
 /// # Safety
 /// The machine has the features named here.
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
+#[inline(never)]
 pub unsafe fn frame<E: Element, T: Kernel<E>>(task: T) -> T::Output
 where
     Avx512<false>: Simd<E>,
@@ -23,26 +25,13 @@ where
     task.run(Avx512::<false>(()))
 }
 
-/// Same as [`frame`], but never inlined; see [`Simd::outline`].
-///
-/// # Safety
-/// As for [`frame`].
-#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
-#[inline(never)]
-unsafe fn outlined<E: Element, T: Kernel<E>>(task: T) -> T::Output
-where
-    Avx512<false>: Simd<E>,
-{
-    task.run(Avx512::<false>(()))
-}
-
-/// Same as [`outlined`], with the instructions for pairs of bf16; see [`Simd::outline_pairs`].
+/// Same as [`frame`], with the instructions for pairs of bf16; see [`Simd::outline_pairs`].
 ///
 /// # Safety
 /// As for [`frame`], and the machine has AVX512_BF16.
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma")]
 #[inline(never)]
-unsafe fn outlined_pairs<E: Element, T: Kernel<E>>(task: T) -> T::Output
+unsafe fn frame_of_pairs<E: Element, T: Kernel<E>>(task: T) -> T::Output
 where
     Avx512<true>: Simd<E>,
 {
@@ -235,7 +224,7 @@ macro_rules! avx512 {
             #[inline(always)]
             fn outline<T: Kernel<$type>>(self, task: T) -> T::Output {
                 // SAFETY: the token proves that the machine has the instructions.
-                unsafe { outlined(task) }
+                unsafe { frame(task) }
             }
 
             #[inline(always)]
@@ -333,9 +322,9 @@ avx512!(
     fn outline_pairs<T: Kernel<f32>>(self, task: T) -> T::Output {
         match is_x86_feature_detected!("avx512bf16") {
             // SAFETY: the token, and the detection of AVX512_BF16 above.
-            true => unsafe { outlined_pairs(task) },
+            true => unsafe { frame_of_pairs(task) },
             // SAFETY: the token.
-            false => unsafe { outlined(task) },
+            false => unsafe { frame(task) },
         }
     }
     #[inline(always)]

@@ -1,9 +1,10 @@
 //! From a level to the frame of its instructions. This is the one place that knows all frames.
 
+use super::float_mode::KernelMode;
 use super::level::Level;
 #[cfg(target_arch = "x86_64")]
 use super::level::Tier;
-use super::vector::{Element, Kernel, Simd};
+use super::vector::{Element, Kernel, PerType, Simd};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use super::{bf16, portable};
@@ -16,15 +17,7 @@ impl Level {
 
     /// How many numbers a vector register holds.
     pub(crate) fn lanes<E: Element>(self) -> usize {
-        struct Lanes;
-        impl<E: Element> Kernel<E> for Lanes {
-            type Output = usize;
-            #[inline(always)]
-            fn run<S: Simd<E>>(self, _s: S) -> usize {
-                S::LANES
-            }
-        }
-        self.run::<E, _>(Lanes)
+        E::lanes(self)
     }
 }
 
@@ -66,10 +59,29 @@ macro_rules! element {
                 })
             }
 
+            fn of<T: PerType>() -> &'static T::Of<$type> {
+                T::$type()
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            fn lanes(level: Level) -> usize {
+                match level.0 {
+                    Tier::Portable => <portable::Portable as Simd<$type>>::LANES,
+                    Tier::Avx2 => <avx2::Avx2 as Simd<$type>>::LANES,
+                    Tier::Avx512 => <avx512::Avx512<false> as Simd<$type>>::LANES,
+                }
+            }
+
+            #[cfg(not(target_arch = "x86_64"))]
+            fn lanes(_level: Level) -> usize {
+                <portable::Portable as Simd<$type>>::LANES
+            }
+
             #[cfg(target_arch = "x86_64")]
             fn run<T: Kernel<Self>>(level: Level, task: T) -> T::Output {
+                let _mode = KernelMode::enter();
                 match level.0 {
-                    Tier::Portable => task.run(portable::Portable),
+                    Tier::Portable => portable::frame(task),
                     // SAFETY: a level above portable only comes from detection of its features.
                     Tier::Avx2 => unsafe { avx2::frame(task) },
                     // SAFETY: as above.
@@ -79,7 +91,8 @@ macro_rules! element {
 
             #[cfg(not(target_arch = "x86_64"))]
             fn run<T: Kernel<Self>>(_level: Level, task: T) -> T::Output {
-                task.run(portable::Portable)
+                let _mode = KernelMode::enter();
+                portable::frame(task)
             }
         }
     };

@@ -33,13 +33,14 @@ pub(crate) mod avx512;
 mod bf16;
 mod coefficients;
 mod dispatch;
+mod float_mode;
 mod level;
 pub mod peak;
 pub(crate) mod portable;
 mod vector;
 
 pub use level::Level;
-pub use vector::{Element, Kernel, Simd};
+pub use vector::{Element, Kernel, PerType, Simd};
 
 /// The former name of [`Kernel`].
 pub use vector::Kernel as Task;

@@ -4,11 +4,20 @@
 use wide::bytemuck::cast;
 use wide::{f32x4, f64x2, i32x4, i64x2};
 
-use super::vector::{Kernel, Simd};
+use super::vector::{Element, Kernel, Simd};
 
 /// The token of the portable level, which proves nothing.
 #[derive(Clone, Copy)]
 pub struct Portable;
+
+/// Runs a kernel. It is not inlined, so that its computations stay in the mode of kernels.
+#[inline(never)]
+pub fn frame<E: Element, T: Kernel<E>>(task: T) -> T::Output
+where
+    Portable: Simd<E>,
+{
+    task.run(Portable)
+}
 
 macro_rules! portable {
     ($type:ident, $vector:ident, $bits:ident, $lanes:literal, $magic:literal, $bias:literal, $mantissa:literal) => {
@@ -18,9 +27,9 @@ macro_rules! portable {
             // SSE2 has 16 registers. NEON has 32, so more rows may be faster there (not measured).
             const ROWS: usize = 6;
 
-            #[inline(never)]
+            #[inline(always)]
             fn outline<T: Kernel<$type>>(self, task: T) -> T::Output {
-                task.run(self)
+                frame(task)
             }
 
             #[inline(always)]

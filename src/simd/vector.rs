@@ -41,9 +41,26 @@ pub trait Element:
     fn dot_pairs(x: Self, w: Self, sum: Self) -> Self;
     /// Whether two slices of the same length hold the same numbers, bit by bit.
     fn same_bits(a: &[Self], b: &[Self]) -> bool;
+    /// How many numbers a vector register of a level holds.
+    #[doc(hidden)]
+    fn lanes(level: Level) -> usize;
     /// Runs a kernel in the frame of a level. [`Level::run`] calls it.
     #[doc(hidden)]
     fn run<T: Kernel<Self>>(level: Level, task: T) -> T::Output;
+    /// What `T` is for this number type.
+    #[doc(hidden)]
+    fn of<T: PerType>() -> &'static T::Of<Self>;
+}
+
+/// Something that there is once for each number type, such as a table of compiled functions.
+#[doc(hidden)]
+pub trait PerType {
+    /// Its type for `E`.
+    type Of<E: Element>: 'static;
+    /// What there is for `f32`.
+    fn f32() -> &'static Self::Of<f32>;
+    /// What there is for `f64`.
+    fn f64() -> &'static Self::Of<f64>;
 }
 
 /// Vector operations on `LANES` numbers at once.

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use rayon::ThreadPool;
+use rayon_core::ThreadPool;
 
 use super::num_threads;
 use crate::error::{Error, Result};
@@ -163,7 +163,7 @@ struct OnDesk {
 
 impl Pool {
     fn new(threads: usize) -> Option<Self> {
-        let pool = rayon::ThreadPoolBuilder::new()
+        let pool = rayon_core::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|index| format!("bptt-{index}"))
             .build()

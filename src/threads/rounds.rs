@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 use super::team::{self, Member};
 use crate::error::Result;
 use crate::simd::{Element, Kernel, Level, Simd};
@@ -36,88 +38,81 @@ pub(crate) unsafe trait Rounds<E: Element>: Send + Sized {
     unsafe fn alias(&self) -> Self;
 }
 
-/// All rounds, by one thread.
-pub(crate) struct Alone<W>(pub W);
-
-impl<E: Element, W: Rounds<E>> Kernel<E> for Alone<W> {
-    type Output = Result<()>;
-
-    #[inline(always)]
-    fn run<S: Simd<E>>(mut self, s: S) -> Result<()> {
-        self.0.begin(s);
-        for n in 0..self.0.rounds() {
-            self.0.round(s, n, &mut Member::alone())?;
-        }
-        self.0.end(s);
-        Ok(())
-    }
-}
-
-/// What one thread does before the first round, or after the last one.
-enum Around<'a, W> {
-    Begin(&'a mut W),
-    End(&'a mut W),
-}
-
-impl<E: Element, W: Rounds<E>> Kernel<E> for Around<'_, W> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) {
-        match self {
-            Self::Begin(work) => work.begin(s),
-            Self::End(work) => work.end(s),
-        }
-    }
-}
-
 /// The team goes through this many rounds at a time. Between two such groups, late threads join, and the leader
 /// announces the number of members.
 const AT_ONCE: usize = 4;
 
-/// A member's part of [`AT_ONCE`] rounds.
-struct Chunk<'a, 'm, W>(&'a mut W, usize, &'a mut Member<'m>);
+/// A member's part of some rounds.
+struct Part<'a, 'm, W> {
+    work: &'a mut W,
+    rounds: Range<usize>,
+    member: &'a mut Member<'m>,
+    /// Whether to call `begin` before these rounds, and `end` after them.
+    around: (bool, bool),
+}
 
-impl<E: Element, W: Rounds<E>> Kernel<E> for Chunk<'_, '_, W> {
+impl<E: Element, W: Rounds<E>> Kernel<E> for Part<'_, '_, W> {
     type Output = Result<()>;
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, s: S) -> Result<()> {
-        let Self(work, n, member) = self;
-        let first = n * AT_ONCE;
-        for round in first..work.rounds().min(first + AT_ONCE) {
-            if W::MEETS && round > first {
+        let Self { work, rounds, member, around: (begins, ends) } = self;
+        if begins {
+            work.begin(s);
+        }
+        let first = rounds.start;
+        for n in rounds {
+            if W::MEETS && n > first {
                 member.meet()?;
             }
-            work.round(s, round, member)?;
+            work.round(s, n, member)?;
+        }
+        if ends {
+            work.end(s);
         }
         Ok(())
     }
+}
+
+/// Goes through all rounds on this thread.
+///
+/// # Errors
+/// Never: only members of a team can fail.
+pub(crate) fn run_alone<E: Element, W: Rounds<E>>(level: Level, mut work: W) -> Result<()> {
+    let rounds = 0..work.rounds();
+    let member = &mut Member::alone();
+    level.run(Part { work: &mut work, rounds, member, around: (true, true) })
 }
 
 /// Goes through all rounds with up to `most` threads.
 ///
 /// # Errors
 /// If a thread failed.
-pub(crate) fn run_rounds<E: Element, W: Rounds<E>>(
+pub(crate) fn run_shared<E: Element, W: Rounds<E>>(
     level: Level,
     mut work: W,
     most: usize,
 ) -> Result<()> {
-    level.run(Around::Begin(&mut work));
+    let rounds = work.rounds();
+    let group = |work: &mut W, n: usize, member: &mut Member<'_>| {
+        let rounds = n * AT_ONCE..rounds.min((n + 1) * AT_ONCE);
+        level.run(Part { work, rounds, member, around: (false, false) })
+    };
+    let around = |work: &mut W, around| {
+        level.run(Part { work, rounds: 0..0, member: &mut Member::alone(), around })
+    };
+    around(&mut work, (true, false))?;
     // SAFETY: from here on each handle is used for rounds only, by one member of one team. Nobody uses `work` itself
     // until all rounds are over.
     let alias = |_| unsafe { work.alias() };
     let (mut own, helpers) = (alias(0), (1..most).map(alias).collect());
-    let rounds = work.rounds().div_ceil(AT_ONCE);
     team::run(
         |leader| {
-            (0..rounds)
-                .try_for_each(|n| leader.round(n, |member| level.run(Chunk(&mut own, n, member))))
+            (0..rounds.div_ceil(AT_ONCE))
+                .try_for_each(|n| leader.round(n, |member| group(&mut own, n, member)))
         },
         helpers,
-        |helper, n, member| level.run(Chunk(helper, n, member)),
+        |helper, n, member| group(helper, n, member),
     )?;
-    level.run(Around::End(&mut work));
-    Ok(())
+    around(&mut work, (false, true))
 }

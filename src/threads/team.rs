@@ -109,7 +109,10 @@ impl Member<'_> {
     /// This member's part of so many things, in order.
     #[inline(always)]
     pub fn part(&self, things: usize) -> Range<usize> {
-        self.index * things / self.count..(self.index + 1) * things / self.count
+        match self.count {
+            1 => 0..things,
+            count => self.index * things / count..(self.index + 1) * things / count,
+        }
     }
 
     /// Waits until all members have come to the same meeting.

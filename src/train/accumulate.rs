@@ -3,7 +3,9 @@
 
 use crate::buffer::zeros;
 use crate::error::{Result, ensure};
+use crate::math::sums::AddScaled;
 use crate::simd::Element;
+use crate::train::optim::current_level;
 
 /// The sum over batches of `count * gradient`, where `gradient` is that of the mean loss of a batch's tokens
 /// and `count` the sum of their weights.
@@ -42,9 +44,7 @@ impl<E: Element> Accumulated<E> {
             self.sum = zeros(grads.len())?;
         }
         let scale = E::from_f64(count);
-        for (sum, &g) in self.sum.iter_mut().zip(&*grads) {
-            *sum = *sum + scale * g;
-        }
+        current_level().run(AddScaled { to: &mut self.sum, from: grads, scale });
         self.batches += 1;
         self.count += count;
         Ok(self.batches == self.wanted && self.take(grads))
@@ -57,9 +57,8 @@ impl<E: Element> Accumulated<E> {
             return false;
         }
         let scale = E::from_f64(if self.count > 0.0 { 1.0 / self.count } else { 0.0 });
-        for (g, &sum) in grads.iter_mut().zip(&self.sum) {
-            *g = scale * sum;
-        }
+        grads.fill(E::ZERO);
+        current_level().run(AddScaled { to: grads, from: &self.sum, scale });
         self.clear();
         true
     }

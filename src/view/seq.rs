@@ -11,7 +11,8 @@ use std::ops::Range;
 
 use super::{BatchSizes, Rows, RowsMut, Shape, total};
 use crate::error::Result;
-use crate::simd::{Element, Simd};
+use crate::math::sums::AddScaled;
+use crate::simd::{Element, Kernel, Simd};
 
 /// A sequence batch to read: (T, B, F), or sequences of different lengths with their [`BatchSizes`].
 #[derive(Clone, Copy)]
@@ -416,16 +417,15 @@ impl<'a, E> SeqMut<'a, E> {
     }
 
     /// Adds a batch of the same extents to this one, number by number.
-    pub fn add(&mut self, other: Seq<'_, E>)
+    #[inline(always)]
+    pub(crate) fn add<S: Simd<E>>(&mut self, s: S, other: Seq<'_, E>)
     where
         E: Element,
     {
         for t in 0..self.shape.steps {
             let (mut to, from) = (self.step_mut(t), other.step(t));
             for b in 0..to.count() {
-                for (to, &from) in to.row_mut(b).iter_mut().zip(from.row(b)) {
-                    *to = *to + from;
-                }
+                AddScaled { to: to.row_mut(b), from: from.row(b), scale: E::ONE }.run(s);
             }
         }
     }

@@ -4,20 +4,21 @@ use crate::common::linear::Linear;
 use crate::common::problem::Problem;
 use crate::common::reference::{Inputs, Oracle, Outputs, Sizes, bf16};
 use crate::common::{assert_close, kernels, oracle_in, problem};
-use bptt::cell::{Cell, Gru, GruResetFirst, Lstm, Nonlinearity, Rnn};
+use bptt::Compiled;
+use bptt::cell::{Gru, GruResetFirst, Lstm, Nonlinearity, Rnn};
 use bptt::simd::Level;
 use bptt::{Compute, LSTM, Recurrent, Seq, SeqMut, Shape, State, Stepper, Tape, set_num_threads};
 
 const TANH: Rnn = Rnn { nonlinearity: Nonlinearity::Tanh };
 
-fn layer<C: Cell>(cell: C, input: usize, hidden: usize) -> Recurrent<C> {
+fn layer<C: Compiled>(cell: C, input: usize, hidden: usize) -> Recurrent<C> {
     Recurrent::with_cell(cell, input, hidden, true).unwrap().with_compute(Compute::Bf16)
 }
 
 /// Compares passes of many sizes with the oracle. After several steps, or with a cell that does more than
 /// add, a number may lie on the other side of a tie than the oracle's. Then the two differ in the last bit
 /// of bf16.
-fn every_size<C: Cell + Oracle>(cell: C, steps: &[usize], tolerance: f64) {
+fn every_size<C: Compiled + Oracle>(cell: C, steps: &[usize], tolerance: f64) {
     let mut seed = 0;
     for hidden in [1, 7, 8, 15, 16, 17, 33, 50, 65] {
         for rows in [1, 2, 5, 13] {
@@ -77,7 +78,7 @@ fn bits(results: &(Outputs, Inputs)) -> Vec<u64> {
 /// This is one test, because the number of threads is global.
 #[test]
 fn the_same_bits_for_1_to_8_threads() {
-    fn check<C: Cell + Oracle>(cell: C, (steps, rows, hidden): (usize, usize, usize)) {
+    fn check<C: Compiled + Oracle>(cell: C, (steps, rows, hidden): (usize, usize, usize)) {
         let sizes = Sizes { steps, rows, input: 41, hidden, bias: true };
         let layer = layer(cell, 41, hidden);
         let (inputs, d) = problem::<C>(sizes, C::HAS_C, 5);
@@ -104,7 +105,7 @@ fn the_same_bits_for_1_to_8_threads() {
 /// AVX-512 also have the same bits, and a cell that only adds has the same bits at every level.
 #[test]
 fn levels_have_the_same_bits() {
-    fn check<C: Cell + Oracle>(cell: C, levels: &[Level]) {
+    fn check<C: Compiled + Oracle>(cell: C, levels: &[Level]) {
         let sizes = Sizes { steps: 4, rows: 13, input: 21, hidden: 48, bias: true };
         let layer = layer(cell, 21, 48);
         let (inputs, d) = problem::<C>(sizes, C::HAS_C, 6);
@@ -176,7 +177,7 @@ fn rows_do_not_depend_on_others_and_keep_their_nan_and_infinity() {
 /// the same bits.
 #[test]
 fn options_and_checkpoints() {
-    fn check<C: Cell + std::fmt::Debug>(cell: C) {
+    fn check<C: Compiled + std::fmt::Debug>(cell: C) {
         for (norm, regular) in [(false, 0.0), (true, 0.0), (false, 0.3), (true, 0.3)] {
             for (layers, both, projection) in [(1, false, 0), (2, true, 0), (1, true, 5)] {
                 let layer = Recurrent::with_cell(cell, 5, 9, true)

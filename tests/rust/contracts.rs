@@ -4,7 +4,8 @@
 
 use crate::common::reference::{self, Inputs, Oracle, Outputs, Sizes};
 use crate::common::{kernels, oracle, problem};
-use bptt::cell::{Cell, Gru, Lstm, Nonlinearity, Rnn};
+use bptt::Compiled;
+use bptt::cell::{Gru, Lstm, Nonlinearity, Rnn};
 use bptt::simd::Level;
 use bptt::{Recurrent, Seq, SeqMut, Shape, State, Tape, set_num_threads};
 
@@ -13,7 +14,7 @@ const RELU: Rnn = Rnn { nonlinearity: Nonlinearity::Relu };
 
 /// Compares the gradient of `sum(outputs * d)` with respect to all inputs with central differences of the
 /// oracle.
-fn gradcheck<C: Cell + Oracle>(cell: C) {
+fn gradcheck<C: Compiled + Oracle>(cell: C) {
     for (seed, hidden) in [(1, 1), (2, 3), (3, 17)] {
         let sizes = Sizes { steps: 4, rows: 3, input: 2, hidden, bias: true };
         let layer = Recurrent::with_cell(cell, 2, hidden, true).unwrap();
@@ -78,7 +79,7 @@ fn bits(results: &(Outputs, Inputs)) -> Vec<u64> {
 /// tasks.
 #[test]
 fn the_same_bits_for_1_to_8_threads_and_every_repetition() {
-    fn check<C: Cell + Oracle>(cell: C, (steps, rows, hidden): (usize, usize, usize)) {
+    fn check<C: Compiled + Oracle>(cell: C, (steps, rows, hidden): (usize, usize, usize)) {
         let sizes = Sizes { steps, rows, input: 40, hidden, bias: true };
         let layer = Recurrent::with_cell(cell, 40, hidden, true).unwrap();
         let (inputs, d) = problem::<C>(sizes, C::HAS_C, 5);
@@ -118,7 +119,7 @@ fn the_same_bits_for_1_to_8_threads_and_every_repetition() {
     let layer = Recurrent::with_cell(Lstm::default(), 40, 256, true).unwrap();
     let (inputs, d) = problem::<Lstm>(sizes, true, 5);
     let want = bits(&kernels::<f32, Lstm>(&layer, sizes, &inputs, &d));
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let pool = rayon_core::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     pool.broadcast(|_| {
         for _ in 0..10 {
             assert!(bits(&kernels::<f32, Lstm>(&layer, sizes, &inputs, &d)) == want);
@@ -134,7 +135,7 @@ fn row(array: &[f64], steps: usize, rows: usize, b: usize) -> Vec<f64> {
 
 #[test]
 fn a_rows_results_do_not_depend_on_the_rows_beside_it() {
-    fn check<C: Cell + Oracle>(cell: C) {
+    fn check<C: Compiled + Oracle>(cell: C) {
         let sizes = Sizes { steps: 3, rows: 13, input: 5, hidden: 33, bias: true };
         let layer = Recurrent::with_cell(cell, 5, 33, true).unwrap();
         let (inputs, d) = problem::<C>(sizes, C::HAS_C, 6);
@@ -278,7 +279,7 @@ fn a_tape_serves_one_backward_pass_of_its_own_sizes() {
 }
 
 /// The gradients of a layer's parameters, for a pass with this tape.
-fn gradients<C: Cell>(
+fn gradients<C: Compiled>(
     layer: &Recurrent<C>,
     (steps, rows): (usize, usize),
     tape: &mut Tape<f64>,
@@ -326,7 +327,7 @@ fn sums_in_two_groups_know_nothing_of_a_tapes_last_pass_nor_of_checkpoints() {
 
 #[test]
 fn sums_in_two_groups_are_the_oracles() {
-    fn check<C: Cell + Oracle>(cell: C) {
+    fn check<C: Compiled + Oracle>(cell: C) {
         let sizes = Sizes { steps: 25, rows: 37, input: 5, hidden: 19, bias: true };
         let layer = Recurrent::with_cell(cell, 5, 19, true).unwrap();
         let (inputs, d) = problem::<C>(sizes, C::HAS_C, 7);

@@ -4,15 +4,16 @@
 use crate::common::linear::Linear;
 use crate::common::reference::{Oracle, Sizes};
 use crate::common::{assert_close, kernels, oracle, problem};
+use bptt::Compiled;
 use bptt::Recurrent;
-use bptt::cell::{Cell, Gru, Lstm, Nonlinearity, Rnn};
+use bptt::cell::{Gru, Lstm, Nonlinearity, Rnn};
 use bptt::simd::{Element, Level};
 
 const HIDDEN: [usize; 10] = [1, 7, 8, 15, 16, 17, 33, 50, 64, 65];
 const ROWS: [usize; 6] = [1, 2, 5, 6, 7, 13];
 const STEPS: [usize; 4] = [0, 1, 2, 9];
 
-fn every_size<E: Element, C: Cell + Oracle>(cell: C, tolerance: f64) {
+fn every_size<E: Element, C: Compiled + Oracle>(cell: C, tolerance: f64) {
     let mut seed = 0;
     for hidden in HIDDEN {
         for rows in ROWS {

@@ -1,14 +1,15 @@
 //! Tests of layers, directions, projections, dropout and sequences of different lengths, for every cell.
 
 use crate::common::problem::Problem;
-use bptt::cell::{Cell, Gru, GruResetFirst, Lstm, Nonlinearity, Rnn};
+use bptt::Compiled;
+use bptt::cell::{Gru, GruResetFirst, Lstm, Nonlinearity, Rnn};
 use bptt::simd::Level;
 use bptt::{BatchSizes, Recurrent, Seq, SeqMut, Tape, set_num_threads};
 
 const LENGTHS: [&[usize]; 4] = [&[5, 5, 5], &[4, 6, 0, 4, 1], &[3], &[]];
 
 /// Calls `check` with a layer of every combination of options.
-fn every_option<C: Cell>(cell: C, mut check: impl FnMut(Recurrent<C>, &[usize], String)) {
+fn every_option<C: Compiled>(cell: C, mut check: impl FnMut(Recurrent<C>, &[usize], String)) {
     let hidden = 9;
     for layers in [1, 2, 3] {
         for bidirectional in [false, true] {
@@ -32,7 +33,7 @@ fn every_option<C: Cell>(cell: C, mut check: impl FnMut(Recurrent<C>, &[usize], 
     }
 }
 
-fn gradients<C: Cell>(cell: C) {
+fn gradients<C: Compiled>(cell: C) {
     every_option(cell, |layer, lengths, what| {
         let mut problem = Problem::new(layer, lengths, 11);
         problem.check_gradients(&what);
@@ -68,7 +69,7 @@ fn levels_agree() {
     levels(GruResetFirst);
 }
 
-fn levels<C: Cell>(cell: C) {
+fn levels<C: Compiled>(cell: C) {
     every_option(cell, |layer, lengths, what| {
         let problem = Problem::new(layer, lengths, 5);
         let want = Level::PORTABLE.scope(|| problem.run());

@@ -5,6 +5,7 @@ mod common;
 
 mod bf16;
 mod contracts;
+mod float_mode;
 mod kernels;
 mod lab;
 mod layers;

@@ -4,7 +4,8 @@
 use crate::common::problem::Problem;
 use crate::common::reference::{self, Inputs, Sizes};
 use crate::common::{Rng, cast, distance, widen};
-use bptt::cell::{Cell, Gru, GruResetFirst, Lstm, Nonlinearity, Rnn};
+use bptt::Compiled;
+use bptt::cell::{Gru, GruResetFirst, Lstm, Nonlinearity, Rnn};
 use bptt::simd::Level;
 use bptt::{LSTM, Recurrent, Seq, SeqMut, Shape, State, Tape, set_num_threads};
 
@@ -14,7 +15,7 @@ const PEEPHOLES: Lstm = Lstm { peepholes: true };
 
 /// Calls `check` with layers of every combination of these options, alone and together with the other
 /// options.
-fn every_option<C: Cell>(cell: C, mut check: impl FnMut(Recurrent<C>, &[usize], String)) {
+fn every_option<C: Compiled>(cell: C, mut check: impl FnMut(Recurrent<C>, &[usize], String)) {
     for norm in [false, true] {
         for (dropout, zoneout) in [(0.0, 0.0), (0.4, 0.0), (0.0, 0.3), (0.4, 0.3)] {
             for (layers, both, projection, bias) in
@@ -43,7 +44,7 @@ fn every_option<C: Cell>(cell: C, mut check: impl FnMut(Recurrent<C>, &[usize], 
     }
 }
 
-fn gradients<C: Cell>(cell: C) {
+fn gradients<C: Compiled>(cell: C) {
     every_option(cell, |layer, lengths, what| {
         Problem::new(layer, lengths, 11).check_gradients(&what);
     });
@@ -74,7 +75,7 @@ fn gradients_of_rnn() {
     gradients(TANH);
 }
 
-fn levels<C: Cell>(cell: C) {
+fn levels<C: Compiled>(cell: C) {
     every_option(cell, |layer, lengths, what| {
         let problem = Problem::new(layer, lengths, 5);
         let want = Level::PORTABLE.scope(|| problem.run());
@@ -98,7 +99,7 @@ fn levels_agree() {
 /// the batch, and if a time chunk has several blocks.
 #[test]
 fn checkpoints_do_not_show() {
-    fn check<C: Cell>(cell: C) {
+    fn check<C: Compiled>(cell: C) {
         every_option(cell, |layer, lengths, what| {
             let mut problem = Problem::new(layer, lengths, 5);
             let whole = problem.run();
@@ -125,7 +126,7 @@ fn checkpoints_do_not_show() {
 /// Compares the bits of all results, for problems that are large enough for several threads.
 #[test]
 fn threads_do_not_show() {
-    fn check<C: Cell>(cell: C, norm: bool) {
+    fn check<C: Compiled>(cell: C, norm: bool) {
         let layer = Recurrent::with_cell(cell, 24, 40, true).unwrap().bidirectional();
         let layer = layer.with_layers(2).unwrap().with_dropout(0.3).unwrap();
         let layer = layer.with_recurrent_dropout(0.2).unwrap().with_zoneout(0.2).unwrap();

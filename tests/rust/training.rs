@@ -3,7 +3,8 @@
 
 use std::time::Instant;
 
-use bptt::cell::{Cell, Lstm, Nonlinearity, Rnn};
+use bptt::Compiled;
+use bptt::cell::{Lstm, Nonlinearity, Rnn};
 use bptt::{
     BatchSizes, Dataset, Gradients, IGNORED, Input, Inputs, LSTM, Layer, Linear, Loss, Metric,
     Optimizer, Progress, RNN, Recurrent, Seq, SeqMut, Sequential, Shape, State, Tape, Targets,
@@ -247,7 +248,7 @@ fn sizes_beyond_memory_are_errors() {
 
 #[test]
 fn a_tape_fits_only_the_cell_that_recorded_it() {
-    fn record<C: Cell>(cell: C, tape: &mut Tape<f32>) -> (Recurrent<C>, Vec<f32>) {
+    fn record<C: Compiled>(cell: C, tape: &mut Tape<f32>) -> (Recurrent<C>, Vec<f32>) {
         let layer = Recurrent::with_cell(cell, 2, 3, true).unwrap();
         let params = vec![0.1; layer.parameter_len()];
         let mut state = State::zeros(&layer, 1).unwrap();

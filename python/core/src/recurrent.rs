@@ -1,6 +1,7 @@
 //! Layers for Python: one call for a forward pass, one for a backward pass.
 
-use bptt::cell::{Cell, GruResetFirst, Nonlinearity};
+use bptt::Compiled;
+use bptt::cell::{GruResetFirst, Nonlinearity};
 use bptt::{Compute, GRU, Gradients, LSTM, Params, RNN, Recurrent, Tape};
 use bptt::{Embedding, Layer, LayerNorm, Linear};
 use numpy::{PyArray1, PyArrayDyn, PyReadonlyArrayDyn};
@@ -62,7 +63,7 @@ struct Options {
 }
 
 impl Options {
-    fn of<C: Cell>(&self, layer: Recurrent<C>) -> bptt::Result<Recurrent<C>> {
+    fn of<C: Compiled>(&self, layer: Recurrent<C>) -> bptt::Result<Recurrent<C>> {
         let (between, recurrent, zoneout) = self.dropout;
         let layer = if self.bidirectional { layer.bidirectional() } else { layer };
         let layer = if self.layer_norm { layer.with_layer_norm()? } else { layer };
@@ -291,7 +292,7 @@ fn read_all<'py, E: Number>(
     arrays.iter().map(|array| read(array.cast::<PyArrayDyn<E>>()?)).collect()
 }
 
-fn forward<'py, C: Cell, E: Number>(
+fn forward<'py, C: Compiled, E: Number>(
     py: Python<'py>,
     (owner, layer): (&PyLayer, &Recurrent<C>),
     (params, version): (Vec<Bound<'py, PyAny>>, Option<u64>),
@@ -342,7 +343,7 @@ fn forward<'py, C: Cell, E: Number>(
 }
 
 #[allow(clippy::too_many_arguments)] // the arguments of Python's call
-fn backward<'py, C: Cell, E: Number>(
+fn backward<'py, C: Compiled, E: Number>(
     py: Python<'py>,
     (owner, layer): (&PyLayer, &Recurrent<C>),
     params: Vec<Bound<'py, PyAny>>,

@@ -8,7 +8,7 @@ pub use factors::IGNORED;
 
 use crate::buffer::zeros;
 use crate::error::{Result, ensure};
-use crate::simd::{Element, Level};
+use crate::simd::{Element, Kernel, Level, Simd};
 use crate::view::{Rows, RowsMut};
 use cross_entropy::CrossEntropy;
 use factors::Factors;
@@ -179,9 +179,13 @@ impl Loss {
                     scratch,
                 }))
             }
-            (_, Targets::Values(values)) => {
-                Ok(self.of_numbers(outputs, values, &factors, gradient))
-            }
+            (_, Targets::Values(values)) => Ok(Level::current()?.run(OfNumbers {
+                loss: self,
+                outputs,
+                values,
+                factors,
+                gradient,
+            })),
             (_, Targets::Classes(_)) => unreachable!("checked"),
         }
     }
@@ -224,36 +228,55 @@ impl Loss {
         }
         Ok(())
     }
+}
 
-    /// The losses that compare every output y with its own target t. Each is a function that returns `(loss,
-    /// slope)`.
-    fn of_numbers<E: Element>(
-        &self,
-        outputs: Rows<'_, E>,
-        values: &[E],
-        factors: &Factors<'_>,
-        gradient: Option<RowsMut<'_, E>>,
-    ) -> f64 {
-        match self {
-            Self::MeanSquaredError => each_number(outputs, values, factors, gradient, |y, t, _| {
+fn check_weights(name: &str, weights: &[f64]) -> Result<()> {
+    let wrong = weights.iter().find(|&&weight| !(0.0..f64::INFINITY).contains(&weight));
+    if let Some(weight) = wrong {
+        ensure!(false, "{name} must be at least 0 and finite, got {weight}");
+    }
+    Ok(())
+}
+
+/// The losses that compare every output y with its own target t. Each is a function that returns `(loss,
+/// slope)`.
+struct OfNumbers<'a, E: Element> {
+    loss: &'a Loss,
+    /// (N, F)
+    outputs: Rows<'a, E>,
+    /// (N, F)
+    values: &'a [E],
+    factors: Factors<'a>,
+    gradient: Option<RowsMut<'a, E>>,
+}
+
+impl<E: Element> Kernel<E> for OfNumbers<'_, E> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd<E>>(self, _s: S) -> f64 {
+        let Self { loss, outputs, values, factors, gradient } = self;
+        let factors = &factors;
+        match loss {
+            Loss::MeanSquaredError => each_number(outputs, values, factors, gradient, |y, t, _| {
                 let error = y - t;
                 let e = error.to_f64();
                 (e * e, error + error)
             }),
-            Self::MeanAbsoluteError => {
+            Loss::MeanAbsoluteError => {
                 each_number(outputs, values, factors, gradient, |y, t, _| {
                     let e = (y - t).to_f64();
                     // The slope at 0 is 0, as in torch.
                     (e.abs(), E::from_f64(if e == 0.0 { 0.0 } else { e.signum() }))
                 })
             }
-            &Self::Huber { delta } => each_number(outputs, values, factors, gradient, |y, t, _| {
+            &Loss::Huber { delta } => each_number(outputs, values, factors, gradient, |y, t, _| {
                 let e = (y - t).to_f64();
                 let inside = e.abs() <= delta;
                 let loss = if inside { e * e / 2.0 } else { delta * (e.abs() - delta / 2.0) };
                 (loss, E::from_f64(e.clamp(-delta, delta)))
             }),
-            Self::BinaryCrossEntropy { pos_weight } => {
+            Loss::BinaryCrossEntropy { pos_weight } => {
                 each_number(outputs, values, factors, gradient, |z, t, feature| {
                     let (z, t) = (z.to_f64(), t.to_f64());
                     let positive = pos_weight.as_ref().map_or(1.0, |weight| weight[feature]);
@@ -266,17 +289,9 @@ impl Loss {
                     ((1.0 - t) * z + share * softplus, E::from_f64(1.0 - t - share * rest))
                 })
             }
-            Self::CrossEntropy { .. } => unreachable!("it has a function of its own"),
+            Loss::CrossEntropy { .. } => unreachable!("it has a function of its own"),
         }
     }
-}
-
-fn check_weights(name: &str, weights: &[f64]) -> Result<()> {
-    let wrong = weights.iter().find(|&&weight| !(0.0..f64::INFINITY).contains(&weight));
-    if let Some(weight) = wrong {
-        ensure!(false, "{name} must be at least 0 and finite, got {weight}");
-    }
-    Ok(())
 }
 
 /// The weighted sum over the rows of each row's mean of `of(output, target, feature) -> (loss, slope)`.

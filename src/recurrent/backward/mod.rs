@@ -24,7 +24,7 @@ use crate::recurrent::plan::members;
 use crate::recurrent::state::StateRows;
 use crate::recurrent::tape::{BackMemory, DirectionTape, SumsMemory};
 use crate::simd::{Element, Kernel, Level, Simd};
-use crate::threads::rounds::{self, Alone, Rounds};
+use crate::threads::rounds::{self, Rounds};
 use crate::threads::team::Member;
 use crate::threads::{self, FLOPS_PER_COPY};
 use crate::view::{Rows, RowsMut, Seq, SeqMut};
@@ -122,8 +122,8 @@ pub(crate) fn run<C: Cell, E: Element>(
     let parallel = members.is_some() || tasks.len() > count;
     let parts = if parallel { threads::num_threads()? } else { 1 };
     match members {
-        Some(members) => rounds::run_rounds(level, tasks.remove(0), members)?,
-        None => threads::run(tasks, |task| level.run(Alone(task)))?,
+        Some(members) => rounds::run_shared(level, tasks.remove(0), members)?,
+        None => threads::run(tasks, |task| rounds::run_alone(level, task))?,
     }
     let mut all = Vec::new();
     for DirectionPass { layer, x, y, record, gradients, .. } in passes {

@@ -6,11 +6,12 @@
 
 use crate::cell::Cell;
 use crate::error::Result;
+use crate::math::sums::AddScaled;
 use crate::matmul::outer::{self, K_BLOCK, OuterMemory, OuterProducts, Target};
 use crate::recurrent::direction::memory::Records;
 use crate::recurrent::direction::{Compute, Direction};
 use crate::recurrent::plan::split_rows;
-use crate::simd::{Element, Kernel, Simd};
+use crate::simd::{Element, Kernel, Level, Simd};
 use crate::threads;
 use crate::view::{Rows, RowsMut, Seq};
 
@@ -203,17 +204,16 @@ pub(crate) fn clear_units<C: Cell, E: Element>(layer: &Direction<C>, grads: &mut
 
 /// Adds the sums of all groups but the first, which lie in memory of their own, to a direction's flat
 /// gradients.
-pub(crate) fn add_groups<E: Element>(groups: &[E], grads: &mut [E]) {
-    for group in groups.chunks_exact(grads.len().max(1)) {
-        for (to, &from) in grads.iter_mut().zip(group) {
-            *to = *to + from;
-        }
+pub(crate) fn add_groups<E: Element>(level: Level, groups: &[E], grads: &mut [E]) {
+    for from in groups.chunks_exact(grads.len().max(1)) {
+        level.run(AddScaled { to: grads, from, scale: E::ONE });
     }
 }
 
 /// Adds the gradients of the units' own weights, (B, units) from the backward pass, to a direction's flat
 /// gradients.
 pub(crate) fn add_units<C: Cell, E: Element>(
+    level: Level,
     layer: &Direction<C>,
     dunits: Rows<'_, E>,
     padded: usize,
@@ -226,9 +226,7 @@ pub(crate) fn add_units<C: Cell, E: Element>(
             let from = dunits.row(b)[first * padded..].chunks_exact(padded);
             let to = grads[start..].chunks_exact_mut(layer.hidden_size);
             for (to, from) in to.zip(from).take(count) {
-                for (to, &from) in to.iter_mut().zip(from) {
-                    *to = *to + from;
-                }
+                level.run(AddScaled { to, from, scale: E::ONE });
             }
         }
     }

@@ -7,6 +7,7 @@
 
 pub(crate) mod cells;
 pub(crate) mod step;
+pub(crate) mod stepped;
 
 use std::ops::Range;
 
@@ -21,7 +22,7 @@ use crate::recurrent::state::StateRows;
 use crate::recurrent::tape::{DirectionTape, Mode};
 use crate::simd::{Element, Level, Simd};
 use crate::threads;
-use crate::threads::rounds::{self, Alone, Rounds};
+use crate::threads::rounds::{self, Rounds};
 use crate::threads::team::Member;
 use crate::view::{RowsMut, Seq, SeqMut, Shape};
 use step::{Step, StepState, from_x};
@@ -104,8 +105,8 @@ pub(crate) fn run<C: Cell, E: Element>(
         }
     }
     match members {
-        Some(members) => rounds::run_rounds(level, tasks.remove(0), members),
-        None => threads::run(tasks, |task| level.run(Alone(task))),
+        Some(members) => rounds::run_shared(level, tasks.remove(0), members),
+        None => threads::run(tasks, |task| rounds::run_alone(level, task)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A cell for tests that only adds.
 
 use crate::common::reference::{Back, Oracle, sums};
+use bptt::Compiled;
 use bptt::cell::{Block, Cell, Lstm};
 use bptt::simd::{Element, Simd};
 
@@ -8,6 +9,8 @@ use bptt::simd::{Element, Simd};
 /// saturated sigmoid could hide an indexing error; this cell cannot.
 #[derive(Clone, Copy)]
 pub struct Linear;
+
+impl Compiled for Linear {}
 
 impl Cell for Linear {
     const GATES: usize = 4;

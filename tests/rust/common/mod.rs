@@ -4,7 +4,7 @@ pub mod linear;
 pub mod problem;
 pub mod reference;
 
-use bptt::cell::Cell;
+use bptt::Compiled;
 use bptt::simd::Element;
 use bptt::{Gradients, Recurrent, Seq, SeqMut, Shape, State, Tape};
 use reference::{Inputs, Oracle, Outputs, Sizes};
@@ -59,7 +59,12 @@ pub fn widen<E: Element>(values: &[E]) -> Vec<f64> {
     values.iter().map(|&x| x.to_f64()).collect()
 }
 
-fn state<E: Element, C: Cell>(layer: &Recurrent<C>, rows: usize, h: &[f64], c: &[f64]) -> State<E> {
+fn state<E: Element, C: Compiled>(
+    layer: &Recurrent<C>,
+    rows: usize,
+    h: &[f64],
+    c: &[f64],
+) -> State<E> {
     let mut state = State::zeros(layer, rows).unwrap();
     state.h.copy_from_slice(&cast::<E>(h));
     state.c.copy_from_slice(&cast::<E>(c));
@@ -67,7 +72,7 @@ fn state<E: Element, C: Cell>(layer: &Recurrent<C>, rows: usize, h: &[f64], c: &
 }
 
 /// Runs the kernels forward and backward. The results are converted to f64, which is exact.
-pub fn kernels<E: Element, C: Cell>(
+pub fn kernels<E: Element, C: Compiled>(
     layer: &Recurrent<C>,
     sizes: Sizes,
     inputs: &Inputs,

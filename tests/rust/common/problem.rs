@@ -1,7 +1,7 @@
 //! A recurrent layer with any options on a batch of any lengths: passes, and gradient checks in f64.
 
 use super::{Rng, cast, widen};
-use bptt::cell::Cell;
+use bptt::Compiled;
 use bptt::simd::Element;
 use bptt::{BatchSizes, Gradients, Recurrent, Seq, SeqMut, Shape, State, Tape};
 
@@ -22,7 +22,7 @@ pub struct Problem<C> {
 /// The results of a forward and backward pass: y, final state, dparams, dx, gradient of the initial state.
 pub type Results = [Vec<f64>; 7];
 
-impl<C: Cell> Problem<C> {
+impl<C: Compiled> Problem<C> {
     pub fn new(layer: Recurrent<C>, lengths: &[usize], seed: u64) -> Self {
         let sizes = BatchSizes::of_lengths(lengths).unwrap();
         let mut rng = Rng(seed);
