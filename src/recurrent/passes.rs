@@ -4,7 +4,6 @@ use std::mem::take;
 use std::ops::Range;
 
 use super::backward::{self, weights};
-use super::compiled::{Compiled, KernelsOf};
 use super::direction::{Direction, Weights};
 use super::forward;
 use super::state::StateRows;
@@ -17,26 +16,17 @@ use crate::math::dropout::{Dropout, mix};
 use crate::simd::{Element, Kernel, Level, Simd};
 use crate::view::{Rows, RowsMut, Seq, SeqMut, Shape};
 
-impl<C: Compiled> Recurrent<C> {
-    /// Runs the layer over a batch of sequences.
-    ///
-    /// `x` is (T, B, I). Every h_t goes to `y`, (T, B, D H) or (T, B, D P) with a projection. `state` is the
-    /// initial state and becomes the final one. T and B may be zero. With sequences of different lengths
-    /// ([`Seq::packed`], [`Seq::padded`]), steps that a row does not have are not computed, and its final
-    /// state is that of its own last step.
-    ///
-    /// # Errors
-    /// If a size does not fit the layer, or `E` is `f64` and the products are in bf16; nothing is written
-    /// then. If there is not enough memory.
-    pub fn forward<'p, E: Element>(
+impl<C: Cell> Recurrent<C> {
+    /// [`Recurrent::forward`].
+    pub(super) fn run_forward<E: Element>(
         &self,
-        params: impl Into<Params<'p, E>>,
+        params: Params<'_, E>,
         x: Seq<'_, E>,
         state: &mut State<E>,
         y: SeqMut<'_, E>,
         tape: &mut Tape<E>,
     ) -> Result<()> {
-        let weights = self.weights(params.into())?;
+        let weights = self.weights(params)?;
         self.check_io(x, y.as_ref())?;
         let (rows, directions) = (x.shape().rows, self.directions());
         self.check_state("state", state, rows)?;
@@ -97,11 +87,7 @@ impl<C: Compiled> Recurrent<C> {
                 let records = mode.records && !checkpoints;
                 // The first chunk packs the weights for all.
                 let same_weights = mode.same_weights || n > 0;
-                (E::of::<KernelsOf<C>>().forward)(
-                    level,
-                    passes,
-                    Mode { records, same_weights, ..mode },
-                )?;
+                forward::run(level, passes, Mode { records, same_weights, ..mode })?;
             }
             for (layer, record) in layers.iter().zip(records) {
                 record.recorded = mode.records.then(|| layer.pass_key::<E>(x.shape(), level));
@@ -129,19 +115,11 @@ impl<C: Compiled> Recurrent<C> {
         (0..directions).map(|d| self.direction(l * directions + d)).collect()
     }
 
-    /// Backpropagation through time, for the forward pass that `tape` holds, with the same `x` and `y`.
-    ///
-    /// `dy`, of the shape of `y`, is the gradient of the loss with respect to `y`. `dstate` is the gradient
-    /// with respect to the final state, and becomes that with respect to the initial state. Afterwards the
-    /// tape holds no pass.
-    ///
-    /// # Errors
-    /// If a size does not fit, or the tape holds no unused forward pass of this layer and these sizes;
-    /// nothing is written then. If there is not enough memory.
+    /// [`Recurrent::backward`].
     #[allow(clippy::too_many_arguments)] // the quantities of the formula
-    pub fn backward<'p, E: Element>(
+    pub(super) fn run_backward<E: Element>(
         &self,
-        params: impl Into<Params<'p, E>>,
+        params: Params<'_, E>,
         x: Seq<'_, E>,
         y: Seq<'_, E>,
         tape: &mut Tape<E>,
@@ -149,7 +127,7 @@ impl<C: Compiled> Recurrent<C> {
         dstate: &mut State<E>,
         gradients: Gradients<'_, E>,
     ) -> Result<()> {
-        let weights = self.weights(params.into())?;
+        let weights = self.weights(params)?;
         self.check_backward(x, y, tape, dy, dstate, &gradients)?;
         let (rows, directions) = (x.shape().rows, self.directions());
         let (h, _) = self.state_sizes();
@@ -242,7 +220,7 @@ impl<C: Compiled> Recurrent<C> {
                         },
                     });
                 }
-                (E::of::<KernelsOf<C>>().backward)(level, passes)?;
+                backward::run(level, passes)?;
                 for (record, again) in records.iter_mut().zip(again) {
                     record.checkpoints.again = again;
                 }
@@ -369,7 +347,7 @@ fn longest(chunks: &[Vec<Range<usize>>]) -> usize {
 /// Computes time chunk `n` of every direction again, from its checkpoint, with records. Returns its final h
 /// and c, and its outputs. (Seven arguments, because all directions need them; a struct would serve only
 /// this one call.)
-fn compute_again<C: Compiled, E: Element>(
+fn compute_again<C: Cell, E: Element>(
     level: Level,
     layers: &[Direction<C>],
     weights: &[Weights<'_, E>],
@@ -405,7 +383,7 @@ fn compute_again<C: Compiled, E: Element>(
             first_step: steps.start,
         });
     }
-    (E::of::<KernelsOf<C>>().forward)(level, passes, mode)?;
+    forward::run(level, passes, mode)?;
     Ok(all)
 }
 

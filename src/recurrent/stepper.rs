@@ -1,7 +1,7 @@
 //! Runs a layer one step at a time, for inputs that arrive one at a time. Weights stay packed, and a step
 //! allocates no memory.
 
-use super::compiled::{Compiled, KernelsOf};
+use super::compiled::{Compiled, PassesOf};
 use super::direction::packed::{Pack, Packed};
 use super::forward::stepped::{StepAll, Stepped};
 use super::{Params, Recurrent, State};
@@ -51,7 +51,7 @@ impl<C: Compiled, E: Element> Stepper<C, E> {
             "a stepper needs a layer of one direction, got two directions; the second starts at the last step"
         );
         let level = Level::current()?;
-        let kernels = E::of::<KernelsOf<C>>();
+        let passes = E::of::<PassesOf<C>>();
         let (h, c) = layer.state_sizes();
         let mut layers = Vec::new();
         for (weights, direction) in
@@ -68,10 +68,7 @@ impl<C: Compiled, E: Element> Stepper<C, E> {
                     Buffer::zeros(rows.saturating_mul(for_h))?,
                 ],
             };
-            (kernels.pack)(
-                level,
-                Pack { layer: &direction, weights, packed: &mut stepped.packed },
-            )?;
+            (passes.pack)(level, Pack { layer: &direction, weights, packed: &mut stepped.packed })?;
             layers.push(stepped);
         }
         let record = layers[0].direction.record_len(level.lanes::<E>());
@@ -92,7 +89,7 @@ impl<C: Compiled, E: Element> Stepper<C, E> {
         let want = self.rows * self.layer.input_size();
         ensure!(x.len() == want, "x must have {want} numbers, got {}", x.len());
         let Self { level, rows, layers, values, .. } = self;
-        (E::of::<KernelsOf<C>>().step)(*level, StepAll { x, rows: *rows, layers, values });
+        (E::of::<PassesOf<C>>().step)(*level, StepAll { x, rows: *rows, layers, values });
         Ok(&self.layers[self.layers.len() - 1].h[0])
     }
 
