@@ -33,7 +33,7 @@ from bptt.layers import (
 )
 from bptt.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss
 from bptt.model import Sequential, load
-from bptt.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from bptt.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, SparseAdam
 from bptt.schedules import (
     CosineAnnealingLR,
     LinearLR,
@@ -71,6 +71,7 @@ __all__ = [
     "RMSprop",
     "ReduceLROnPlateau",
     "Sequential",
+    "SparseAdam",
     "StepLR",
     "Stepper",
     "__version__",

@@ -147,6 +147,38 @@ class AdamW(Optimizer):
 
 
 @dataclass(frozen=True)
+class SparseAdam(Optimizer):
+    """Adam for an `Embedding` of which a batch reads a few rows, as torch.optim.SparseAdam.
+
+    ``p = p - lr * m / (sqrt(v) + eps)``. Rows of the table without a gradient keep their values and
+    their means m and v, and cost no time. The correction for the start at zero does not apply to
+    eps, and there is no weight decay. Other layers are updated at every step.
+
+    Parameters
+    ----------
+    lr : float, default 1e-3
+        Learning rate, at least 0.
+    betas : tuple of two floats, default (0.9, 0.999)
+        The decay rates of the two means, each in [0, 1).
+    eps : float, default 1e-8
+        Added to the root to avoid division by zero; at least 0.
+
+    Examples
+    --------
+    >>> import bptt
+    >>> bptt.optimizers.SparseAdam(0.01)
+    SparseAdam(lr=0.01, betas=(0.9, 0.999), eps=1e-08)
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def _core(self) -> CoreOptimizer:
+        return CoreOptimizer.sparse_adam(**self._numbers("lr", "eps"), betas=_two_betas(self.betas))
+
+
+@dataclass(frozen=True)
 class RMSprop(Optimizer):
     """RMSprop (Hinton 2012), as torch.optim.RMSprop.
 

@@ -1,5 +1,7 @@
 //! Gradient clipping by the norm of all gradients together.
 
+use std::ops::Range;
+
 use super::optim::current_level;
 use crate::simd::{Element, Kernel, Simd};
 
@@ -14,11 +16,18 @@ use crate::simd::{Element, Kernel, Simd};
 /// assert!((grads[0] - 0.6).abs() < 1e-6 && (grads[1] - 0.8).abs() < 1e-6);
 /// ```
 pub fn clip_by_global_norm<E: Element>(grads: &mut [E], max_norm: f64) -> f64 {
-    current_level().run(Clip { grads, max_norm })
+    let all = 0..grads.len();
+    clip(grads, &[all], max_norm)
+}
+
+/// Same as [`clip_by_global_norm`], where only the gradients in these ranges, in order, are not zero.
+pub(super) fn clip<E: Element>(grads: &mut [E], ranges: &[Range<usize>], max_norm: f64) -> f64 {
+    current_level().run(Clip { grads, ranges, max_norm })
 }
 
 struct Clip<'a, E> {
     grads: &'a mut [E],
+    ranges: &'a [Range<usize>],
     max_norm: f64,
 }
 
@@ -27,35 +36,53 @@ impl<E: Element> Kernel<E> for Clip<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd<E>>(self, _s: S) -> f64 {
-        let norm = sum_of_squares(self.grads).sqrt();
+        let mut sums = [0.0; SUMS];
+        for range in self.ranges {
+            add_squares(&mut sums, &self.grads[range.clone()], range.start);
+        }
+        let norm = sums.iter().sum::<f64>().sqrt();
         let scale = self.max_norm / (norm + 1e-6);
         if scale < 1.0 {
             let scale = E::from_f64(scale);
-            for g in self.grads {
-                *g = *g * scale;
+            for range in self.ranges {
+                for g in &mut self.grads[range.clone()] {
+                    *g = *g * scale;
+                }
             }
         }
         norm
     }
 }
 
+/// The number of sums. There are several, because every addition to a single sum would wait for the one
+/// before. Number n of all belongs to sum n modulo this, so leaving out zeros changes no bit.
+const SUMS: usize = 32;
+
 /// The sum of squares. It is a plain loop that is always inlined, so it also runs in a level's frame.
 #[inline(always)]
 pub(crate) fn sum_of_squares<E: Element>(numbers: &[E]) -> f64 {
-    // Several sums at once, because every addition to a single sum would wait for the one before.
-    const SUMS: usize = 32;
     let mut sums = [0.0; SUMS];
-    let whole = numbers.len() / SUMS * SUMS;
-    for first in (0..whole).step_by(SUMS) {
-        let chunk = &numbers[first..first + SUMS];
+    add_squares(&mut sums, numbers, 0);
+    sums.iter().sum()
+}
+
+/// Adds the squares of numbers, of which the first is number `first` of all.
+#[inline(always)]
+fn add_squares<E: Element>(sums: &mut [f64; SUMS], numbers: &[E], first: usize) {
+    let (head, rest) = numbers.split_at(numbers.len().min(first.next_multiple_of(SUMS) - first));
+    for (sum, &g) in sums[first % SUMS..].iter_mut().zip(head) {
+        *sum += g.to_f64() * g.to_f64();
+    }
+    let chunks = rest.chunks_exact(SUMS);
+    let tail = chunks.remainder();
+    for chunk in chunks {
         for i in 0..SUMS {
             sums[i] += chunk[i].to_f64() * chunk[i].to_f64();
         }
     }
-    for (sum, &g) in sums.iter_mut().zip(&numbers[whole..]) {
+    for (sum, &g) in sums.iter_mut().zip(tail) {
         *sum += g.to_f64() * g.to_f64();
     }
-    sums.iter().sum()
 }
 
 #[cfg(test)]
@@ -70,5 +97,18 @@ mod tests {
         clip_by_global_norm(&mut grads, 1.0);
         let scale = 1.0 / (5.0 + 1e-6);
         assert_eq!(grads, [3.0 * scale, 4.0 * scale]);
+    }
+
+    #[test]
+    fn leaving_out_zeros_changes_no_bit() {
+        let ranges = [3..17, 40..41, 64..130, 131..200];
+        let mut grads: Vec<f32> = (0..200).map(|n| (n as f32).sin()).collect();
+        for (n, g) in grads.iter_mut().enumerate() {
+            *g = if ranges.iter().any(|range| range.contains(&n)) { *g } else { 0.0 };
+        }
+        let mut whole = grads.clone();
+        let norm = clip_by_global_norm(&mut whole, 1.5);
+        assert_eq!(clip(&mut grads, &ranges, 1.5).to_bits(), norm.to_bits());
+        assert!(grads == whole);
     }
 }

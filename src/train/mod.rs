@@ -8,6 +8,7 @@ mod data;
 mod evaluate;
 mod metric;
 mod optim;
+mod touched;
 mod trainer;
 
 pub use clip::clip_by_global_norm;

@@ -1,6 +1,8 @@
 //! Optimisers with torch's update rules. An optimiser keeps the number of steps taken and up to three
 //! numbers for every parameter ([`Moments`]).
 
+use std::ops::Range;
+
 use crate::buffer::zeros;
 use crate::error::{Result, ensure};
 use crate::simd::{Element, Kernel, Level, Simd};
@@ -34,6 +36,15 @@ pub enum Rule {
         /// Whether weight decay is `p = p - lr weight_decay p`, separate from the gradient (AdamW,
         /// Loshchilov and Hutter 2019).
         decoupled: bool,
+    },
+    /// Adam for tables of which a batch reads a few rows (torch's SparseAdam): rows of an
+    /// [`Embedding`](crate::Embedding) without a gradient keep their m and v too. `p = p - lr m / (sqrt v +
+    /// eps)`, where the correction for bias does not apply to eps. There is no weight decay.
+    SparseAdam {
+        /// The decays of the means of g and of g^2, in [0, 1).
+        betas: (f64, f64),
+        /// The number that is added to the root, to avoid a division by zero.
+        eps: f64,
     },
     /// `b = momentum b + g / (sqrt v + eps);  p = p - lr b`, where v is the running mean of g^2 (Hinton
     /// 2012).
@@ -88,10 +99,14 @@ impl Optimizer {
                 check_decay("momentum", momentum)?;
                 ensure!(!nesterov || momentum > 0.0, "nesterov needs a momentum above 0, got 0");
             }
-            Rule::Adam { betas, eps, .. } => {
+            Rule::Adam { betas, eps, .. } | Rule::SparseAdam { betas, eps } => {
                 check_decay("betas", betas.0)?;
                 check_decay("betas", betas.1)?;
                 check_at_least_0("eps", eps)?;
+                ensure!(
+                    weight_decay == 0.0 || matches!(rule, Rule::Adam { .. }),
+                    "SparseAdam has no weight decay, got {weight_decay}; use AdamW"
+                );
             }
             Rule::RMSprop { alpha, eps, momentum, .. } => {
                 check_decay("alpha", alpha)?;
@@ -126,7 +141,7 @@ impl Optimizer {
     fn in_use(&self) -> [bool; 3] {
         match self.rule {
             Rule::SGD { momentum, .. } => [momentum > 0.0, false, false],
-            Rule::Adam { .. } => [true, true, false],
+            Rule::Adam { .. } | Rule::SparseAdam { .. } => [true, true, false],
             Rule::RMSprop { centered, .. } => [true, true, centered],
             Rule::Adagrad { .. } => [false, true, false],
         }
@@ -138,7 +153,7 @@ impl Optimizer {
         if let Some(given) = rate.momentum {
             match &mut self.rule {
                 Rule::SGD { momentum, .. } | Rule::RMSprop { momentum, .. } => *momentum = given,
-                Rule::Adam { betas, .. } => betas.0 = given,
+                Rule::Adam { betas, .. } | Rule::SparseAdam { betas, .. } => betas.0 = given,
                 Rule::Adagrad { .. } => {}
             }
         }
@@ -216,14 +231,31 @@ impl<E: Element> Moments<E> {
         Ok(())
     }
 
-    /// Takes one step of the optimiser.
-    pub fn update(&mut self, params: &mut [E], grads: &[E]) {
+    /// Whether a step leaves parameters without a gradient, and what it remembers of them, as they are.
+    pub fn is_local(&self) -> bool {
+        match self.optimizer.rule {
+            Rule::SparseAdam { .. } => true,
+            Rule::SGD { .. } => self.optimizer.weight_decay == 0.0 && self.vectors[0].is_empty(),
+            Rule::Adagrad { eps, .. } => self.optimizer.weight_decay == 0.0 && eps > 0.0,
+            Rule::Adam { .. } | Rule::RMSprop { .. } => false,
+        }
+    }
+
+    /// Takes one step of the optimiser, on the parameters in these ranges.
+    pub fn update(&mut self, params: &mut [E], grads: &[E], ranges: &[Range<usize>]) {
         self.steps = self.steps.saturating_add(1);
         let rate = self.rates.get(self.next).or(self.rates.last());
         let optimizer = rate.map_or(self.optimizer, |&rate| self.optimizer.at(rate));
         self.next = self.next.saturating_add(1);
-        let (steps, vectors) = (self.steps, &mut self.vectors);
-        current_level().run(Update { optimizer, steps, vectors, params, grads });
+        let level = current_level();
+        for range in ranges {
+            let vectors = self.vectors.each_mut().map(|vector| match vector.is_empty() {
+                true => &mut [][..],
+                false => &mut vector[range.clone()],
+            });
+            let (params, grads) = (&mut params[range.clone()], &grads[range.clone()]);
+            level.run(Update { optimizer, steps: self.steps, vectors, params, grads });
+        }
     }
 }
 
@@ -237,7 +269,7 @@ pub(super) fn current_level() -> Level {
 struct Update<'a, E> {
     optimizer: Optimizer,
     steps: i32,
-    vectors: &'a mut [Vec<E>; 3],
+    vectors: [&'a mut [E]; 3],
     params: &'a mut [E],
     grads: &'a [E],
 }
@@ -278,6 +310,18 @@ impl<E: Element> Kernel<E> for Update<'_, E> {
                     *m = beta1 * *m + rest1 * g;
                     *v = beta2 * *v + rest2 * (g * g);
                     *p = kept * *p - step * *m / (v.sqrt() / root + eps);
+                }
+            }
+            Rule::SparseAdam { betas, eps } => {
+                let root = (1.0 - betas.1.powi(self.steps)).sqrt();
+                let step = E::from_f64(lr * root / (1.0 - betas.0.powi(self.steps)));
+                let (beta1, beta2) = (E::from_f64(betas.0), E::from_f64(betas.1));
+                let (rest1, rest2) = (E::from_f64(1.0 - betas.0), E::from_f64(1.0 - betas.1));
+                let eps = E::from_f64(eps);
+                for (((p, &g), m), v) in params_and_grads.zip(first).zip(second) {
+                    *m = beta1 * *m + rest1 * g;
+                    *v = beta2 * *v + rest2 * (g * g);
+                    *p = *p - step * *m / (v.sqrt() + eps);
                 }
             }
             Rule::RMSprop { alpha, eps, momentum, .. } => {
@@ -365,7 +409,7 @@ mod tests {
             let mut params = [1.0f32, -2.0, 3.0];
             let step = |moments: &mut Moments<f32>, params: &mut [f32; 3]| {
                 let grads = params.map(|p| p.sin());
-                moments.update(params, &grads);
+                moments.update(params, &grads, &[0..3]);
             };
             for _ in 0..3 {
                 step(&mut whole, &mut params);
@@ -392,14 +436,14 @@ mod tests {
         moments.set_rates(vec![rate(1.0), rate(2.0)], 1).unwrap();
         let mut params = [0.0f64];
         for _ in 0..3 {
-            moments.update(&mut params, &[-1.0]);
+            moments.update(&mut params, &[-1.0], &[0..1]);
         }
         assert_eq!(params, [1.0 + 2.0 + 2.0]);
         let adagrad = Optimizer::new(Rule::Adagrad { lr_decay: 0.0, eps: 0.0 }, 0.1, 0.0).unwrap();
         let mut adagrad = Moments::<f64>::new(adagrad, 1).unwrap();
         assert!(adagrad.set_rates(vec![Rate { lr: 1.0, momentum: Some(0.9) }], 1).is_err());
         assert!(moments.set_rates(vec![rate(f64::NAN)], 1).is_err());
-        moments.update(&mut params, &[-1.0]);
+        moments.update(&mut params, &[-1.0], &[0..1]);
         assert_eq!(params, [7.0], "refused rates change nothing");
     }
 }

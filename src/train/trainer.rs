@@ -13,14 +13,16 @@
 //!
 //! With accumulation, the optimiser takes a step after every k-th batch, with the gradients of all k.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use super::accumulate::Accumulated;
 use super::batch::Batch;
-use super::clip::clip_by_global_norm;
+use super::clip::clip;
 use super::data::Dataset;
 use super::metric::{Metric, Tally};
 use super::optim::{Moments, Optimizer, Rate};
+use super::touched::with_gradients;
 use crate::buffer::zeros;
 use crate::error::{Result, ensure};
 use crate::nn::{Loss, Sequential};
@@ -70,7 +72,10 @@ pub struct Trainer<E: Element> {
 /// The step of the optimiser.
 struct Update<E> {
     moments: Moments<E>,
+    /// Zero outside of `touched`.
     grads: Vec<E>,
+    /// The ranges of the parameters that the next step changes.
+    touched: Vec<Range<usize>>,
     accumulated: Accumulated<E>,
     /// The bound of the norm of all gradients together.
     clip_norm: Option<f64>,
@@ -139,6 +144,7 @@ impl<E: Element> Trainer<E> {
             update: Update {
                 moments: Moments::new(optimizer, len)?,
                 grads: zeros(len)?,
+                touched: Vec::new(),
                 accumulated: Accumulated::default(),
                 clip_norm,
             },
@@ -351,8 +357,15 @@ impl<E: Element> Trainer<E> {
         let loss = self.loss.of(outputs, chunk.targets, factors.as_deref(), Some(gradient))?;
         if loss.is_finite() {
             self.tallies[0].add(outputs, chunk.targets)?;
-            let Update { grads, accumulated, .. } = &mut self.update;
-            grads.fill(E::ZERO);
+            let is_local = self.is_local();
+            let Update { grads, touched, accumulated, .. } = &mut self.update;
+            for range in touched.drain(..) {
+                grads[range].fill(E::ZERO);
+            }
+            *touched = match is_local {
+                true => with_gradients(self.model.layers(), grads.len(), chunk.input),
+                false => vec![Range { start: 0, end: grads.len() }],
+            };
             self.model.backward(chunk.input, &chunk.sizes, grads)?;
             if accumulated.is_enough(grads, count)? {
                 self.optimise();
@@ -369,11 +382,11 @@ impl<E: Element> Trainer<E> {
 
     /// Takes a step of the optimiser with the current gradients.
     fn optimise(&mut self) {
-        let Update { moments, grads, clip_norm, .. } = &mut self.update;
+        let Update { moments, grads, touched, clip_norm, .. } = &mut self.update;
         if let Some(norm) = *clip_norm {
-            clip_by_global_norm(grads, norm);
+            clip(grads, touched, norm);
         }
-        moments.update(&mut self.model.params, grads);
+        moments.update(&mut self.model.params, grads, touched);
     }
 }
 
@@ -397,6 +410,12 @@ impl<E: Element> Trainer<E> {
         if self.update.accumulated.take(&mut self.update.grads) {
             self.optimise();
         }
+    }
+
+    /// Whether a step leaves parameters without a gradient as they are. Rows of an
+    /// [`Embedding`](crate::Embedding) that no batch has then cost no time.
+    pub fn is_local(&self) -> bool {
+        self.update.moments.is_local() && self.update.accumulated.wanted < 2
     }
 
     /// Sets the rates of the next steps of the optimiser: the first rate is for the next step, and so on. All

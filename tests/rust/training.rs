@@ -6,9 +6,9 @@ use std::time::Instant;
 use bptt::Compiled;
 use bptt::cell::{Lstm, Nonlinearity, Rnn};
 use bptt::{
-    BatchSizes, Dataset, Gradients, IGNORED, Input, Inputs, LSTM, Layer, Linear, Loss, Metric,
-    Optimizer, Progress, RNN, Recurrent, Seq, SeqMut, Sequential, Shape, State, Tape, Targets,
-    Trainer,
+    BatchSizes, Dataset, Embedding, Gradients, IGNORED, Input, Inputs, LSTM, Layer, Linear, Loss,
+    Metric, Optimizer, Progress, RNN, Recurrent, Rule, Seq, SeqMut, Sequential, Shape, State, Tape,
+    Targets, Trainer, clip_by_global_norm,
 };
 
 /// The sizes of a batch of sequences of three steps.
@@ -55,6 +55,61 @@ fn one_sgd_step_goes_down_the_slope_of_the_whole_model() {
         let taken = (model().params[i] - stepped[i]) / lr;
         assert!((slope - taken).abs() < 1e-8, "parameter {i}: {slope} and {taken}");
     }
+}
+
+#[test]
+fn a_step_changes_only_the_rows_of_the_batch() {
+    let model = || {
+        let layers = vec![
+            Layer::Embedding(Embedding::new(9, 5).unwrap()),
+            Layer::LSTM(LSTM::new(5, 4, true).unwrap()),
+            Layer::Linear(Linear::new(4, 3, true).unwrap()),
+        ];
+        let mut model = Sequential::<f32>::new(layers).unwrap();
+        for (i, p) in model.params.iter_mut().enumerate() {
+            *p = (i as f32 * 1.3).sin();
+        }
+        model
+    };
+    let (tokens, next) = ([7, 2, 7, 3, 2, 2], [1, 2, 0, 0, 1, 2]);
+    let data = Dataset::new(Inputs::Tokens(&tokens), Targets::Classes(&next), &[0, 3, 6]).unwrap();
+    let betas = (0.9, 0.99);
+    let mut results = Vec::new();
+    for rule in [
+        Rule::SGD { momentum: 0.0, nesterov: false },
+        Rule::Adagrad { lr_decay: 0.1, eps: 1e-10 },
+        Rule::SparseAdam { betas, eps: 1e-8 },
+    ] {
+        let optimizer = Optimizer::new(rule, 0.1, 0.0).unwrap();
+        let trainer = Trainer::new(model(), Loss::cross_entropy(), optimizer, Some(0.3));
+        let mut trainer = trainer.unwrap();
+        for sequences in [&[0, 1][..], &[1], &[0]] {
+            trainer.step(&data, sequences).unwrap();
+        }
+        for (n, (p, before)) in trainer.model.params.iter().zip(model().params).enumerate() {
+            let read = n >= 45 || tokens.contains(&((n / 5) as u32));
+            assert_eq!(*p != before, read, "{rule:?}, parameter {n}");
+        }
+        results.push(trainer.model.params);
+    }
+    // The steps of gradient descent, with the gradients of all rows.
+    let mut whole = model();
+    for sequences in [&[0, 1][..], &[1], &[0]] {
+        let rows = sequences.len();
+        let of = |all: &[u32; 6]| -> Vec<u32> {
+            (0..3).flat_map(|t| sequences.iter().map(move |row| all[row * 3 + t])).collect()
+        };
+        let (tokens, next) = (of(&tokens), of(&next));
+        whole.forward(Input::Tokens(&tokens), &sizes(rows), true).unwrap();
+        let (outputs, gradient) = whole.output_and_gradient().unwrap();
+        let targets = Targets::Classes(&next);
+        Loss::cross_entropy().of(outputs, targets, None, Some(gradient)).unwrap();
+        let mut grads = vec![0.0; whole.params.len()];
+        whole.backward(Input::Tokens(&tokens), &sizes(rows), &mut grads).unwrap();
+        clip_by_global_norm(&mut grads, 0.3);
+        whole.params.iter_mut().zip(&grads).for_each(|(p, g)| *p -= 0.1f32 * g);
+    }
+    assert!(whole.params == results[0], "the same bits");
 }
 
 /// Six sequences of different lengths: inputs, targets and offsets.

@@ -91,7 +91,7 @@ class Run:
             return  # there is no file yet
         saved.restore(self._parts())
         self._stack.load_state_dict(saved.stack.state_dict())
-        self._trainer.read_params(self._stack.flat_parameters())
+        self._trainer.read_params()
         self._training.moments = self._trainer.optimizer_state()
         self._done = saved.epochs
 
@@ -119,7 +119,7 @@ class Run:
 
     def _keep(self) -> bool:
         """Copy the parameters to the layers if all are finite; tell whether they are."""
-        if not self._trainer.write_params(self._stack.flat_parameters()):
+        if not self._trainer.write_params():
             return False
         self._training.moments = self._trainer.optimizer_state()
         self._remember()
@@ -132,7 +132,7 @@ class Run:
     def _call(self, hook: str, *values: Any) -> None:
         if self._calls.callbacks:
             self._calls(hook, *values)
-            self._trainer.read_params(self._stack.flat_parameters())
+            self._trainer.read_params()
 
     def __call__(self) -> History:
         """Train."""

@@ -54,6 +54,11 @@ impl<'py, E: Number> Values<'py, E> {
 }
 
 impl PyDataset {
+    /// The tokens of all sequences, if the inputs are tokens.
+    pub fn tokens<'py>(&self, py: Python<'py>) -> Result<Option<PyReadonlyArray1<'py, u32>>> {
+        self.inputs.bind(py).cast::<PyArray1<u32>>().ok().map(read).transpose()
+    }
+
     /// Calls `work` with the data set, without the GIL.
     pub fn with<E: Number, T: Send>(
         &self,

@@ -72,6 +72,12 @@ impl PyOptimizer {
     }
 
     #[staticmethod]
+    #[pyo3(signature = (*, lr, betas, eps))]
+    fn sparse_adam(lr: f64, betas: (f64, f64), eps: f64) -> Result<Self> {
+        Self::of(Rule::SparseAdam { betas, eps }, lr, 0.0)
+    }
+
+    #[staticmethod]
     #[pyo3(signature = (*, lr, weight_decay, alpha, eps, momentum, centered))]
     fn rmsprop(
         lr: f64,

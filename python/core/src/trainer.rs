@@ -1,7 +1,8 @@
 //! Training for Python. The trainer has parameters of its own. They are copied from the layers before
-//! training, and back when Python calls `write_params`.
+//! training, and back when Python calls `write_params`. Of an embedding's table, only the rows that the data
+//! have are copied, if the optimiser leaves the others as they are.
 
-use bptt::{Layer, Metric, Rate, Sequential, Trainer};
+use bptt::{Layer, Metric, Progress, Rate, Sequential, Trainer};
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -12,16 +13,33 @@ use crate::model::{self, PyModel, read_flat, slices};
 use crate::progress::PyProgress;
 use crate::rules::{PyLoss, PyOptimizer};
 use crate::tape::Number;
-use crate::write;
+use crate::{read, slice_of, write};
 
 enum Any {
-    F32(Trainer<f32>),
-    F64(Trainer<f64>),
+    F32(Copied<f32>),
+    F64(Copied<f64>),
 }
 
 /// A model with its loss and optimiser.
 #[pyclass(name = "Trainer", module = "bptt._core")]
-pub struct PyTrainer(Any);
+pub struct PyTrainer {
+    trainer: Any,
+    /// The flat parameters of every layer.
+    params: Vec<Py<PyAny>>,
+}
+
+/// A trainer with copies of the layers' parameters.
+struct Copied<E: Number> {
+    trainer: Trainer<E>,
+    table: Option<Table>,
+}
+
+/// The table of an embedding, of which only some rows are copied.
+struct Table {
+    /// The numbers in a row.
+    size: usize,
+    copied: Vec<bool>,
+}
 
 macro_rules! each {
     ($trainer:expr, $inner:ident => $body:expr) => {
@@ -48,9 +66,8 @@ impl Options<'_> {
         &self,
         layers: Vec<Layer>,
         params: &[Bound<'_, PyAny>],
-    ) -> Result<Trainer<E>> {
-        let mut model = Sequential::new(layers)?;
-        read_params(&mut model.params, params)?;
+    ) -> Result<Copied<E>> {
+        let model = Sequential::new(layers)?;
         let (loss, optimizer) = (self.loss.0.clone(), self.optimizer.0);
         let mut trainer = Trainer::new(model, loss, optimizer, self.clip_norm)?;
         if let Some(steps) = self.tbptt {
@@ -58,7 +75,19 @@ impl Options<'_> {
         }
         trainer = trainer.with_accumulation(self.accumulate)?;
         trainer.set_metrics(&self.metrics);
-        Ok(if self.stateful { trainer.stateful()? } else { trainer })
+        if self.stateful {
+            trainer = trainer.stateful()?;
+        }
+        let table = match trainer.model.layers().next() {
+            Some(Layer::Embedding(table)) if trainer.is_local() => Some(Table {
+                size: table.embedding_dim(),
+                copied: vec![false; table.num_embeddings()],
+            }),
+            _ => None,
+        };
+        let mut copied = Copied { trainer, table };
+        copied.read(params)?;
+        Ok(copied)
     }
 }
 
@@ -96,69 +125,72 @@ impl PyTrainer {
         let metrics = metrics.iter().map(|name| metric_of(name)).collect::<Result<_>>()?;
         let options = Options { loss, optimizer, clip_norm, tbptt, stateful, accumulate, metrics };
         let layers = model.layers();
-        Ok(Self(match &model.0 {
+        let trainer = match &model.0 {
             model::Any::F32(_) => Any::F32(options.trainer(layers, &params)?),
             model::Any::F64(_) => Any::F64(options.trainer(layers, &params)?),
-        }))
+        };
+        Ok(Self { trainer, params: params.into_iter().map(Bound::unbind).collect() })
     }
 
     /// Sets the seed of dropout for the next step.
     fn set_seed(&mut self, seed: u64) {
-        each!(&mut self.0, trainer => trainer.model.set_seed(seed));
+        each!(&mut self.trainer, copied => copied.trainer.model.set_seed(seed));
     }
 
     /// The seed of dropout for the next step.
     fn seed(&self) -> u64 {
-        each!(&self.0, trainer => trainer.model.seed())
+        each!(&self.trainer, copied => copied.trainer.model.seed())
     }
 
     /// Copies the parameters to the layers' flat arrays if all are finite. Returns whether they are.
-    fn write_params(&self, params: Vec<Bound<'_, PyAny>>) -> Result<bool> {
-        each!(&self.0, trainer => write_params(&trainer.model.params, &params))
+    fn write_params(&self, py: Python<'_>) -> Result<bool> {
+        let params: Vec<_> = self.params.iter().map(|params| params.bind(py).clone()).collect();
+        each!(&self.trainer, copied => copied.write(&params))
     }
 
     /// Copies the parameters from the layers' flat arrays.
-    fn read_params(&mut self, params: Vec<Bound<'_, PyAny>>) -> Result<()> {
-        each!(&mut self.0, trainer => read_params(&mut trainer.model.params, &params))
+    fn read_params(&mut self, py: Python<'_>) -> Result<()> {
+        let params: Vec<_> = self.params.iter().map(|params| params.bind(py).clone()).collect();
+        each!(&mut self.trainer, copied => copied.read(&params))
     }
 
     /// Sets (learning rate, momentum or None) for each of the next steps of the optimiser. All later steps
     /// use the last.
     fn set_rates(&mut self, rates: Vec<(f64, Option<f64>)>) -> Result<()> {
         let rates = rates.into_iter().map(|(lr, momentum)| Rate { lr, momentum }).collect();
-        Ok(each!(&mut self.0, trainer => trainer.set_rates(rates))?)
+        Ok(each!(&mut self.trainer, copied => copied.trainer.set_rates(rates))?)
     }
 
     /// The number of steps that the optimiser has taken.
     #[getter]
     fn optimizer_steps(&self) -> usize {
-        each!(&self.0, trainer => trainer.optimizer_state().0)
+        each!(&self.trainer, copied => copied.trainer.optimizer_state().0)
     }
 
     /// The optimiser's state: the number of steps taken, and three vectors. A vector that it does not use is
     /// empty.
     fn optimizer_state<'py>(&self, py: Python<'py>) -> (usize, Vec<Bound<'py, PyAny>>) {
-        each!(&self.0, trainer => {
-            let (steps, vectors) = trainer.optimizer_state();
+        each!(&self.trainer, copied => {
+            let (steps, vectors) = copied.trainer.optimizer_state();
             (steps, vectors.iter().map(|v| PyArray1::from_slice(py, v).into_any()).collect())
         })
     }
 
     /// Continues from a state that `optimizer_state` returned for the same optimiser and model.
     fn restore_optimizer(&mut self, steps: usize, vectors: Vec<Bound<'_, PyAny>>) -> Result<()> {
-        each!(&mut self.0, trainer => restore(trainer, steps, &vectors))
+        each!(&mut self.trainer, copied => restore(&mut copied.trainer, steps, &vectors))
     }
 
     /// Takes a step with the gradients that are accumulated at the end of an epoch, if there are any.
     fn finish_epoch(&mut self) {
-        each!(&mut self.0, trainer => trainer.finish_epoch());
+        each!(&mut self.trainer, copied => copied.trainer.finish_epoch());
     }
 
     /// Returns the means of the metrics of training, or of evaluation if `evaluated`, since the last call.
     fn take_metrics(&mut self, evaluated: bool) -> Vec<f64> {
-        each!(&mut self.0, trainer => match evaluated {
-            true => trainer.take_evaluated_metrics(),
-            false => trainer.take_metrics(),
+        each!(&mut self.trainer, copied => match evaluated {
+            true => copied.trainer.take_evaluated_metrics(),
+            false => copied.trainer.take_metrics(),
         })
     }
 
@@ -174,7 +206,9 @@ impl PyTrainer {
     ) -> Result<PyProgress> {
         let order: Vec<usize> = order.as_slice()?.iter().map(|&n| n as usize).collect();
         let (progress, until) = (progress.into(), until(seconds));
-        let progress = each!(&mut self.0, trainer => {
+        let progress = each!(&mut self.trainer, copied => {
+            copied.prepare(py, &self.params, data, progress)?;
+            let trainer = &mut copied.trainer;
             data.with(py, |data| trainer.train(data, &order, batch_size, progress, until))
         })?;
         Ok(progress.into())
@@ -189,22 +223,97 @@ impl PyTrainer {
         seconds: f64,
     ) -> Result<PyProgress> {
         let (progress, until) = (progress.into(), until(seconds));
-        let progress = each!(&mut self.0, trainer => {
+        let progress = each!(&mut self.trainer, copied => {
+            copied.prepare(py, &self.params, data, progress)?;
+            let trainer = &mut copied.trainer;
             data.with(py, |data| trainer.evaluate_until(data, progress, until))
         })?;
         Ok(progress.into())
     }
 }
 
-fn read_params<E: Number>(to: &mut [E], params: &[Bound<'_, PyAny>]) -> Result<()> {
-    let arrays = read_flat::<E>(params)?;
-    let params = slices(&arrays)?;
-    check_len(params.iter().map(|params| params.len()).sum(), to.len())?;
-    let mut rest = to;
-    for params in params {
-        rest.split_off_mut(..params.len()).expect("as many numbers").copy_from_slice(params);
+impl<E: Number> Copied<E> {
+    /// Copies the parameters from the layers' flat arrays; of a table only when data need them.
+    fn read(&mut self, params: &[Bound<'_, PyAny>]) -> Result<()> {
+        let arrays = read_flat::<E>(params)?;
+        let params = slices(&arrays)?;
+        let to = &mut self.trainer.model.params;
+        check_len(params.iter().map(|params| params.len()).sum(), to.len())?;
+        let mut rest = &mut to[..];
+        for (n, params) in params.into_iter().enumerate() {
+            let to = rest.split_off_mut(..params.len()).expect("as many numbers");
+            match &mut self.table {
+                Some(table) if n == 0 => table.copied.fill(false),
+                _ => to.copy_from_slice(params),
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Before a pass over data begins: copies the rows of the table that they have. If the optimiser has
+    /// come to change all rows, because a schedule gave it a momentum, copies all.
+    fn prepare(
+        &mut self,
+        py: Python<'_>,
+        params: &[Py<PyAny>],
+        data: &PyDataset,
+        progress: Progress,
+    ) -> Result<()> {
+        let is_local = self.trainer.is_local();
+        let Some(Table { size, copied }) = &mut self.table else { return Ok(()) };
+        if is_local && (progress.done, progress.steps) != (0, 0) {
+            return Ok(());
+        }
+        let from = read(params[0].bind(py).cast::<PyArray1<E>>()?)?;
+        let (from, to) = (slice_of(&from)?, &mut self.trainer.model.params);
+        let mut copy = |token: usize| {
+            // The core refuses tokens that are out of range.
+            if let Some(copied) = copied.get_mut(token).filter(|copied| !**copied) {
+                let row = token * *size..(token + 1) * *size;
+                to[row.clone()].copy_from_slice(&from[row]);
+                *copied = true;
+            }
+        };
+        if is_local {
+            let tokens = data.tokens(py)?;
+            tokens.iter().flat_map(|tokens| tokens.as_array()).for_each(|&n| copy(n as usize));
+        } else {
+            (0..from.len() / *size).for_each(copy);
+            self.table = None;
+        }
+        Ok(())
+    }
+
+    /// Copies the parameters to the layers' flat arrays if all are finite. Returns whether they are.
+    fn write(&self, params: &[Bound<'_, PyAny>]) -> Result<bool> {
+        let mut arrays: Vec<_> = params
+            .iter()
+            .map(|array| write(array.cast::<PyArray1<E>>()?))
+            .collect::<Result<_>>()?;
+        let slices: Vec<&mut [E]> =
+            arrays.iter_mut().map(|array| Ok(array.as_slice_mut()?)).collect::<Result<_>>()?;
+        let from = &self.trainer.model.params;
+        check_len(slices.iter().map(|to| to.len()).sum(), from.len())?;
+        let (mut rest, mut pairs) = (&from[..], Vec::new());
+        for (n, to) in slices.into_iter().enumerate() {
+            let from = rest.split_off(..to.len()).expect("as many numbers");
+            match &self.table {
+                Some(Table { size, copied }) if n == 0 => {
+                    let rows = from.chunks_exact(*size).zip(to.chunks_exact_mut(*size));
+                    pairs.extend(
+                        rows.zip(copied).filter(|(_, copied)| **copied).map(|(row, _)| row),
+                    );
+                }
+                _ => pairs.push((from, to)),
+            }
+        }
+        let finite = |numbers: &[E]| numbers.iter().all(|p| p.to_f64().is_finite());
+        if !pairs.iter().all(|(from, _)| finite(from)) {
+            return Ok(false);
+        }
+        pairs.into_iter().for_each(|(from, to)| to.copy_from_slice(from));
+        Ok(true)
+    }
 }
 
 fn restore<E: Number>(
@@ -216,22 +325,6 @@ fn restore<E: Number>(
     let vectors: Vec<_> = slices(&arrays)?.into_iter().map(<[E]>::to_vec).collect();
     let wrong = |_| PyValueError::new_err("an optimizer's state must have three vectors");
     Ok(trainer.restore_optimizer(steps, vectors.try_into().map_err(wrong)?)?)
-}
-
-fn write_params<E: Number>(from: &[E], params: &[Bound<'_, PyAny>]) -> Result<bool> {
-    if !from.iter().all(|p| p.to_f64().is_finite()) {
-        return Ok(false);
-    }
-    let mut arrays: Vec<_> =
-        params.iter().map(|array| write(array.cast::<PyArray1<E>>()?)).collect::<Result<_>>()?;
-    let mut slices: Vec<&mut [E]> =
-        arrays.iter_mut().map(|array| Ok(array.as_slice_mut()?)).collect::<Result<_>>()?;
-    check_len(slices.iter().map(|to| to.len()).sum(), from.len())?;
-    let mut rest = from;
-    for to in &mut slices {
-        to.copy_from_slice(rest.split_off(..to.len()).expect("as many numbers"));
-    }
-    Ok(true)
 }
 
 fn check_len(given: usize, want: usize) -> Result<()> {
