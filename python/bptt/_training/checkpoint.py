@@ -66,7 +66,7 @@ class Checkpoint:
     def read(self, stack: Stack) -> Saved | None:
         """Read the file, if it exists; refuse one of another model or of other settings."""
         try:
-            saved, metadata, tensors = _files.read(self._path)
+            saved, metadata, tensors = _files.read(self._path, training=True)
         except FileNotFoundError:
             return None
         if "bptt.training" not in metadata:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from bptt._core import Layer as CoreLayer
 from bptt._support import check
-from bptt.layers._arrays import Array, OwnArrays, load_arrays, new_array, views_of
+from bptt.layers._arrays import Array, OwnArrays, load_arrays, new_parameters, views_of
 
 
 class Layer:
@@ -73,9 +73,7 @@ class TrainableLayer(Layer):
         """Make the parameters; `draw` is given their number and returns their values."""
         self.dtype = check.dtype_of(dtype)
         length = sum(math.prod(shape) for _, shape in core.parameters())
-        flat = new_array(length, self.dtype)
-        flat[:] = draw(length)
-        self._set(core, flat)
+        self._set(core, new_parameters(length, self.dtype, draw))
 
     def _set(self, core: CoreLayer, flat: Array) -> None:
         self._core, self._arrays = core, OwnArrays(flat, core)

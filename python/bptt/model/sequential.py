@@ -517,8 +517,5 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     >>> bool((twin.predict(x) == model.predict(x)).all())
     True
     """
-    stack, _, others = _files.read(path)
-    unknown = [name for name in others if not name.startswith("training.")]
-    if unknown:
-        raise ValueError(f"{os.fspath(path)!r}: no layer has the tensors {unknown}")
+    stack, _, _ = _files.read(path, training=False)
     return Sequential(*stack.layers)
