@@ -34,7 +34,7 @@ from bptt.layers.stateless import Dropout, Embedding, LayerNorm, Linear, OneHot
 VERSION = 1
 
 #: The most layers in a file: a million of them take minutes to make, and need no numbers.
-MOST_LAYERS = 2**12
+MOST_LAYERS = 2**10
 
 _LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer
