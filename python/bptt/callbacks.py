@@ -247,7 +247,7 @@ class Calls:
     def __init__(self, model: TrainedModel, callbacks: object, early_stopping: object) -> None:
         if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
             raise TypeError(
-                f"early_stopping must be bptt.EarlyStopping(...), got {early_stopping!r}"
+                f"early_stopping must be bptt.EarlyStopping(...), got {check.shown(early_stopping)}"
             )
         if not isinstance(callbacks, (list, tuple)):
             raise TypeError(f"callbacks must be a list, got {type(callbacks).__name__}")
@@ -255,7 +255,7 @@ class Calls:
             if isinstance(callback, type) or not any(hasattr(callback, hook) for hook in _HOOKS):
                 raise TypeError(
                     f"callbacks[{n}] must be an object with one of {', '.join(_HOOKS)}, "
-                    f"got {callback!r}"
+                    f"got {check.shown(callback)}"
                 )
         first = [] if early_stopping is None else [early_stopping]
         self.callbacks = [*first, *callbacks]

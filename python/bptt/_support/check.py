@@ -76,16 +76,6 @@ def real(name: str, value: object) -> float:
         raise TypeError(f"{name} must be a number, got {shown(value)}") from None
 
 
-def choice(name: str, value: object, *accepted: str) -> str:
-    """Return one of the accepted words."""
-    if not isinstance(value, str) or value not in accepted:
-        words = [f'"{word}"' for word in accepted]
-        raise ValueError(
-            f"{name} must be {', '.join(words[:-1])} or {words[-1]}, got {shown(value)}"
-        )
-    return value
-
-
 def probability(name: str, value: object) -> float:
     """Return a probability below 1."""
     number = real(name, value)
@@ -123,25 +113,32 @@ def dtype_of(dtype: object) -> np.dtype[Any]:
 def array_of(name: str, value: ArrayLike) -> Array:
     """Return the value as an array; its dtype and shape may be any.
 
-    Every array that a user gives comes through here, or is one of NumPy's own type already.
+    Every array that a user gives comes through here, unless it is NumPy's own type already.
     """
-    if _is_masked(value):
-        raise ValueError(
-            f"{name} has masked values, which are not left out: fill them, such as with "
-            "x.filled(0), or give shorter sequences without them"
-        )
+    unmasked(name, value)
     try:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be an array: {error}") from None
 
 
+def unmasked(name: str, value: object) -> None:
+    """Refuse masked values: NumPy makes an array without the mask of them, and says nothing."""
+    if _is_masked(value):
+        raise ValueError(
+            f"{name} has masked values, which are not left out: fill them, such as with "
+            "x.filled(0), or give shorter sequences without them"
+        )
+
+
 def _is_masked(value: object) -> bool:
     """Tell whether there are masked values in an array, or in the arrays of nested lists."""
-    if type(value) is np.ndarray or "numpy.ma" not in sys.modules:
+    if "numpy.ma" not in sys.modules:
         return False
     if isinstance(value, (list, tuple)):
-        return any(_is_masked(part) for part in value if not isinstance(part, (int, float)))
+        return any(_is_masked(part) for part in value if not isinstance(part, (int, float, str)))
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+        return any(map(_is_masked, value.flat))
     return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
 
 
@@ -199,6 +196,6 @@ def generator(rng: object) -> np.random.Generator:
     """Return a NumPy generator from a seed, a generator or None (scientific-python SPEC 7)."""
     try:
         return np.random.default_rng(rng)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # a tensor raises anything
         message = f"rng must be None, a seed or a numpy.random.Generator, got {shown(rng)}: {error}"
-        raise type(error)(message) from None
+        raise (ValueError if isinstance(error, ValueError) else TypeError)(message) from None

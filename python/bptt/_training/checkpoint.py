@@ -34,15 +34,17 @@ class Checkpoint:
     ----------
     path : object
         The file, as the user gives it.
-    every : object
+    every : int
         The number of epochs between two checkpoints.
     settings : dict
         What a run must have in common with the run that it resumes, for JSON.
+    stack : Stack
+        The layers. Those that a file cannot have are refused.
     """
 
-    def __init__(self, path: object, every: object, settings: dict[str, Any]) -> None:
-        self._path, self._settings = _files.path_of(path), settings
-        self._every = check.size("checkpoint_every", every)
+    def __init__(self, path: object, every: int, settings: dict[str, Any], stack: Stack) -> None:
+        self._path, self._every, self._settings = _files.path_of(path), every, settings
+        self._architecture = _files.architecture(stack)
         if not self._path.parent.is_dir():
             raise FileNotFoundError(
                 f"checkpoint must be in an existing directory, got {str(self._path)!r}"
@@ -71,7 +73,7 @@ class Checkpoint:
             ) from None
         _files.write(self._path, stack, {"bptt.training": text}, tensors)
 
-    def read(self, stack: Stack) -> Saved | None:
+    def read(self) -> Saved | None:
         """Read the file, if it exists; refuse one of another model or of other settings."""
         try:
             saved, metadata, tensors = _files.read(self._path, training=True)
@@ -94,7 +96,7 @@ class Checkpoint:
             raise self.unfit(
                 f"has a training state of version {check.shown(version)}, must be {VERSION}"
             )
-        if _files.architecture(saved) != _files.architecture(stack):
+        if _files.architecture(saved) != self._architecture:
             layers = ", ".join(map(repr, saved.layers))
             raise self.unfit(f"is of another model, Sequential({layers})")
         names = sorted({*settings, *self._settings})

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bptt._core import Progress
-from bptt._data.sources import Piece, Source
+from bptt._data.sources import Iterated, Piece, Source
 from bptt._support.check import shown
 from bptt._support.progress import Bar, progress_bar
 from bptt._training.checkpoint import Checkpoint, Saved
@@ -79,7 +79,11 @@ class Run:
     def prepare(self, file: Checkpoint | None, resume: bool) -> None:
         """Resume from the file, if requested, and plan the learning rates."""
         self._file = file
-        saved = file.read(self._stack) if resume and file is not None else None
+        saved = file.read() if resume and file is not None else None
+        if self._settings.epochs > (0 if saved is None else saved.epochs):
+            for source in (self._source, self._validation):
+                if isinstance(source, Iterated):
+                    source.begin()  # what does not fit is found before anything changes
         if saved is None:
             self._plan()
             self._trainer.set_seed(self._stack.draw_seed())

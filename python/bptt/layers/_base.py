@@ -50,6 +50,21 @@ class Layer:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        before = dict(self.__dict__)
+        try:
+            if not isinstance(state, dict):
+                raise TypeError(f"it must be a dict, got {check.shown(state)}")
+            if "_rng" in state and not isinstance(state["_rng"], np.random.Generator):
+                raise TypeError(f"_rng must be a generator, got {check.shown(state['_rng'])}")
+            self._restore(dict(state))
+        except Exception as error:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            name = type(self).__name__
+            raise kind(f"this is no pickled state of {name}: {error}") from None
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._core = self._make_core()
 
@@ -117,10 +132,16 @@ class TrainableLayer(Layer):
         del state["_arrays"]
         return state | {"flat": self._flat}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        flat = state.pop("flat")
+    def _restore(self, state: dict[str, Any]) -> None:
+        flat = state.pop("flat", None)
         self.__dict__.update(state)
-        self._set(self._make_core(), flat)
+        core = self._make_core()
+        length = sum(math.prod(shape) for _, shape in core.parameters())
+        if not isinstance(flat, np.ndarray) or (flat.shape, flat.dtype) != ((length,), self.dtype):
+            raise ValueError(
+                f"flat must be ({length},) of {self.dtype}, the parameters, got {check.shown(flat)}"
+            )
+        self._set(core, check.floats("flat", flat, self.dtype))
 
 
 def uniform(bound: float, rng: object) -> Callable[[int], Array]:

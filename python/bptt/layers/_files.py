@@ -62,7 +62,11 @@ def _settings(layer: type[Layer]) -> list[str]:
 
 
 def architecture(stack: Stack) -> dict[str, Any]:
-    """Return the types and settings of the layers, for JSON."""
+    """Return the types and settings of the layers, for JSON; refuse what cannot be saved."""
+    if len(stack.layers) > MOST_LAYERS:
+        raise ValueError(
+            f"a file has at most {MOST_LAYERS} layers, this model has {len(stack.layers)}"
+        )
     layers = []
     for layer in stack.layers:
         kind = type(layer)
@@ -79,10 +83,6 @@ def write(
     path: object, stack: Stack, metadata: Mapping[str, str], tensors: Mapping[str, Array]
 ) -> None:
     """Write layers, with further metadata and tensors, to a file."""
-    if len(stack.layers) > MOST_LAYERS:
-        raise ValueError(
-            f"a file has at most {MOST_LAYERS} layers, this model has {len(stack.layers)}"
-        )
     description = {**architecture(stack), "checksum": safetensors.CHECKSUM}
     texts = {"format": "np", "bptt": json.dumps(description), **metadata}
     safetensors.write(path_of(path), {**stack.named_parameters(), **tensors}, texts)

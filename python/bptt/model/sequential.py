@@ -291,6 +291,7 @@ class Sequential(Stack):
         calls = Calls(self, callbacks, early_stopping)
         training = training_of(self._training, optimizer, schedule)
         resume = check.flag("resume", resume)
+        every = check.size("checkpoint_every", checkpoint_every)
         if resume and checkpoint is None:
             raise ValueError("resume=True needs a file to resume from: give checkpoint=path")
         source = training_source(self, loss, "", x, y, sample_weight, epochs)
@@ -302,7 +303,7 @@ class Sequential(Stack):
         file = None
         if checkpoint is not None:
             shared = settings.shared(training, source, validation, sample_weight)
-            file = Checkpoint(checkpoint, checkpoint_every, shared)
+            file = Checkpoint(checkpoint, every, shared, self)
         run = Run(self, settings, training, source, checked, calls)
         run.prepare(file, resume)
         self.history, self.stop_training, self._training = run.history, run.stopped, run.kept

@@ -275,6 +275,7 @@ class SequenceForecaster(SequenceRegressor):
 
     def _read_followers(self, windows: Sequences, y: Any) -> Array:
         """Return y as (n, horizon, F)."""
+        check.unmasked("y", y)
         y = check_array(
             y, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name="y", estimator=self
         )
@@ -368,6 +369,7 @@ def _read_series(X: Any) -> tuple[list[Array], bool]:
     """Return series, each (n_i, F), and whether X is one series (n,)."""
     if rank(X) != 1 or is_list_of_arrays(X):
         return list(to_sequences(X)), False
+    check.unmasked("series", X)
     series = check_array(X, dtype=np.float64, ensure_2d=False, input_name="series")
     return [series[:, None]], True
 
