@@ -102,6 +102,8 @@ def compute(value: object, dtype: object) -> str | None:
 def dtype_of(dtype: object) -> np.dtype[Any]:
     """Return the dtype of a layer: float32 or float64."""
     try:
+        if isinstance(dtype, (list, tuple, dict, np.ndarray)):  # NumPy's error would hold it all
+            raise TypeError
         kind = np.dtype(dtype)  # type: ignore[call-overload]
     except Exception:  # NumPy parses some strings
         raise TypeError(f"dtype must be float32 or float64, got {shown(dtype)}") from None
@@ -192,10 +194,26 @@ def _aligned(array: Array) -> Array:
     return array if array.flags.aligned else array.copy()
 
 
+#: What NumPy makes a generator from, besides None.
+_SEEDS = (
+    int,
+    np.integer,
+    list,
+    tuple,
+    np.ndarray,
+    np.random.SeedSequence,
+    np.random.BitGenerator,
+    np.random.Generator,
+    np.random.RandomState,
+)
+
+
 def generator(rng: object) -> np.random.Generator:
     """Return a NumPy generator from a seed, a generator or None (scientific-python SPEC 7)."""
+    accepted = f"rng must be None, a seed or a numpy.random.Generator, got {shown(rng)}"
+    if rng is not None and not isinstance(rng, _SEEDS):
+        raise TypeError(accepted)
     try:
-        return np.random.default_rng(rng)  # type: ignore[arg-type]
-    except Exception as error:  # a tensor raises anything
-        message = f"rng must be None, a seed or a numpy.random.Generator, got {shown(rng)}: {error}"
-        raise (ValueError if isinstance(error, ValueError) else TypeError)(message) from None
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{accepted}: {str(error)[:200]}") from None
