@@ -75,7 +75,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 def check_replaceable(path: Path) -> None:
     """Raise the OSError that `replacing` would raise before anything is written."""
     old = _status(path)
-    file, temporary, _ = _temporary(Path(os.path.realpath(path)), old)
+    path = Path(os.path.realpath(path))
+    _remove_leftovers(path, old)
+    file, temporary, _ = _temporary(path, old)
     _discard(file, temporary)
 
 
