@@ -191,39 +191,33 @@ class EarlyStopping(Callback):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from this state when training begins.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is no state of `state_dict`, or has no weights for the model. Then nothing
-            changes.
-        """
-        if not isinstance(state, Mapping):
-            raise TypeError(
-                f"state must be a dict from state_dict of EarlyStopping, got {check.shown(state)}"
+        """Continue from this state when training begins; refuse what does not fit the model."""
+        names = set(self.state_dict())
+        if not isinstance(state, Mapping) or set(state) != names:
+            raise ValueError(
+                f"state must be a dict of {', '.join(sorted(names))}, got {check.shown(state)}"
             )
-        if missing := [name for name in self.state_dict() if name not in state]:
-            raise ValueError(f"the state of EarlyStopping must have {', '.join(missing)}")
         best, wait = check.real("best", state["best"]), check.size("wait", state["wait"], least=0)
-        if math.isnan(best):
-            raise ValueError("best must not be NaN")
-        epochs = [state["best_epoch"], state["stopped_epoch"]]
-        for name, epoch in zip(("best_epoch", "stopped_epoch"), epochs):
-            if epoch is not None:
-                check.size(name, epoch, least=0)
+        epochs = [
+            None if state[name] is None else check.size(name, state[name], least=0)
+            for name in ("best_epoch", "stopped_epoch")
+        ]
         weights = state["weights"]
-        if weights is not None and not isinstance(weights, Mapping):
-            raise TypeError(f"weights must map names to arrays, got {check.shown(weights)}")
-        if weights is not None and hasattr(self, "model"):
+        if weights is not None:
             self._check_weights(weights)
-        self.best, self._wait, self._weights = best, wait, None if weights is None else {**weights}
+        self.best, self._wait = best, wait
+        self._weights = None if weights is None else dict(weights)
         self.best_epoch, self.stopped_epoch = epochs
         self._resumed = True
 
-    def _check_weights(self, weights: Mapping[str, Any]) -> None:
-        ours = self.model.state_dict()
-        if ours.keys() != weights.keys():
+    def _check_weights(self, weights: Any) -> None:
+        """Refuse weights that the model, if there is one already, would refuse in the end."""
+        if not isinstance(weights, Mapping):
+            raise ValueError(
+                f"weights must be a dict of arrays or None, got {check.shown(weights)}"
+            )
+        ours = self.model.state_dict() if hasattr(self, "model") else {}
+        if ours and ours.keys() != weights.keys():
             raise ValueError(
                 f"weights must have the parameters {list(ours)}, got {check.shown(list(weights))}"
             )

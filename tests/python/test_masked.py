@@ -192,6 +192,10 @@ def test_estimators_refuse_them():
                 fitted.predict(given)
         with pytest.raises(ValueError, match="y has masked values"):
             make(**options).fit(X, masked(y))
+        with pytest.raises(ValueError, match="y has masked values"):
+            make(**options).fit(X, y).score(X, masked(y))
+    with pytest.raises(ValueError, match="classes has masked values"):
+        sklearn.SequenceClassifier(**options).partial_fit(X, kinds, masked(np.arange(2)))
     forecaster = sklearn.SequenceForecaster(window=5, horizon=2, **options)
     with pytest.raises(ValueError, match="masked values"):
         forecaster.fit(masked(series))

@@ -230,7 +230,7 @@ class SequenceForecaster(SequenceRegressor):
         result = result[..., 0] if result.shape[2] == 1 else result
         return result[0] if one else result
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None) -> float:  # type: ignore[override]
         """Return R^2 for windows X and the steps y after them, or for all windows of series X."""
         check_is_fitted(self)
         windows: Sequences
