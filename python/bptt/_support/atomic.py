@@ -132,7 +132,8 @@ def _temporary(path: Path, old: os.stat_result | None) -> tuple[IO[bytes], Path,
         try:
             mode = stat.S_IMODE((old or os.fstat(descriptor)).st_mode) & 0o777
             if hasattr(os, "fchmod"):
-                os.fchmod(descriptor, 0o600)
+                with suppress(OSError):  # a file system without modes
+                    os.fchmod(descriptor, 0o600)
             # Before the lock, another process may take the file for a leftover.
             if fcntl is None or not _lock(file) or _is_at(file, temporary):
                 return file, temporary, mode
@@ -174,7 +175,8 @@ def _give_rights(file: IO[bytes], path: Path, old: os.stat_result | None, mode: 
                 os.setxattr(descriptor, _ACCESS_LIST, access)
         except OSError:  # what the old group may do, ours may not
             mode &= ~0o070
-    os.fchmod(descriptor, mode)
+    with suppress(OSError):
+        os.fchmod(descriptor, mode)
 
 
 def _access_list(path: Path) -> bytes | None:

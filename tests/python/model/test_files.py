@@ -226,6 +226,16 @@ def nodes(folder):
         yield folder / "node"
 
 
+def test_a_file_system_without_modes_takes_files(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchmod", refused)
+    for seed in range(2):
+        model(seed).save(tmp_path / "m")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m"]
+
+
 def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
     def refuse():
         for path in nodes(tmp_path):
