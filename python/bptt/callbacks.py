@@ -191,12 +191,42 @@ class EarlyStopping(Callback):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from this state when training begins."""
-        best, wait = float(state["best"]), int(state["wait"])
-        epochs, weights = (state["best_epoch"], state["stopped_epoch"]), state["weights"]
-        self.best, self._wait, self._weights = best, wait, weights
+        """Continue from this state when training begins; refuse what does not fit the model."""
+        names = set(self.state_dict())
+        if not isinstance(state, Mapping) or set(state) != names:
+            raise ValueError(
+                f"state must be a dict of {', '.join(sorted(names))}, got {check.shown(state)}"
+            )
+        best, wait = check.real("best", state["best"]), check.size("wait", state["wait"], least=0)
+        epochs = [
+            None if state[name] is None else check.size(name, state[name], least=0)
+            for name in ("best_epoch", "stopped_epoch")
+        ]
+        weights = state["weights"]
+        if weights is not None:
+            self._check_weights(weights)
+        self.best, self._wait = best, wait
+        self._weights = None if weights is None else dict(weights)
         self.best_epoch, self.stopped_epoch = epochs
         self._resumed = True
+
+    def _check_weights(self, weights: Any) -> None:
+        """Refuse weights that the model, if there is one already, would refuse in the end."""
+        if not isinstance(weights, Mapping):
+            raise ValueError(
+                f"weights must be a dict of arrays or None, got {check.shown(weights)}"
+            )
+        ours = self.model.state_dict() if hasattr(self, "model") else {}
+        if ours and ours.keys() != weights.keys():
+            raise ValueError(
+                f"weights must have the parameters {list(ours)}, got {check.shown(list(weights))}"
+            )
+        for name, array in ours.items():
+            given = check.floats(f"the weights {name}", weights[name], array.dtype)
+            if given.shape != array.shape:
+                raise ValueError(
+                    f"the weights {name} must have shape {array.shape}, got {given.shape}"
+                )
 
     def on_train_end(self) -> None:
         """Restore the best parameters."""
@@ -211,7 +241,7 @@ class Calls:
     def __init__(self, model: TrainedModel, callbacks: object, early_stopping: object) -> None:
         if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
             raise TypeError(
-                f"early_stopping must be bptt.EarlyStopping(...), got {early_stopping!r}"
+                f"early_stopping must be bptt.EarlyStopping(...), got {check.shown(early_stopping)}"
             )
         if not isinstance(callbacks, (list, tuple)):
             raise TypeError(f"callbacks must be a list, got {type(callbacks).__name__}")
@@ -219,7 +249,7 @@ class Calls:
             if isinstance(callback, type) or not any(hasattr(callback, hook) for hook in _HOOKS):
                 raise TypeError(
                     f"callbacks[{n}] must be an object with one of {', '.join(_HOOKS)}, "
-                    f"got {callback!r}"
+                    f"got {check.shown(callback)}"
                 )
         first = [] if early_stopping is None else [early_stopping]
         self.callbacks = [*first, *callbacks]

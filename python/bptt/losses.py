@@ -180,7 +180,9 @@ def loss_of(loss: object) -> Loss:
     if isinstance(loss, str) and loss in LOSSES:
         return LOSSES[loss]()
     names = ", ".join(f'"{name}"' for name in LOSSES)
-    raise ValueError(f"loss must be {names} or an object such as bptt.HuberLoss(), got {loss!r}")
+    raise ValueError(
+        f"loss must be {names} or an object such as bptt.HuberLoss(), got {check.shown(loss)}"
+    )
 
 
 def _weights(name: str, weights: ArrayLike | None) -> list[float] | None:

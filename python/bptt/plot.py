@@ -70,8 +70,15 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
     5
     """
     ticker = require("matplotlib.ticker", "plot")
-    arrays = {name: np.asarray(value) for name, value in values.items()}
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            "values must be a dict of arrays, such as the last result of layer(x, "
+            f"return_gates=True), got {check.shown(values)}"
+        )
+    arrays = {str(name): check.array_of(str(name), value) for name, value in values.items()}
     for name, array in arrays.items():
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
         if array.ndim != 2:
             raise ValueError(
                 f"{name} must be (T, H), the values of one sequence, got shape {array.shape}"
@@ -79,7 +86,7 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
     if not arrays:
         raise ValueError("values must have at least one array")
     steps = len(next(iter(arrays.values())))
-    if tokens is not None and len(tokens) != steps:
+    if tokens is not None and _count("tokens", tokens) != steps:
         raise ValueError(
             f"tokens must have an item for each of the {steps} steps, got {len(tokens)}"
         )
@@ -138,7 +145,7 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, labels: Sequence[Any] | None
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['1', '1', '1']
     """
-    true, predicted = np.asarray(y_true), np.asarray(y_pred)
+    true, predicted = check.array_of("y_true", y_true), check.array_of("y_pred", y_pred)
     if true.ndim != 1 or true.shape != predicted.shape or not len(true):
         raise ValueError(
             "y_true and y_pred must be classes (n,), at least one, got shapes "
@@ -148,7 +155,10 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, labels: Sequence[Any] | None
         occurring = sorted({*true.tolist(), *predicted.tolist()})
     except TypeError as error:
         raise TypeError(f"y_true and y_pred must hold classes of one type: {error}") from None
-    names = occurring if labels is None else np.asarray(labels).tolist()
+    names = occurring
+    if labels is not None:
+        _count("labels", labels)
+        names = check.array_of("labels", labels).tolist()
     places = {name: place for place, name in enumerate(names)}
     if len(places) < len(names):
         raise ValueError(f"labels must differ from each other, got {names}")
@@ -226,7 +236,7 @@ def forecast(
             f"start must be at most {len(truth)}, the length of the series, got {begin}"
         )
     end = max(len(truth), *(begin + len(part) for part in parts.values()))
-    at = np.arange(end) if times is None else np.asarray(times)
+    at = np.arange(end) if times is None else check.array_of("times", times)
     if at.ndim != 1 or len(at) < end:
         raise ValueError(f"times must be ({end},), a time for each step, got shape {at.shape}")
     figure = _figure(10, 4)
@@ -241,6 +251,13 @@ def forecast(
     ax.set_xlabel("step" if times is None else "time")
     ax.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _count(name: str, values: Any) -> int:
+    try:
+        return len(values)
+    except TypeError:
+        raise TypeError(f"{name} must be a sequence, got {check.shown(values)}") from None
 
 
 def _steps(name: str, values: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -385,7 +385,9 @@ def monitored(monitor: str | None, logs: dict[str, float]) -> float:
 def schedule_of(schedule: Any) -> Schedule | None:
     """Return a schedule or None, or raise an error."""
     if schedule is not None and not isinstance(schedule, Schedule):
-        raise TypeError(f"schedule must be a schedule such as bptt.StepLR(10), got {schedule!r}")
+        raise TypeError(
+            f"schedule must be a schedule such as bptt.StepLR(10), got {check.shown(schedule)}"
+        )
     return schedule
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bptt._core import Dataset
 from bptt._data.sequences import dataset_of, inputs_of, sample_weights
+from bptt._support.check import shown, unmasked
 from bptt._support.progress import SLICE
 from bptt.layers._stack import Stack
 from bptt.losses import Loss
@@ -87,10 +89,11 @@ class Mapped:
         self._convert, self._prefix = convert, prefix
         counts = []
         for name, value in zip("xy", [x] if y is None else [x, y]):
+            unmasked(f"{prefix}{name}", value)  # of all sequences, not of the first alone
             try:
                 counts.append(len(value))
             except TypeError:
-                message = f"{prefix}{name} must have an item for each sequence, got {value!r}"
+                message = f"{prefix}{name} must have an item for each sequence, got {shown(value)}"
                 raise ValueError(message) from None
         if counts[0] != counts[-1]:
             raise ValueError(
@@ -136,14 +139,24 @@ class Iterated:
 
     def __init__(self, convert: Convert, prefix: str, batches: Iterable[Any], epochs: int) -> None:
         self._convert, self._prefix, self._batches = convert, prefix, batches
+        self._begun: Iterator[Piece] | None = None
         if epochs > 1 and isinstance(batches, Iterator):
             raise ValueError(
                 f"{prefix}x is an iterator, which yields its batches only once, but there are "
                 f"{epochs} epochs: give a list, or an object whose __iter__ starts again"
             )
 
+    def begin(self) -> None:
+        """Take the first batch now; the next call of `pieces` goes on from it."""
+        pieces = self.pieces(None, 0)
+        self._begun = chain([next(pieces)], pieces)
+
     def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
         """Return each batch as a piece."""
+        begun, self._begun = self._begun, None
+        return self._converted() if begun is None else begun
+
+    def _converted(self) -> Iterator[Piece]:
         n = -1
         for n, batch in enumerate(self._batches):
             name = f"{self._prefix}batch {n}"

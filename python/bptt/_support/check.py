@@ -1,12 +1,14 @@
 """Checks of arguments: each returns what the core takes, or raises an error.
 
 Arrays may have any real dtype, byte order and layout (float16, integers, lists, ...) and become
-contiguous arrays of one dtype. Complex numbers, strings and objects are refused.
+contiguous arrays of one dtype. Complex numbers, strings, objects and masked values are refused.
 """
 
 from __future__ import annotations
 
 import operator
+import reprlib
+import sys
 from typing import Any
 
 import numpy as np
@@ -15,37 +17,63 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[Any]
 
 
+class _Short(reprlib.Repr):
+    def repr_instance(self, x: Any, level: int) -> str:
+        shape = getattr(x, "shape", None)
+        if shape and isinstance(shape, tuple) and not isinstance(x, type):
+            return f"{type(x).__name__} of shape {tuple(shape)}"
+        return super().repr_instance(x, level)
+
+
+_short = _Short()
+_short.maxstring = _short.maxother = 200
+_short.maxlist = _short.maxtuple = 20
+
+
+def shown(value: object) -> str:
+    """Return a short text for an error: what an array or a long list holds is left out.
+
+    The text of an array with many dimensions has megabytes and takes half a minute.
+    """
+    try:
+        return _short.repr(value)
+    except Exception:  # from the object's own code
+        return f"an object of type {type(value).__name__}"
+
+
 def size(name: str, value: object, least: int = 1) -> int:
     """Return a whole number that is at least `least`."""
     try:
+        if isinstance(value, (bool, np.bool_)) or _is_masked(value):
+            raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        message = f"{name} must be a whole number, got {value!r} ({type(value).__name__})"
+    except Exception:  # an array or a tensor raises anything
+        message = f"{name} must be a whole number, got {shown(value)} ({type(value).__name__})"
         raise TypeError(message) from None
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
     if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
+        raise ValueError(f"{name} must be at least {least}, got {shown(number)}")
     if number >= 2**62:
-        raise ValueError(f"{name} must be below 2**62, got {number}")
+        raise ValueError(f"{name} must be below 2**62, got {shown(number)}")
     return number
 
 
 def flag(name: str, value: object) -> bool:
     """Return True or False; other values that count as true or false are refused."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
 
 
 def real(name: str, value: object) -> float:
     """Return a real number. The core checks its range."""
-    if isinstance(value, (bool, str, bytes)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
     try:
+        if isinstance(value, (bool, np.bool_, str, bytes, bytearray)) or _is_masked(value):
+            raise TypeError
+        if getattr(value, "ndim", 0) != 0:
+            raise TypeError
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    except Exception:  # an array or a tensor raises anything
+        raise TypeError(f"{name} must be a number, got {shown(value)}") from None
 
 
 def probability(name: str, value: object) -> float:
@@ -61,10 +89,10 @@ def compute(value: object, dtype: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise TypeError(f'compute must be "bf16" or None, got {value!r}')
+        raise TypeError(f'compute must be "bf16" or None, got {shown(value)}')
     if value != "bf16":
         raise ValueError(
-            f'compute must be "bf16", or None for products in the dtype, got {value!r}'
+            f'compute must be "bf16", or None for products in the dtype, got {shown(value)}'
         )
     if (kind := dtype_of(dtype)) != np.float32:
         raise ValueError(f'compute="bf16" needs dtype="float32", got dtype="{kind}"')
@@ -74,20 +102,46 @@ def compute(value: object, dtype: object) -> str | None:
 def dtype_of(dtype: object) -> np.dtype[Any]:
     """Return the dtype of a layer: float32 or float64."""
     try:
+        if isinstance(dtype, (list, tuple, dict, np.ndarray)):  # NumPy's error would hold it all
+            raise TypeError
         kind = np.dtype(dtype)  # type: ignore[call-overload]
-    except (TypeError, ValueError, SyntaxError):  # NumPy parses some strings
-        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
+    except Exception:  # NumPy parses some strings
+        raise TypeError(f"dtype must be float32 or float64, got {shown(dtype)}") from None
     if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype must be float32 or float64, got {kind}")
     return np.dtype(np.float32 if kind.itemsize == 4 else np.float64)  # native byte order
 
 
 def array_of(name: str, value: ArrayLike) -> Array:
-    """Return the value as an array; its dtype and shape may be any."""
+    """Return the value as an array; its dtype and shape may be any.
+
+    Every array that a user gives comes through here, unless it is NumPy's own type already.
+    """
+    unmasked(name, value)
     try:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be an array: {error}") from None
+
+
+def unmasked(name: str, value: object) -> None:
+    """Refuse masked values: NumPy makes an array without the mask of them, and says nothing."""
+    if _is_masked(value):
+        raise ValueError(
+            f"{name} has masked values, which are not left out: fill them, such as with "
+            "x.filled(0), or give shorter sequences without them"
+        )
+
+
+def _is_masked(value: object) -> bool:
+    """Tell whether there are masked values in an array, or in the arrays of nested lists."""
+    if "numpy.ma" not in sys.modules:
+        return False
+    if isinstance(value, (list, tuple)):
+        return any(_is_masked(part) for part in value if not isinstance(part, (int, float, str)))
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+        return any(map(_is_masked, value.flat))
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
 
 
 def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
@@ -140,10 +194,26 @@ def _aligned(array: Array) -> Array:
     return array if array.flags.aligned else array.copy()
 
 
+#: What NumPy makes a generator from, besides None.
+_SEEDS = (
+    int,
+    np.integer,
+    list,
+    tuple,
+    np.ndarray,
+    np.random.SeedSequence,
+    np.random.BitGenerator,
+    np.random.Generator,
+    np.random.RandomState,
+)
+
+
 def generator(rng: object) -> np.random.Generator:
     """Return a NumPy generator from a seed, a generator or None (scientific-python SPEC 7)."""
+    accepted = f"rng must be None, a seed or a numpy.random.Generator, got {shown(rng)}"
+    if rng is not None and not isinstance(rng, _SEEDS):
+        raise TypeError(accepted)
     try:
-        return np.random.default_rng(rng)  # type: ignore[arg-type]
+        return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
-        message = f"rng must be None, a seed or a numpy.random.Generator, got {rng!r}: {error}"
-        raise type(error)(message) from None
+        raise type(error)(f"{accepted}: {str(error)[:200]}") from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from bptt._support.check import shown
+
 
 def perplexity(cross_entropy: float) -> float:
     """Return the perplexity: exp of the cross-entropy in nats."""
@@ -22,10 +24,10 @@ METRICS: dict[str, tuple[str, Callable[[float], float], tuple[str, ...]]] = {
 def check_metrics(metrics: object, loss: str) -> list[str]:
     """Return the names of metrics, or raise an error if they do not go with the loss."""
     if isinstance(metrics, str) or not isinstance(metrics, (list, tuple)):
-        raise TypeError(f"metrics must be a list of names, got {metrics!r}")
+        raise TypeError(f"metrics must be a list of names, got {shown(metrics)}")
     for name in metrics:
         if not isinstance(name, str) or name not in METRICS:
-            raise ValueError(f"metrics must be among {', '.join(METRICS)}, got {name!r}")
+            raise ValueError(f"metrics must be among {', '.join(METRICS)}, got {shown(name)}")
         if loss not in METRICS[name][2]:
             raise ValueError(
                 f"metric {name!r} needs one of the losses {', '.join(METRICS[name][2])}, got {loss}"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from bptt._core import Progress
-from bptt._data.sources import Piece, Source
+from bptt._data.sources import Iterated, Piece, Source
+from bptt._support.check import shown
 from bptt._support.progress import Bar, progress_bar
-from bptt._training.checkpoint import Checkpoint
+from bptt._training.checkpoint import Checkpoint, Saved
 from bptt._training.evaluate import evaluate
 from bptt._training.metrics import metrics_of
 from bptt._training.rates import Rates
@@ -76,38 +79,71 @@ class Run:
     def prepare(self, file: Checkpoint | None, resume: bool) -> None:
         """Resume from the file, if requested, and plan the learning rates."""
         self._file = file
-        if resume and file is not None:
-            self._resume(file)
+        saved = file.read() if resume and file is not None else None
+        if self._settings.epochs > (0 if saved is None else saved.epochs):
+            for source in (self._source, self._validation):
+                if isinstance(source, Iterated):
+                    source.begin()  # what does not fit is found before anything changes
+        if saved is None:
+            self._plan()
+            self._trainer.set_seed(self._stack.draw_seed())
+        else:
+            with self._callbacks_unchanged_by_errors():
+                self._resume(saved)
+        self._remember()
+
+    def _plan(self) -> None:
         self._left = max(self._settings.epochs - self._done, 0)
         steps = self._settings.steps_of_run(self._source, self._left)
         self._rates = Rates(self._trainer, self._training, steps)
-        if self._done == 0:
-            self._trainer.set_seed(self._stack.draw_seed())
-        self._remember()
 
-    def _resume(self, file: Checkpoint) -> None:
-        saved = file.read(self._stack)
-        if saved is None:
-            return  # there is no file yet
-        saved.restore(self._parts())
+    def _resume(self, saved: Saved) -> None:
+        """Go on from a checkpoint. What the user has changes last, when nothing can fail."""
+        for callback in self._calls.callbacks:
+            if hasattr(callback, "set_model"):
+                callback.set_model(self._calls.model)
+        *parts, order = self._parts().items()
+        saved.check_names([name for name, _ in (*parts, order)])
+        for name, part in parts:
+            saved.restore(name, part)
+        if len(self.history.loss) != saved.epochs:
+            raise saved.unfit(
+                f"is of epoch {saved.epochs}, but has {len(self.history.loss)} losses"
+            )
+        self._done = saved.epochs
+        self._plan()
+        saved.restore(*order)
         self._stack.load_state_dict(saved.stack.state_dict())
         self._trainer.read_params()
         self._training.moments = self._trainer.optimizer_state()
-        self._done = saved.epochs
+
+    @contextmanager
+    def _callbacks_unchanged_by_errors(self) -> Iterator[None]:
+        kept = [
+            vars(callback) for callback in self._calls.callbacks if hasattr(callback, "__dict__")
+        ]
+        before = [dict(attributes) for attributes in kept]
+        try:
+            yield
+        except BaseException:
+            for attributes, those in zip(kept, before):
+                attributes.clear()
+                attributes.update(those)
+            raise
 
     def _parts(self) -> dict[str, Resumable]:
-        """Return all objects with a state, by their names in a checkpoint."""
+        """Return all objects with a state, by their names in a checkpoint; the order is last."""
+        metrics, validated = self._settings.metrics, self._validation is not None
         parts: dict[str, Resumable] = {
             "trainer": TrainerState(self._trainer),
-            "order": self._order,
-            "history": HistoryState(self.history),
+            "history": HistoryState(self.history, metrics, validated),
             "schedule": ScheduleState(self._training),
             "run": self,
         }
         for n, callback in enumerate(self._calls.callbacks):
             if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict"):
                 parts[f"callbacks.{n}"] = callback
-        return parts
+        return parts | {"order": self._order}
 
     def state_dict(self) -> dict[str, Any]:
         """Return whether a callback has stopped the run."""
@@ -115,7 +151,9 @@ class Run:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore whether the run was stopped."""
-        self.stopped = bool(state["stopped"])
+        if not isinstance(state, dict) or [*map(type, state.values())] != [bool]:
+            raise ValueError(f"stopped must be True or False, got {shown(state)}")
+        self.stopped = state["stopped"]
 
     def _keep(self) -> bool:
         """Copy the parameters to the layers if all are finite; tell whether they are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -19,25 +19,36 @@ from bptt._support import check
 
 Array = NDArray[Any]
 
-#: How many parameters a new layer may have. A file limits it to the numbers that it holds.
-_most_parameters: ContextVar[float] = ContextVar("_most_parameters", default=math.inf)
+#: How many parameters new layers may still have, if a file has their values.
+_in_file: ContextVar[list[int] | None] = ContextVar("_in_file", default=None)
 
 
 @contextmanager
-def parameters_at_most(count: int) -> Iterator[None]:
-    """Refuse layers with more parameters before their memory is allocated."""
-    token = _most_parameters.set(count)
+def read_from_file(count: int) -> Iterator[None]:
+    """Leave the parameters of new layers to be read from a file that has so many numbers.
+
+    Layers with more parameters are refused before their memory is allocated.
+    """
+    token = _in_file.set([count])
     try:
         yield
     finally:
-        _most_parameters.reset(token)
+        _in_file.reset(token)
 
 
-def new_array(length: int, dtype: np.dtype[Any]) -> Array:
-    """Allocate the parameters of a layer; `parameters_at_most` limits their number."""
-    if length > _most_parameters.get():
-        raise ValueError(f"the layer has {length} parameters, more than there are in the file")
-    return np.empty(length, dtype)
+def new_parameters(
+    length: int, dtype: np.dtype[Any], draw: Callable[[int], Array | float]
+) -> Array:
+    """Return the parameters of a layer; `draw` gives their values, unless a file has them."""
+    left = _in_file.get()
+    if left is not None:
+        if length > left[0]:
+            raise ValueError(f"the layer has {length} parameters, more than there are in the file")
+        left[0] -= length
+        return np.empty(length, dtype)
+    flat = np.empty(length, dtype)
+    flat[:] = draw(length)
+    return flat
 
 
 def views_of(flat: Array, core: CoreLayer) -> dict[str, Array]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from bptt._core import Layer as CoreLayer
 from bptt._support import check
-from bptt.layers._arrays import Array, OwnArrays, load_arrays, new_array, views_of
+from bptt.layers._arrays import Array, OwnArrays, load_arrays, new_parameters, views_of
 
 
 class Layer:
@@ -50,6 +50,21 @@ class Layer:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        before = dict(self.__dict__)
+        try:
+            if not isinstance(state, dict):
+                raise TypeError(f"it must be a dict, got {check.shown(state)}")
+            if "_rng" in state and not isinstance(state["_rng"], np.random.Generator):
+                raise TypeError(f"_rng must be a generator, got {check.shown(state['_rng'])}")
+            self._restore(dict(state))
+        except Exception as error:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            name = type(self).__name__
+            raise kind(f"this is no pickled state of {name}: {error}") from None
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._core = self._make_core()
 
@@ -73,9 +88,7 @@ class TrainableLayer(Layer):
         """Make the parameters; `draw` is given their number and returns their values."""
         self.dtype = check.dtype_of(dtype)
         length = sum(math.prod(shape) for _, shape in core.parameters())
-        flat = new_array(length, self.dtype)
-        flat[:] = draw(length)
-        self._set(core, flat)
+        self._set(core, new_parameters(length, self.dtype, draw))
 
     def _set(self, core: CoreLayer, flat: Array) -> None:
         self._core, self._arrays = core, OwnArrays(flat, core)
@@ -119,10 +132,16 @@ class TrainableLayer(Layer):
         del state["_arrays"]
         return state | {"flat": self._flat}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        flat = state.pop("flat")
+    def _restore(self, state: dict[str, Any]) -> None:
+        flat = state.pop("flat", None)
         self.__dict__.update(state)
-        self._set(self._make_core(), flat)
+        core = self._make_core()
+        length = sum(math.prod(shape) for _, shape in core.parameters())
+        if not isinstance(flat, np.ndarray) or (flat.shape, flat.dtype) != ((length,), self.dtype):
+            raise ValueError(
+                f"flat must be ({length},) of {self.dtype}, the parameters, got {check.shown(flat)}"
+            )
+        self._set(core, check.floats("flat", flat, self.dtype))
 
 
 def uniform(bound: float, rng: object) -> Callable[[int], Array]:

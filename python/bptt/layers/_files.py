@@ -3,22 +3,25 @@
 A file is in the safetensors format. Its tensors are the parameters, by the names of the model's `state_dict`.
 The entry "bptt" of its metadata describes the layers::
 
-    {"version": 1, "layers": [{"type": "LSTM", "input_size": 3, "hidden_size": 5, ...}, ...]}
+    {"version": 1, "layers": [{"type": "LSTM", "input_size": 3, "hidden_size": 5, ...}, ...],
+     "checksum": "bptt.sha256"}
 
 The settings of a layer are the parameters of its constructor. A checkpoint adds the state of the training.
+Files of bptt 0.1.0 name no checksum, and have none.
 """  # noqa: E501
 
 from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bptt._support import safetensors
-from bptt.layers._arrays import Array, parameters_at_most
+from bptt._support import check, safetensors, strict_json
+from bptt.layers._arrays import Array, read_from_file
 from bptt.layers._base import Layer
 from bptt.layers._stack import Stack
 from bptt.layers.gru import GRU
@@ -30,6 +33,9 @@ from bptt.layers.stateless import Dropout, Embedding, LayerNorm, Linear, OneHot
 #: The version of the description of layers; only files of this version are read.
 VERSION = 1
 
+#: The most layers in a file: a million of them take minutes to make, and need no numbers.
+MOST_LAYERS = 2**10
+
 _LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer
     for layer in (Dropout, Embedding, GRU, LSTM, LastStep, LayerNorm, Linear, OneHot, RNN)
@@ -37,10 +43,17 @@ _LAYERS: dict[str, type[Layer]] = {
 
 
 def path_of(path: object) -> Path:
-    """Return a str or path as a Path."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a str or a path, got {path!r}")
-    return Path(path)
+    """Return a str or path as a Path; refuse what can be no path on this system."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise TypeError(f"path must be a str or a path, got {check.shown(path)}")
+    try:
+        known = b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # such as a lone surrogate
+        known = False
+    if not known:
+        raise ValueError(f"path has a character that no path may have, got {check.shown(text)}")
+    return Path(text)
 
 
 def _settings(layer: type[Layer]) -> list[str]:
@@ -49,7 +62,11 @@ def _settings(layer: type[Layer]) -> list[str]:
 
 
 def architecture(stack: Stack) -> dict[str, Any]:
-    """Return the types and settings of the layers, for JSON."""
+    """Return the types and settings of the layers, for JSON; refuse what cannot be saved."""
+    if len(stack.layers) > MOST_LAYERS:
+        raise ValueError(
+            f"a file has at most {MOST_LAYERS} layers, this model has {len(stack.layers)}"
+        )
     layers = []
     for layer in stack.layers:
         kind = type(layer)
@@ -66,50 +83,77 @@ def write(
     path: object, stack: Stack, metadata: Mapping[str, str], tensors: Mapping[str, Array]
 ) -> None:
     """Write layers, with further metadata and tensors, to a file."""
-    texts = {"format": "np", "bptt": json.dumps(architecture(stack)), **metadata}
+    description = {**architecture(stack), "checksum": safetensors.CHECKSUM}
+    texts = {"format": "np", "bptt": json.dumps(description), **metadata}
     safetensors.write(path_of(path), {**stack.named_parameters(), **tensors}, texts)
 
 
-def read(path: object) -> tuple[Stack, dict[str, str], dict[str, Array]]:
-    """Read layers from a file; also return the other metadata and tensors in it."""
+def read(path: object, *, training: bool) -> tuple[Stack, dict[str, str], dict[str, Array]]:
+    """Read layers from a file; also return the other metadata and, for training, other tensors."""
     path = path_of(path)
-    tensors, metadata = safetensors.read(path)
-    if "bptt" not in metadata:
+    with safetensors.reading(path) as reader:
+        try:
+            stack = _stack(reader)
+            arrays = stack.named_parameters()
+            others = _others(reader, arrays)
+            tensors = {}
+            if training:
+                tensors = {name: safetensors.empty(reader.entries[name]) for name in others}
+        except MemoryError as error:
+            raise MemoryError(f"{os.fspath(path)!r} needs more memory: {error}") from None
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(f"{os.fspath(path)!r}: {error}") from None
+        reader.read({**arrays, **tensors})
+    return stack, reader.metadata, tensors
+
+
+def _stack(reader: safetensors.Reader) -> Stack:
+    """Return the layers that a file describes; their parameters are still to be read."""
+    if "bptt" not in reader.metadata:
         raise ValueError(
-            f"{os.fspath(path)!r} has no bptt model in it, only tensors: make the model, read the "
-            "tensors with safetensors.numpy.load_file and give them to its load_state_dict"
+            "it has no bptt model in it, only tensors: make the model, read the tensors with "
+            "safetensors.numpy.load_file and give them to its load_state_dict"
         )
     try:
-        text = json.loads(metadata.pop("bptt"))
+        text = strict_json.loads(reader.metadata.pop("bptt"))
         version, layers = text["version"], text["layers"]
         known = type(version) is int and isinstance(layers, list)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         known = False
     if not known:
-        raise ValueError(f"{os.fspath(path)!r}: its description of the layers is damaged")
+        raise ValueError("its description of the layers is damaged")
     if version != VERSION:
         raise ValueError(
-            f"{os.fspath(path)!r} has version {version} of the format, this bptt reads version "
+            f"it has version {check.shown(version)} of the format, this bptt reads version "
             f"{VERSION}: use the bptt that wrote it, or a newer one"
         )
-    try:
-        with parameters_at_most(sum(array.size for array in tensors.values())):
-            made = (_layer(n, settings, len(tensors)) for n, settings in enumerate(layers))
-            stack = Stack(*made)
-    except (ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise ValueError(f"{os.fspath(path)!r}: {error}") from None
-    named = stack.named_parameters()
-    for name, array in named.items():
-        if name not in tensors:
-            raise ValueError(f"{os.fspath(path)!r}: the parameter {name} is missing")
-        given = tensors.pop(name)
-        if (given.shape, given.dtype) != (array.shape, array.dtype):
+    if text.keys() - {"version", "layers", "checksum"}:
+        raise ValueError("its description of the layers is damaged")
+    if "checksum" in text and (text["checksum"] != safetensors.CHECKSUM or reader.checksum is None):
+        raise ValueError("it has lost its checksum, so it is damaged")
+    if len(layers) > MOST_LAYERS:
+        raise ValueError(f"it has {len(layers)} layers, it may have {MOST_LAYERS}")
+    # A little more than there is: where few are missing, `_others` says which.
+    numbers = sum(math.prod(entry.shape) for entry in reader.entries.values()) + 2**20
+    with read_from_file(numbers):
+        return Stack(*(_layer(n, layer, len(reader.entries)) for n, layer in enumerate(layers)))
+
+
+def _others(reader: safetensors.Reader, parameters: Mapping[str, Array]) -> list[str]:
+    """Return the tensors that are no parameters; refuse parameters that do not fit."""
+    for name, array in parameters.items():
+        if name not in reader.entries:
+            raise ValueError(f"the parameter {name} is missing")
+        entry = reader.entries[name]
+        kind = entry.dtype.newbyteorder("=")
+        if (entry.shape, kind) != (array.shape, array.dtype):
             raise ValueError(
-                f"{os.fspath(path)!r}: {name} must be {array.shape} of {array.dtype}, got "
-                f"{given.shape} of {given.dtype}"
+                f"{name} must be {array.shape} of {array.dtype}, got {entry.shape} of {kind}"
             )
-        array[...] = given
-    return stack, metadata, tensors
+    others = [name for name in reader.entries if name not in parameters]
+    if unknown := [name for name in others if not name.startswith("training.")]:
+        raise ValueError(f"no layer has the tensors {check.shown(unknown)}")
+    return others
 
 
 def _layer(n: int, settings: Any, tensors: int) -> Layer:
@@ -119,12 +163,13 @@ def _layer(n: int, settings: Any, tensors: int) -> Layer:
     kind = _LAYERS.get(name := settings.pop("type"))
     if kind is None:
         raise ValueError(
-            f"layer {n} has unknown type {name!r}, must be one of {', '.join(_LAYERS)}"
+            f"layer {n} has unknown type {check.shown(name)}, must be one of {', '.join(_LAYERS)}"
         )
     wanted = _settings(kind)
     if set(settings) != set(wanted):
         raise ValueError(
-            f"layer {n}, {name}, has the settings {sorted(settings)}, must have {sorted(wanted)}"
+            f"layer {n}, {name}, has the settings {check.shown(sorted(settings))}, must have "
+            f"{sorted(wanted)}"
         )
     depth = settings.get("num_layers")
     if (
@@ -135,5 +180,5 @@ def _layer(n: int, settings: Any, tensors: int) -> Layer:
         )
     try:
         return kind(**settings)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"layer {n}, {name}: {error}") from None

@@ -182,8 +182,8 @@ class Recurrent(TrainableLayer):
             sqrt(T) instead of T, and training takes about a third more time. Checkpoints do not
             change results.
         """
-        if checkpoint not in (None, "sqrt"):
-            raise ValueError(f'checkpoint must be "sqrt" or None, got {checkpoint!r}')
+        if checkpoint is not None and not (isinstance(checkpoint, str) and checkpoint == "sqrt"):
+            raise ValueError(f'checkpoint must be "sqrt" or None, got {check.shown(checkpoint)}')
         record = (self._seed(), checkpoint is not None)
         y, final, tape = self._run(x, state, lengths, record)
         assert tape is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bptt._support import check
 from bptt.layers.recurrent import Recurrent
 
 
@@ -87,8 +88,9 @@ class RNN(Recurrent):
         dtype: object = "float32",
         rng: object = None,
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f'nonlinearity must be "tanh" or "relu", got {nonlinearity!r}')
+        if not isinstance(nonlinearity, str) or nonlinearity not in ("tanh", "relu"):
+            given = check.shown(nonlinearity)
+            raise ValueError(f'nonlinearity must be "tanh" or "relu", got {given}')
         self.nonlinearity = self._cell = nonlinearity
         self._options = "" if nonlinearity == "tanh" else f", nonlinearity={nonlinearity!r}"
         super().__init__(

@@ -79,7 +79,7 @@ class Stepper:
 
     def _given(self, x: ArrayLike) -> Array:
         if self._classes is not None:
-            tokens = check.classes("x", np.atleast_1d(np.asarray(x)), self._classes)
+            tokens = check.classes("x", np.atleast_1d(check.array_of("x", x)), self._classes)
             if tokens.shape != (self._batch,):
                 raise ValueError(f"x must have shape {(self._batch,)}, got {tokens.shape}")
             return tokens

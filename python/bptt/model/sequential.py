@@ -61,7 +61,7 @@ class Sequential(Stack):
     For a model that starts with OneHot or Embedding they are (N, T), or N arrays (T_i,), of whole
     numbers. Every step has a target: a class (N, T) for the loss "cross_entropy", real numbers (N,
     T, O) for the other losses. With a LastStep among the layers, every sequence has one target:
-    (N,) or (N, O).
+    (N,) or (N, O). Arrays may have any real dtype and layout. Masked values (numpy.ma) are refused.
 
     Examples
     --------
@@ -155,7 +155,8 @@ class Sequential(Stack):
             or ``(x, y, sample_weight)``, such as a list or a data loader, which is iterated once an
             epoch. `batch_size` and `shuffle` do not apply to its batches. Memory-mapped arrays
             (numpy.memmap) may be larger than memory: only the sequences of one batch are read at a
-            time.
+            time. Nobody may shorten such a file meanwhile: the system then ends the process
+            (SIGBUS).
         loss : str or loss
             "cross_entropy", "bce_with_logits", "mse", "mae", "huber", or an object with options,
             such as ``bptt.CrossEntropyLoss(label_smoothing=0.1)``. The loss of a batch is the mean
@@ -207,7 +208,8 @@ class Sequential(Stack):
             the step is that of one large batch. Not with `tbptt`.
         checkpoint : str or path, optional
             A file for the model and the state of training, written after epochs. As with `save`,
-            the old or the new file exists at any moment. `bptt.load` reads the model in it.
+            the old or the new file exists at any moment. `bptt.load` reads the model in it. That
+            the file can be written is checked before training.
         checkpoint_every : int, default 1
             The number of epochs between two checkpoints. The last epoch is always followed by one.
         resume : bool, default False
@@ -229,9 +231,10 @@ class Sequential(Stack):
             If data or settings do not fit, including those of the checkpoint; with `tbptt` or
             `stateful` also if a layer is bidirectional, because its second direction starts at the
             end. Then nothing has changed, unless the error is in a later batch of an iterable:
-            finished epochs stay.
+            finished epochs stay. The first batch of an iterable is taken before training.
         OSError
-            If the checkpoint cannot be written. The layers keep what they learned.
+            If the checkpoint cannot be written. If that shows before training, nothing has changed;
+            otherwise the layers keep what they learned.
         DivergedError
             If a loss or a parameter becomes NaN or infinite. The layers keep the parameters of the
             end of the previous epoch.
@@ -291,6 +294,7 @@ class Sequential(Stack):
         calls = Calls(self, callbacks, early_stopping)
         training = training_of(self._training, optimizer, schedule)
         resume = check.flag("resume", resume)
+        every = check.size("checkpoint_every", checkpoint_every)
         if resume and checkpoint is None:
             raise ValueError("resume=True needs a file to resume from: give checkpoint=path")
         source = training_source(self, loss, "", x, y, sample_weight, epochs)
@@ -302,7 +306,7 @@ class Sequential(Stack):
         file = None
         if checkpoint is not None:
             shared = settings.shared(training, source, validation, sample_weight)
-            file = Checkpoint(checkpoint, checkpoint_every, shared)
+            file = Checkpoint(checkpoint, every, shared, self)
         run = Run(self, settings, training, source, checked, calls)
         run.prepare(file, resume)
         self.history, self.stop_training, self._training = run.history, run.stopped, run.kept
@@ -314,7 +318,8 @@ class Sequential(Stack):
         The file has the safetensors format; its usual name ends in ``.safetensors``. It has the
         parameters, by the names of `state_dict`, and in the metadata a description of the layers.
         An existing file is replaced in one step: at any moment, also if the process is killed, the
-        old or the new file exists as a whole.
+        old or the new file exists as a whole. The new file has the owner, the group and the mode of
+        the old one. A link stays a link, to the new file.
 
         Parameters
         ----------
@@ -324,7 +329,10 @@ class Sequential(Stack):
         Raises
         ------
         OSError
-            If the file cannot be written. An existing file stays as it was.
+            If the file cannot be written, or the path is a folder, a device, a pipe or a socket.
+            What was there stays as it was.
+        ValueError
+            If the model has more than 1024 layers.
 
         Examples
         --------
@@ -484,7 +492,10 @@ class Sequential(Stack):
 def load(path: str | os.PathLike[str]) -> Sequential:
     """Load a model from a file of `Sequential.save`, or from a checkpoint of `Sequential.fit`.
 
-    Nothing in the file is executed. The generators of dropout get new seeds.
+    Nothing in the file is executed, and a file that is not what it says costs little time and
+    memory. A checksum shows whether any byte has changed since `save` wrote it, by accident: who
+    changes a file on purpose can give it a new one. Files without a checksum, of bptt 0.1.0 and of
+    other programs, are read, too. The generators of dropout get new seeds.
 
     Parameters
     ----------
@@ -499,10 +510,12 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     Raises
     ------
     OSError
-        If the file cannot be read.
+        If the file cannot be read, or is a folder, a device, a pipe or a socket.
     ValueError
         If the file is damaged, has another version, no model or unknown layers, or if a parameter
         is missing or has a wrong shape or dtype.
+    MemoryError
+        If the file is larger than memory.
 
     Examples
     --------
@@ -517,8 +530,5 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     >>> bool((twin.predict(x) == model.predict(x)).all())
     True
     """
-    stack, _, others = _files.read(path)
-    unknown = [name for name in others if not name.startswith("training.")]
-    if unknown:
-        raise ValueError(f"{os.fspath(path)!r}: no layer has the tensors {unknown}")
+    stack, _, _ = _files.read(path, training=False)
     return Sequential(*stack.layers)

@@ -176,6 +176,7 @@ class SequenceEstimator(BaseEstimator):
     def _fit(self, X: Any, y: Any) -> Self:
         with self._unchanged_by_errors():
             fresh = not (self.warm_start and hasattr(self, "_model"))
+            check.unmasked("y", y)
             sequences, targets = self._read(X, y, fresh)
             if fresh:
                 self._forget()
@@ -196,6 +197,7 @@ class SequenceEstimator(BaseEstimator):
             if self.early_stopping:
                 raise ValueError("partial_fit does not support early_stopping=True")
             fresh = not hasattr(self, "_model")
+            check.unmasked("y", y)
             sequences, targets = self._read(X, y, fresh, classes)
             if fresh:
                 self._forget()

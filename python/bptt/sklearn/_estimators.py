@@ -13,6 +13,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
 
+from bptt._support.check import unmasked
 from bptt.sklearn._base import SequenceEstimator
 from bptt.sklearn._sequences import Scale, Sequences, read_sequences
 
@@ -64,6 +65,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
 
         The first call needs all classes, unless y has them all. Its X determines the scale.
         """
+        unmasked("classes", classes)
         return self._partial_fit(X, y, classes)
 
     def predict(self, X: Any) -> Array:
@@ -71,6 +73,11 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         sequences = self._read_fitted(X)
         predicted: Array = self.classes_[self._predict(sequences).argmax(axis=1)]
         return predicted
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the mean accuracy, the share of sequences whose class is predicted."""
+        unmasked("y", y)
+        return float(super().score(X, y, sample_weight))
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probabilities of the classes, (n, classes), in the order of `classes_`."""
@@ -170,6 +177,11 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         """Return predictions for the sequences, (n,) or (n, outputs) as y in `fit`."""
         outputs = self._predict_targets(self._read_fitted(X))
         return outputs[:, 0] if self._target_rank == 1 else outputs
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R^2 of the predictions."""
+        unmasked("y", y)
+        return float(super().score(X, y, sample_weight))
 
     def _predict_targets(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return (n, outputs) in the units of y."""

@@ -230,7 +230,7 @@ class SequenceForecaster(SequenceRegressor):
         result = result[..., 0] if result.shape[2] == 1 else result
         return result[0] if one else result
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None) -> float:  # type: ignore[override]
         """Return R^2 for windows X and the steps y after them, or for all windows of series X."""
         check_is_fitted(self)
         windows: Sequences
@@ -275,6 +275,7 @@ class SequenceForecaster(SequenceRegressor):
 
     def _read_followers(self, windows: Sequences, y: Any) -> Array:
         """Return y as (n, horizon, F)."""
+        check.unmasked("y", y)
         y = check_array(
             y, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name="y", estimator=self
         )
@@ -368,6 +369,7 @@ def _read_series(X: Any) -> tuple[list[Array], bool]:
     """Return series, each (n_i, F), and whether X is one series (n,)."""
     if rank(X) != 1 or is_list_of_arrays(X):
         return list(to_sequences(X)), False
+    check.unmasked("series", X)
     series = check_array(X, dtype=np.float64, ensure_2d=False, input_name="series")
     return [series[:, None]], True
 

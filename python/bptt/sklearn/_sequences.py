@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_array, validate_data
 
+from bptt._support.check import unmasked
+
 Array = NDArray[np.float64]
 Sequences = Array | list[Array]  # (n, T, F), or n arrays (T_i, F)
 
@@ -21,6 +23,7 @@ def read_sequences(estimator: Any, X: Any, *, reset: bool) -> Sequences:
     With `reset` the estimator stores n_features_in_: the number of columns of a table, as
     everywhere in scikit-learn, otherwise F. Without it, X must agree with the stored number.
     """
+    unmasked("X", _as_list(X))
     is_table = not is_list_of_arrays(X) and rank(X) != 3
     if is_table and (reset or estimator._from_table):
         table: Array = validate_data(estimator, X, dtype=np.float64, reset=reset)
@@ -49,6 +52,7 @@ def learn_features(estimator: Any, sequences: Sequences, *, reset: bool) -> None
 
 def to_sequences(X: Any) -> Sequences:
     """Return X as (n, T, F) or n arrays (T_i, F) of finite float64."""
+    unmasked("X", _as_list(X))
     if is_list_of_arrays(X):
         parts = [_read_one(n, part) for n, part in enumerate(_as_list(X))]
         features = parts[0].shape[1]

@@ -236,3 +236,35 @@ def test_environment(name, value):
     )
     assert run.returncode == 1
     assert f"ValueError: {name} is" in run.stderr
+
+
+STATES = {
+    "none": (None, TypeError),
+    "number": (3, TypeError),
+    "array": (np.zeros(3), TypeError),
+    "list": ([("dtype", 3)], TypeError),
+    "empty": ({}, ValueError),
+    "no parameters": (lambda state: {**state, "flat": None}, ValueError),
+    "short": (lambda state: {**state, "flat": state["flat"][1:]}, ValueError),
+    "another dtype": (lambda state: {**state, "flat": state["flat"].astype("f8")}, ValueError),
+    "another shape": (lambda state: {**state, "flat": state["flat"][None]}, ValueError),
+    "objects": (lambda state: {**state, "flat": state["flat"].astype(object)}, ValueError),
+    "another size": (lambda state: {**state, "in_features": 9, "input_size": 9}, ValueError),
+    "a size of text": (lambda state: {**state, "in_features": "3", "input_size": "3"}, TypeError),
+    "no generator": (lambda state: {**state, "_rng": 3}, TypeError),
+}
+
+
+@pytest.mark.parametrize(("change", "error"), STATES.values(), ids=STATES)
+@pytest.mark.parametrize("make", [lstm, lambda: bptt.GRU(2, 3), lambda: bptt.Linear(2, 3)])
+def test_what_is_no_pickled_state(make, change, error):
+    layer = make()
+    if "_rng" not in vars(layer) and error is TypeError and callable(change):
+        layer._rng = np.random.default_rng(0)
+    before = layer.state_dict()
+    state = change(layer.__getstate__()) if callable(change) else change
+    with pytest.raises(error, match=f"this is no pickled state of {type(layer).__name__}"):
+        layer.__setstate__(state)
+    for name, array in layer.state_dict().items():
+        assert array.tobytes() == before[name].tobytes()
+    layer(np.ones((4, 2)))

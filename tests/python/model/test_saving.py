@@ -296,10 +296,10 @@ def test_a_file_that_somebody_writes_is_no_leftover(tmp_path):
     ) as writer:
         assert writer.stdout.readline() == b"writes\n"
         (written,) = leftovers(tmp_path)
-        os.rename(tmp_path / written, tmp_path / ".m.999999999-1.tmp")
+        os.rename(tmp_path / written, tmp_path / ".m.0123456789abcdef.tmp")
         model.save(path)
-        assert leftovers(tmp_path) == [".m.999999999-1.tmp"]
-        os.rename(tmp_path / ".m.999999999-1.tmp", tmp_path / written)
+        assert leftovers(tmp_path) == [".m.0123456789abcdef.tmp"]
+        os.rename(tmp_path / ".m.0123456789abcdef.tmp", tmp_path / written)
         writer.communicate(b"\n")
     assert writer.returncode == 0
     assert path.read_bytes() == b"late" and not leftovers(tmp_path)
@@ -334,10 +334,10 @@ def test_a_new_file_that_was_taken_for_a_leftover_is_made_again(tmp_path, monkey
     """Another process that opened it between its making and its locking has removed it."""
     lock, removed = atomic._lock, []
 
-    def late(file, operation):
+    def late(file):
         if not removed:
             removed.append(os.unlink(tmp_path / leftovers(tmp_path)[0]))
-        return lock(file, operation)
+        return lock(file)
 
     monkeypatch.setattr(atomic, "_lock", late)
     model = bptt.Sequential(bptt.OneHot(4))
