@@ -3,6 +3,7 @@
 
 mod common;
 
+mod allocations;
 mod bf16;
 mod contracts;
 mod float_mode;
