@@ -189,6 +189,7 @@ class Dataset:
         offsets: list[int],
         per_sequence: bool = False,
         weights: list[float] | None = None,
+        may_ignore: bool = False,
     ) -> Dataset: ...
 
 @final

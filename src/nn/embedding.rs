@@ -1,6 +1,6 @@
 //! Embeddings: every token has a vector of its own, a row of W (V, D), as in torch.
 
-use crate::error::{Result, ensure};
+use crate::error::{Error, Result, ensure};
 use crate::math::sums::AddScaled;
 use crate::simd::{Element, Kernel, Level, Simd};
 
@@ -60,11 +60,18 @@ impl Embedding {
     }
 
     /// Writes the vectors of tokens (N,), each below V, to y (N, D).
-    pub(super) fn forward<E: Element>(&self, params: &[E], tokens: &[u32], y: &mut [E]) {
+    pub(super) fn forward<E: Element>(
+        &self,
+        params: &[E],
+        tokens: &[u32],
+        y: &mut [E],
+    ) -> Result<()> {
         let size = self.embedding_dim;
         for (y, &token) in y.chunks_exact_mut(size).zip(tokens) {
-            y.copy_from_slice(&params[token as usize * size..][..size]);
+            let from = params.chunks_exact(size).nth(token as usize);
+            y.copy_from_slice(from.ok_or_else(|| changed(token))?);
         }
+        Ok(())
     }
 
     /// Adds the gradient of each token's vector, from dy (N, D), to its row of `dparams`.
@@ -74,9 +81,16 @@ impl Embedding {
         dy: &[E],
         dparams: &mut [E],
     ) -> Result<()> {
-        Level::current()?.run(AddRows { tokens, dy, dparams, size: self.embedding_dim });
-        Ok(())
+        Level::current()?.run(AddRows { tokens, dy, dparams, size: self.embedding_dim })
     }
+}
+
+/// The error of a token that was in range when it was checked. Other code can write to the tokens of a caller
+/// while a layer reads them.
+pub(super) fn changed(token: u32) -> Error {
+    Error::new(format!(
+        "token {token} is out of range: the tokens changed while the layer read them; give a copy"
+    ))
 }
 
 /// Adds every row of dy to the row of `dparams` that belongs to its token.
@@ -88,13 +102,16 @@ struct AddRows<'a, E> {
 }
 
 impl<E: Element> Kernel<E> for AddRows<'_, E> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<S: Simd<E>>(self, s: S) {
+    fn run<S: Simd<E>>(self, s: S) -> Result<()> {
         for (from, &token) in self.dy.chunks_exact(self.size).zip(self.tokens) {
-            let to = &mut self.dparams[token as usize * self.size..][..self.size];
+            let Some(to) = self.dparams.chunks_exact_mut(self.size).nth(token as usize) else {
+                return Err(changed(token));
+            };
             AddScaled { to, from, scale: E::ONE }.run(s);
         }
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Any layer with its memory: the passes over a batch.
 
+use super::embedding::changed;
 use super::input::Input;
 use super::last_step;
 use super::layer::{Layer, recurrent};
@@ -77,13 +78,12 @@ impl<E: Element> Instance<E> {
         let x = match (input, &layer) {
             (Input::Features(x), _) => x,
             (Input::Tokens(tokens), Layer::Embedding(embedding)) => {
-                embedding.forward(params, tokens, y);
-                return Ok(());
+                return embedding.forward(params, tokens, y);
             }
             (Input::Tokens(tokens), _) => {
                 y.fill(E::ZERO);
                 for (one_hot, &token) in y.chunks_exact_mut(*gives).zip(tokens) {
-                    one_hot[token as usize] = E::ONE;
+                    *one_hot.get_mut(token as usize).ok_or_else(|| changed(token))? = E::ONE;
                 }
                 return Ok(());
             }

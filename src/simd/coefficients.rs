@@ -29,7 +29,7 @@ impl Coefficients for f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    const EXP_LIMIT: f32 = 87.0;
+    const EXP_LIMIT: f32 = 88.3;
     const TANH_LIMIT: f32 = 9.1;
     const EXPM1: &'static [f32] =
         &[0.001_388_251_9, 0.008_366_521, 0.041_667_2, 0.166_665_44, 0.499_999_98];
@@ -42,7 +42,7 @@ impl Coefficients for f64 {
     const LOG2_E: f64 = std::f64::consts::LOG2_E;
     const LN2_HIGH: f64 = 6.931_457_519_531_25e-1;
     const LN2_LOW: f64 = 1.428_606_820_309_417_2e-6;
-    const EXP_LIMIT: f64 = 708.0;
+    const EXP_LIMIT: f64 = 709.4;
     const TANH_LIMIT: f64 = 19.1;
     const EXPM1: &'static [f64] = &[
         2.505_377_535_746_571_3e-8,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::data::{Dataset, Inputs};
 use crate::error::{Result, ensure};
-use crate::nn::{Input, Targets};
+use crate::nn::{IGNORED, Input, Targets};
 use crate::simd::Element;
 use crate::view::BatchSizes;
 
@@ -77,7 +77,30 @@ impl<E: Element> Batch<E> {
         }
         self.weights = data.weights.map(|w| self.rows.iter().map(|&(n, _)| w[n]).collect());
         self.sizes = Some(sizes);
+        if let (Some(classes), false) = (&self.classes, data.may_ignore) {
+            ensure!(
+                !classes.contains(&IGNORED),
+                "target class {IGNORED} is out of range; the targets changed after they were checked"
+            );
+        }
         Ok(())
+    }
+
+    /// Replaces the features of rows of weight 0 by zeros, so that no NaN in them reaches a gradient: 0 times
+    /// NaN is NaN.
+    pub fn clear_rows_of_weight_0(&mut self) {
+        let (Some(weights), Some(sizes)) = (&self.weights, &self.sizes) else { return };
+        if self.tokens.is_some() {
+            return;
+        }
+        let width = self.features.len() / sizes.total();
+        for t in 0..sizes.steps() {
+            let (first, count) = (sizes.offset(t), sizes.count(t));
+            let rows = self.features[first * width..].chunks_exact_mut(width).take(count);
+            for (features, _) in rows.zip(weights).filter(|(_, weight)| **weight == 0.0) {
+                features.fill(E::ZERO);
+            }
+        }
     }
 
     /// How many rows each step has.

@@ -22,6 +22,8 @@ pub struct Dataset<'a, E> {
     pub(super) per_sequence: bool,
     /// The weight of each sequence in the training loss; 1 if none.
     pub(super) weights: Option<&'a [f64]>,
+    /// Whether target classes may be [`IGNORED`](crate::IGNORED).
+    pub(super) may_ignore: bool,
     offsets: &'a [usize],
 }
 
@@ -85,7 +87,8 @@ impl<'a, E: Element> Dataset<'a, E> {
     }
 
     /// Sets a weight for every sequence, (N,). Training multiplies the losses of the sequence's tokens with
-    /// it. The divisor of the mean does not change.
+    /// it. The divisor of the mean does not change. A sequence of weight 0 is not read, except that with
+    /// [`Trainer::stateful`](crate::Trainer::stateful) its states are carried on.
     ///
     /// # Errors
     /// If the number of weights is not N, or a weight is negative or not finite.
@@ -96,6 +99,11 @@ impl<'a, E: Element> Dataset<'a, E> {
             ensure!(false, "weights must be at least 0 and finite, got {w}");
         }
         Ok(Self { weights: Some(weights), ..self })
+    }
+
+    /// Makes [`IGNORED`](crate::IGNORED) a target that is out of range, like any other.
+    pub fn without_ignored(self) -> Self {
+        Self { may_ignore: false, ..self }
     }
 
     /// Sequences without targets, for prediction.
@@ -110,7 +118,8 @@ impl<'a, E: Element> Dataset<'a, E> {
         if let Some(n) = offsets.windows(2).position(|pair| pair[0] >= pair[1]) {
             ensure!(false, "sequence {n} is empty; every sequence needs at least one step");
         }
-        let data = Self { inputs, targets: None, per_sequence: false, weights: None, offsets };
+        let (targets, per_sequence, weights, may_ignore) = (None, false, None, true);
+        let data = Self { inputs, targets, per_sequence, weights, may_ignore, offsets };
         let steps = data.steps();
         match inputs {
             Inputs::Features(x) => ensure!(

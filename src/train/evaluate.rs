@@ -59,13 +59,14 @@ impl<E: Element> Trainer<E> {
             let sequences = batch_from(data, progress.done);
             self.evaluated.gather(data, &sequences)?;
             let (batch, features) = (self.evaluated.whole(), self.model.out_features());
+            self.loss.check_targets(batch.targets, batch.targets_count, features)?;
             let counts = self.loss.counts(batch.targets);
-            let count: f64 = (0..batch.targets_count).map(counts).sum();
+            let count: f64 = (0..batch.targets_count).map(&counts).sum();
             let y = self.model.forward(batch.input, &batch.sizes, false)?;
             let y = Rows::new(y, y.len() / features, features);
             progress.loss_sum += self.loss.of(y, batch.targets, None, None)? * count;
             progress.count += count;
-            self.tallies[1].add(y, batch.targets)?;
+            self.tallies[1].add(y, batch.targets, counts)?;
             progress.done += sequences.len();
             if Instant::now() >= until {
                 break;

@@ -311,8 +311,12 @@ impl<E: Element> Trainer<E> {
         batch.gather(data, sequences)?;
         (*steps, *loss) = (0, 0.0);
         let whole = batch.whole();
+        self.loss.check_targets(whole.targets, whole.targets_count, self.model.out_features())?;
         let counts = self.loss.counts(whole.targets);
         *count = (0..whole.targets_count).map(counts).sum();
+        if !self.states.stateful {
+            batch.clear_rows_of_weight_0();
+        }
         let sizes = batch.sizes();
         let (rows, steps) = (sizes.rows(), sizes.steps());
         let States { states, stateful, carried } = &mut self.states;
@@ -349,14 +353,19 @@ impl<E: Element> Trainer<E> {
         let end = tbptt.map_or(sizes.steps(), |steps| done.saturating_add(steps));
         let end = end.min(sizes.steps());
         let chunk = batch.chunk(*done, end);
-        let counts = self.loss.counts(chunk.targets);
-        let count: f64 = (0..chunk.targets_count).map(counts).sum();
+        let count: f64 = (0..chunk.targets_count).map(self.loss.counts(chunk.targets)).sum();
         let factors = batch.factors(*done, end, count);
         self.model.forward_from(chunk.input, &chunk.sizes, &mut self.states.states, true)?;
         let (outputs, gradient) = self.model.output_and_gradient()?;
         let loss = self.loss.of(outputs, chunk.targets, factors.as_deref(), Some(gradient))?;
         if loss.is_finite() {
-            self.tallies[0].add(outputs, chunk.targets)?;
+            {
+                let counts = self.loss.counts(chunk.targets);
+                self.tallies[0].add(outputs, chunk.targets, |token| match &factors {
+                    Some(factors) if factors[token] == 0.0 => 0.0,
+                    _ => counts(token),
+                })?;
+            }
             let is_local = self.is_local();
             let Update { grads, touched, accumulated, .. } = &mut self.update;
             for range in touched.drain(..) {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt._core import Dataset
+from bptt._core import IGNORED, Dataset
+from bptt._data.finite import not_finite
 from bptt._support import check
 from bptt.layers._stack import Stack
 from bptt.losses import CrossEntropyLoss, Loss
@@ -97,6 +99,25 @@ def one_per_sequence(
     return array
 
 
+@dataclass(frozen=True)
+class Use:
+    """What data are read for.
+
+    Attributes
+    ----------
+    check_finite : bool
+        Whether NaN and infinity in them are refused.
+    evaluated : bool
+        Whether they are evaluated, which takes all sequences alike, rather than trained on.
+    stateful : bool
+        Whether the states of each batch go on to the next.
+    """
+
+    check_finite: bool
+    evaluated: bool = False
+    stateful: bool = False
+
+
 def sample_weights(name: str, value: Any, count: int) -> list[float]:
     """Return a weight for each sequence."""
     array = check.floats(name, value, np.dtype(np.float64))
@@ -104,8 +125,12 @@ def sample_weights(name: str, value: Any, count: int) -> list[float]:
         raise ValueError(
             f"{name} must have shape {(count,)}, a number for each sequence, got {array.shape}"
         )
-    if not (array >= 0).all() or not np.isfinite(array).all():
-        raise ValueError(f"{name} must hold finite numbers of at least 0")
+    wrong = ~((array >= 0) & np.isfinite(array))
+    if wrong.any():
+        raise ValueError(
+            f"{name} must hold finite numbers of at least 0, got {array[wrong.argmax()]} for "
+            f"sequence {wrong.argmax()}"
+        )
     return list(array.tolist())
 
 
@@ -117,13 +142,52 @@ def inputs_of(stack: Stack, name: str, x: Any) -> Sequences:
     return Sequences(name, x, features, lambda part, v: check.floats(part, v, stack.dtype))
 
 
-def dataset_of(
-    stack: Stack, loss: Loss, prefix: str, x: Any, y: Any, weights: Any, evaluated: bool
-) -> tuple[Dataset, Any]:
-    """Return a data set of the core and the lengths of its sequences.
+@dataclass
+class Converted:
+    """Users' data in the core's form.
 
-    `prefix` names x and y in errors. Data to evaluate must have a target with a weight above 0.
+    Attributes
+    ----------
+    core : Dataset
+        The data set of the core.
+    lengths : ndarray
+        The lengths of its sequences.
+    counts : bool
+        Whether a target has a weight above 0.
+    not_finite : callable
+        Returns a sentence about the NaN and infinity in what is read, or None.
     """
+
+    core: Dataset
+    lengths: NDArray[np.int64]
+    counts: bool
+    not_finite: Callable[[], str | None]
+
+
+def inputs_only(stack: Stack, name: str, x: Any, numbers: Array | None) -> Converted:
+    """Return sequences without targets, for prediction."""
+    inputs = inputs_of(stack, name, x)
+    core = Dataset(inputs.flat, None, inputs.offsets)
+
+    def fault() -> str | None:
+        return not_finite(name, inputs.flat, inputs.offsets, None, numbers)
+
+    return Converted(core, np.diff(inputs.offsets), True, fault)
+
+
+def dataset_of(
+    stack: Stack,
+    loss: Loss,
+    prefix: str,
+    data: tuple[Any, Any, Any],  # x, y, weights of the sequences
+    numbers: Array | None,
+    use: Use,
+) -> Converted:
+    """Return sequences with targets.
+
+    `prefix` names x and y in errors, and `numbers` the sequences (None: as they are counted).
+    """
+    x, y, weights = data
     outputs = stack.outputs
     inputs = inputs_of(stack, f"{prefix}x", x)
     name, features = f"{prefix}y", None if loss._classes else outputs
@@ -150,11 +214,27 @@ def dataset_of(
                     "model"
                 )
         flat = targets.flat
-    if evaluated and isinstance(loss, CrossEntropyLoss) and not loss._counted(flat).any():
-        raise ValueError(
-            f"{name} has only ignored targets, or weights of 0: there is nothing to evaluate"
-        )
+    lengths = np.diff(inputs.offsets)
     if weights is not None:
         weights = sample_weights(f"{prefix}sample_weight", weights, len(inputs))
-    core = Dataset(inputs.flat, flat, inputs.offsets, stack.per_sequence, weights)
-    return core, np.diff(inputs.offsets)
+    weighed = None if weights is None or use.evaluated else np.array(weights) > 0
+    counted = None  # whether each target counts; None: all do
+    if isinstance(loss, CrossEntropyLoss):
+        counted = loss._counted(flat)
+        if weighed is not None:
+            counted &= weighed if stack.per_sequence else np.repeat(weighed, lengths)
+    elif weighed is not None:
+        counted = weighed
+    # An array in which something is ignored is a copy of what the user gave.
+    ignores = loss._classes and bool((flat == IGNORED).any())
+    core = Dataset(inputs.flat, flat, inputs.offsets, stack.per_sequence, weights, ignores)
+
+    def fault() -> str | None:
+        # Without a weight, a target is not read, nor x unless its states go on to the next batch.
+        read = None if use.stateful else weighed
+        of_y = None if stack.per_sequence else inputs.offsets
+        return not_finite(f"{prefix}x", inputs.flat, inputs.offsets, read, numbers) or not_finite(
+            name, flat, of_y, weighed, numbers
+        )
+
+    return Converted(core, lengths, counted is None or bool(counted.any()), fault)

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bptt._core import Dataset
-from bptt._data.sequences import dataset_of, inputs_of, sample_weights
+from bptt._data.finite import FIX
+from bptt._data.sequences import Converted, Use, dataset_of, inputs_only, sample_weights
 from bptt._support.check import shown, unmasked
 from bptt._support.progress import SLICE
 from bptt.layers._stack import Stack
@@ -32,8 +32,7 @@ _LARGE = 2**27
 class Piece:
     """A data set of the core, and the order in which to take its sequences."""
 
-    core: Dataset
-    lengths: Lengths  # of all sequences in the data set
+    data: Converted
     order: NDArray[np.uint64]
     batch_size: int
     release: Callable[[], None] | None = None  # frees memory after a call of the core
@@ -44,9 +43,8 @@ class Piece:
         return SLICE if self.release is None else SLICE / 5
 
 
-#: From (prefix of names, x, y, sample weights, whether these are all data) to a data set of the
-#: core and the lengths of its sequences.
-Convert = Callable[[str, Any, Any, Any, bool], tuple[Dataset, Lengths]]
+#: From (prefix of names, (x, y, sample weights), the user's numbers of the sequences or None).
+Convert = Callable[[str, tuple[Any, Any, Any], NDArray[np.uint64] | None], Converted]
 
 
 class Source(Protocol):
@@ -66,15 +64,14 @@ class Source(Protocol):
 class Whole:
     """All sequences in one data set of the core."""
 
-    def __init__(self, core: Dataset, lengths: Lengths, arrays: Sequence[Any]) -> None:
-        self.lengths = lengths
-        self._core = core
-        self._release = releaser(arrays)
+    def __init__(self, data: Converted) -> None:
+        self.lengths = data.lengths
+        self._data = data
 
     def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
         """Return all sequences as one piece."""
         order = np.arange(len(self.lengths), dtype=np.uint64) if order is None else order
-        yield Piece(self._core, self.lengths, order, batch_size, self._release)
+        yield Piece(self._data, order, batch_size)
 
     def batches(self, batch_size: int) -> int:
         """Return the number of batches."""
@@ -82,7 +79,7 @@ class Whole:
 
 
 class Mapped:
-    """Sequences in mapped files that the core cannot read in place: converted batch by batch."""
+    """Sequences in mapped files, converted and checked batch by batch."""
 
     def __init__(self, convert: Convert, prefix: str, x: Any, y: Any, weights: Any) -> None:
         """Without y, the data are for prediction."""
@@ -108,24 +105,31 @@ class Mapped:
         self.lengths = np.array(steps)
         self._data = x, y, weights
         self._release = releaser(self._data)
-        self._piece(np.zeros(1, np.uint64))  # refuses what does not fit before training begins
+        # Refuses what does not fit before training begins.
+        self._piece(self._prefix, np.zeros(1, np.uint64))
 
-    def _piece(self, chosen: NDArray[np.uint64]) -> Piece:
+    def _piece(self, prefix: str, chosen: NDArray[np.uint64]) -> Piece:
+        first, end = int(chosen[0]), int(chosen[-1]) + 1
+        in_order = np.array_equal(chosen, np.arange(first, end))
+
         def take(value: Any) -> Any:
-            if value is None or isinstance(value, np.ndarray):
-                return None if value is None else value[chosen]
+            if value is None:
+                return None
+            if isinstance(value, np.ndarray):
+                # A part of the file can be read in place; other choices are copies.
+                return value[first:end] if in_order else value[chosen]
             return [value[n] for n in chosen]
 
         x, y, weights = map(take, self._data)
-        core, lengths = self._convert(self._prefix, x, y, weights, False)
-        order = np.arange(len(chosen), dtype=np.uint64)
-        return Piece(core, lengths, order, len(chosen), self._release)
+        data = self._convert(prefix, (x, y, weights), chosen)
+        return Piece(data, np.arange(len(chosen), dtype=np.uint64), len(chosen), self._release)
 
     def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
         """Return each batch as a piece."""
         order = np.arange(len(self.lengths), dtype=np.uint64) if order is None else order
-        for first in range(0, len(order), batch_size):
-            yield self._piece(order[first : first + batch_size])
+        for n, first in enumerate(range(0, len(order), batch_size)):
+            prefix = f"batch {n} of {self._prefix}"
+            yield self._piece(prefix, order[first : first + batch_size])
 
     def batches(self, batch_size: int) -> int:
         """Return the number of batches."""
@@ -166,9 +170,9 @@ class Iterated:
                     f"{type(batch).__name__}"
                 )
             x, y, weights = (*batch, None)[:3]
-            core, lengths = self._convert(f"{name} ", x, y, weights, False)
-            every = np.arange(len(lengths), dtype=np.uint64)
-            yield Piece(core, lengths, every, len(lengths))
+            data = self._convert(f"{name} ", (x, y, weights), None)
+            every = np.arange(len(data.lengths), dtype=np.uint64)
+            yield Piece(data, every, len(every))
         if n < 0:
             raise ValueError(f"{self._prefix}x has no batches, it needs at least one")
 
@@ -188,12 +192,14 @@ def training_source(
     y: Any,
     weights: Any,
     epochs: int,
-    evaluated: bool = False,
+    use: Use,
 ) -> Source:
     """Return the source of x, y and sample weights; without y, x is an iterable of batches."""
 
-    def convert(prefix: str, x: Any, y: Any, weights: Any, whole: bool) -> tuple[Dataset, Lengths]:
-        return dataset_of(stack, loss, prefix, x, y, weights, evaluated and whole)
+    def convert(
+        prefix: str, data: tuple[Any, Any, Any], numbers: NDArray[np.uint64] | None
+    ) -> Converted:
+        return _checked(dataset_of(stack, loss, prefix, data, numbers, use), use.check_finite)
 
     if y is None:
         if isinstance(x, np.ndarray) or not isinstance(x, Iterable):
@@ -205,14 +211,31 @@ def training_source(
                 "sample_weight needs x and y as arrays or lists: give batches (x, y, sample_weight)"
             )
         return Iterated(convert, prefix, x, epochs)
-    targets_dtype = np.uint32 if loss._classes else stack.dtype
-    if _needs_a_copy(x, _inputs_dtype(stack)) or _needs_a_copy(y, targets_dtype):
+    if _is_mapped(x) or _is_mapped(y):
         return Mapped(convert, prefix, x, y, weights)
-    return Whole(*convert(prefix, x, y, weights, True), [x, y])
+    data = convert(prefix, (x, y, weights), None)
+    if not data.counts:
+        purpose = "evaluate" if use.evaluated else "train on"
+        raise ValueError(
+            f"{prefix}y has only ignored targets, or weights of 0: there is nothing to {purpose}"
+        )
+    return Whole(data)
+
+
+def _checked(data: Converted, check_finite: bool) -> Converted:
+    fault = data.not_finite() if check_finite else None
+    if fault is not None:
+        raise ValueError(f"{fault}: {FIX}")
+    return data
 
 
 def validation_source(
-    stack: Stack, loss: Loss, given: Any, epochs: int, prefix: str = "validation "
+    stack: Stack,
+    loss: Loss,
+    given: Any,
+    epochs: int,
+    check_finite: bool,
+    prefix: str = "validation ",
 ) -> Source:
     """Return the source of data to evaluate: (x, y), or an iterable of batches."""
     if isinstance(given, Iterable) and not isinstance(given, (tuple, list, np.ndarray)):
@@ -220,32 +243,29 @@ def validation_source(
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
     x, y = given
-    return training_source(stack, loss, prefix, x, y, None, epochs, evaluated=True)
+    return training_source(
+        stack, loss, prefix, x, y, None, epochs, Use(check_finite, evaluated=True)
+    )
 
 
-def prediction_source(stack: Stack, x: Any) -> Source:
+def prediction_source(stack: Stack, x: Any, check_finite: bool) -> Source:
     """Return the source of sequences without targets."""
 
-    def convert(prefix: str, x: Any, y: Any, weights: Any, whole: bool) -> tuple[Dataset, Lengths]:
-        inputs = inputs_of(stack, f"{prefix}x", x)
-        return Dataset(inputs.flat, None, inputs.offsets), np.diff(inputs.offsets)
+    def convert(
+        prefix: str, data: tuple[Any, Any, Any], numbers: NDArray[np.uint64] | None
+    ) -> Converted:
+        return _checked(inputs_only(stack, f"{prefix}x", data[0], numbers), check_finite)
 
-    if _needs_a_copy(x, _inputs_dtype(stack)):
+    if _is_mapped(x):
         return Mapped(convert, "", x, None, None)
-    return Whole(*convert("", x, None, None, True), [x])
+    return Whole(convert("", (x, None, None), None))
 
 
-def _inputs_dtype(stack: Stack) -> Any:
-    return stack.dtype if stack.tokens is None else np.uint32
-
-
-def _needs_a_copy(value: Any, dtype: Any) -> bool:
-    """Tell whether arrays in mapped files would have to be copied as a whole."""
+def _is_mapped(value: Any) -> bool:
+    """Tell whether sequences lie in mapped files."""
     if isinstance(value, (list, tuple)):
         return any(mapping_of(part) is not None for part in value)
-    if mapping_of(value) is None or value.ndim < 2:
-        return False
-    return value.dtype != dtype or not (value.flags.c_contiguous and value.flags.aligned)
+    return mapping_of(value) is not None and value.ndim > 1
 
 
 def mapping_of(value: Any) -> mmap.mmap | None:

@@ -182,6 +182,7 @@ def classes(
         if where.any():
             kept = classes(name, np.where(where, 0, array), below)
             return np.where(where, np.uint32(ignored[1]), kept)
+    below = min(below, 2**32 - 1)  # the core's tokens have 32 bits, and the last one is IGNORED
     if array.size:
         least, most = array.min(), array.max()
         if least < 0 or most >= below:

@@ -29,7 +29,7 @@ def evaluate(trainer: Trainer, source: Source, bar: SequenceBar = QUIET) -> floa
     for piece in source.pieces(None, _at_a_time(source)):
         progress = Progress()
         while progress.done < len(piece.order):
-            progress = trainer.evaluate(piece.core, progress, piece.slice)
+            progress = trainer.evaluate(piece.data.core, progress, piece.slice)
             if piece.release is not None:
                 piece.release()
             bar.advance(done + progress.done)
@@ -49,11 +49,11 @@ def predict(stack: Stack, source: Source, bar: SequenceBar = QUIET) -> Array:
     outputs = model.outputs(len(lengths) if per_sequence else int(lengths.sum()))
     done = first = 0
     for piece in source.pieces(None, _at_a_time(source)):
-        end = first + (len(piece.order) if per_sequence else int(piece.lengths.sum()))
+        end = first + (len(piece.order) if per_sequence else int(piece.data.lengths.sum()))
         count = 0
         while count < len(piece.order):
             to = outputs[first:end]
-            count = model.predict(params, piece.core, count, to, piece.slice)
+            count = model.predict(params, piece.data.core, count, to, piece.slice)
             if piece.release is not None:
                 piece.release()
             bar.advance(done + count)

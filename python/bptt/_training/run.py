@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from bptt._core import Progress
 from bptt._data.sources import Iterated, Piece, Source
 from bptt._support.check import shown
@@ -204,55 +206,77 @@ class Run:
         names = self._settings.metrics
         self._call("on_epoch_begin", epoch)
         rate = rates.ahead()[0]
-        mean = self._train_epoch(bar)
+        mean, last = self._train_epoch(bar)
+        validated = {}
+        if self._validation is not None and math.isfinite(mean):
+            # Before the layers get the parameters: bad data leave those from before the epoch.
+            validated["validation_loss"] = evaluate(trainer, self._validation)
+            for name, value in metrics_of(names, trainer.take_metrics(True)).items():
+                validated[f"validation_{name}"] = value
         if not (math.isfinite(mean) and self._keep()):
             raise DivergedError(
-                f"training diverged in epoch {epoch + 1}, mean loss {mean:g}: try a smaller "
-                "learning rate or clip_norm. The layers keep the parameters from before the epoch.",
+                f"training diverged in epoch {epoch + 1}, mean loss {mean:g}: {self._cause(last)}. "
+                "The layers keep the parameters from before the epoch.",
                 history,
             )
         logs = {"loss": mean}
-        told = metrics_of(names, trainer.take_metrics(False))
         if self._validation is not None:
-            logs["validation_loss"] = evaluate(trainer, self._validation)
-            for name, value in metrics_of(names, trainer.take_metrics(True)).items():
-                told[f"validation_{name}"] = value
-        logs |= told
+            logs["validation_loss"] = validated.pop("validation_loss")
+        logs |= metrics_of(names, trainer.take_metrics(False)) | validated
         history._append(logs, rate)
         rates.after_epoch(logs)
         self._remember()
         bar.advance(mean, logs.get("validation_loss"))
         self._call("on_epoch_end", epoch, logs | {"lr": rate})
 
-    def _train_epoch(self, bar: Bar) -> float:
-        """Train one epoch and return the mean loss of its steps."""
+    def _cause(self, last: Piece) -> str:
+        """Return why training diverged, or what may help. `last` are the data of the last step."""
+        if (fault := last.data.not_finite()) is not None:
+            return fault
+        for name, array in self._stack.state_dict().items():
+            if not np.isfinite(array).all():
+                return f"the parameter {name} was NaN or infinite before"
+        help_ = "try a smaller learning rate or clip_norm"
+        if not self._settings.check_finite and self._source.lengths is None:
+            return (
+                f"batches before may hold NaN or infinity, as check_finite=True shows; or {help_}"
+            )
+        return help_
+
+    def _train_epoch(self, bar: Bar) -> tuple[float, Piece]:
+        """Train one epoch and return the mean loss of its steps, and the data of the last."""
         trainer, source, rates, settings = self._trainer, self._source, self._rates, self._settings
-        done_before, batches, loss, count = 0, 0, 0.0, 0.0
+        done_before, batches, loss, count, counts = 0, 0, 0.0, 0.0, False
         for piece in source.pieces(self._order.next(), settings.batch_size):
             rates.set(settings.steps_of(piece))
             progress = Progress(batches=batches, loss_sum=loss, count=count)
             while progress.done < len(piece.order):
                 progress = trainer.train(
-                    piece.core, piece.order, piece.batch_size, progress, piece.slice
+                    piece.data.core, piece.order, piece.batch_size, progress, piece.slice
                 )
                 if piece.release is not None:
                     piece.release()
                 if progress.diverged:
-                    return math.nan
+                    return math.nan, piece
                 if source.lengths is not None:
                     done = done_before + _sequences_done(progress, piece)
                     bar.within(done / len(source.lengths))
             done_before += progress.done
+            counts |= piece.data.counts
             batches, loss, count = progress.batches, progress.loss_sum, progress.count
             rates.after_steps()
+        if not counts:
+            raise ValueError(
+                "all targets are ignored, or have weight 0: there is nothing to train on"
+            )
         trainer.finish_epoch()
         rates.after_steps()
-        return loss / count if count else 0.0
+        return loss / count, piece
 
 
 def _sequences_done(progress: Progress, piece: Piece) -> float:
     """Return how many sequences of a piece are done, the current batch by its steps."""
     if not progress.steps:
         return float(progress.done)
-    batch = piece.lengths[piece.order[progress.done : progress.done + piece.batch_size]]
+    batch = piece.data.lengths[piece.order[progress.done : progress.done + piece.batch_size]]
     return float(progress.done + len(batch) * progress.steps / batch.max())

@@ -29,12 +29,13 @@ class Settings:
     accumulate: int
     metrics: list[str]
     progress: bool
+    check_finite: bool
 
     def steps_of(self, piece: Piece) -> int:
         """Return the largest number of optimiser steps for a piece."""
         if self.tbptt is None:
             return -(-len(piece.order) // (piece.batch_size * self.accumulate))
-        lengths, size = piece.lengths[piece.order], piece.batch_size
+        lengths, size = piece.data.lengths[piece.order], piece.batch_size
         longest = [lengths[n : n + size].max() for n in range(0, len(lengths), size)]
         return int(sum(-(-length // self.tbptt) for length in longest))
 

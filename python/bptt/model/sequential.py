@@ -9,6 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bptt._data.sequences import Use
 from bptt._data.sources import (
     Batches,
     Data,
@@ -136,6 +137,7 @@ class Sequential(Stack):
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1,
         resume: bool = False,
+        check_finite: bool = True,
     ) -> History:
         """Train the layers in place.
 
@@ -191,14 +193,16 @@ class Sequential(Stack):
             number.
         sample_weight : array_like (N,), optional
             A factor of the losses of each sequence in training, at least 0. As in Keras, the mean
-            is still divided by the number of steps. Weights of classes belong to the loss.
+            is still divided by the number of steps. A sequence of weight 0 is not read: it may hold
+            NaN, and metrics leave it out (with `stateful`, its x is read, for the states that go
+            on). Weights of classes belong to the loss.
         schedule : Schedule, optional
             Changes the learning rate, such as ``bptt.StepLR(10)``.
         metrics : list of str, default none
-            Further numbers for the history, as means over all steps of an epoch (for the training
-            data: computed while training): "accuracy" (for "cross_entropy"; for "bce_with_logits"
-            the share of numbers on the right side), "perplexity" (for "cross_entropy"), "rmse" (for
-            the other losses).
+            Further numbers for the history, as means over all steps of an epoch whose weight is not
+            0 (for the training data: computed while training): "accuracy" (for "cross_entropy"; for
+            "bce_with_logits" the share of numbers on the right side), "perplexity" (for
+            "cross_entropy"), "rmse" (for the other losses).
         early_stopping : EarlyStopping, optional
             Stops training when it no longer improves, and restores the best parameters.
         callbacks : list, default none
@@ -219,6 +223,10 @@ class Sequential(Stack):
             that are done, and a run that early stopping has ended does not continue. The model, the
             data and all other settings must be those of the first run; the parameters of this model
             and the seed do not matter.
+        check_finite : bool, default True
+            Whether NaN and infinity in x, y and the validation data are an error: before training,
+            or for iterables and memory-mapped arrays when a batch is read. With False they go
+            through the model, as IEEE says.
 
         Returns
         -------
@@ -228,10 +236,12 @@ class Sequential(Stack):
         Raises
         ------
         ValueError, TypeError
-            If data or settings do not fit, including those of the checkpoint; with `tbptt` or
-            `stateful` also if a layer is bidirectional, because its second direction starts at the
-            end. Then nothing has changed, unless the error is in a later batch of an iterable:
-            finished epochs stay. The first batch of an iterable is taken before training.
+            If data or settings do not fit, including those of the checkpoint; if data are NaN or
+            infinite (also because they are too large for float32), or no target has a weight; with
+            `tbptt` or `stateful` also if a layer is bidirectional, because its second direction
+            starts at the end. Then nothing has changed, unless the error is in a later batch of an
+            iterable or a memory-mapped array: finished epochs stay. The first batch of an iterable
+            is taken before training.
         OSError
             If the checkpoint cannot be written. If that shows before training, nothing has changed;
             otherwise the layers keep what they learned.
@@ -289,6 +299,7 @@ class Sequential(Stack):
             accumulate=check.size("accumulate", accumulate),
             metrics=check_metrics(metrics, loss.name),
             progress=check.flag("progress", progress),
+            check_finite=check.flag("check_finite", check_finite),
         )
         schedule = schedule_of(schedule)
         calls = Calls(self, callbacks, early_stopping)
@@ -297,11 +308,12 @@ class Sequential(Stack):
         every = check.size("checkpoint_every", checkpoint_every)
         if resume and checkpoint is None:
             raise ValueError("resume=True needs a file to resume from: give checkpoint=path")
-        source = training_source(self, loss, "", x, y, sample_weight, epochs)
+        use = Use(settings.check_finite, stateful=settings.stateful)
+        source = training_source(self, loss, "", x, y, sample_weight, epochs, use)
         check_stateful(settings, source.lengths)
         checked = None
         if validation is not None:
-            checked = validation_source(self, loss, validation, epochs)
+            checked = validation_source(self, loss, validation, epochs, use.check_finite)
         check_monitors([schedule, *calls.callbacks], settings.metrics, checked is not None)
         file = None
         if checkpoint is not None:
@@ -345,7 +357,9 @@ class Sequential(Stack):
         """
         _files.write(path, self, {}, {})
 
-    def predict(self, x: Data, *, progress: bool = True) -> Array | list[Array]:
+    def predict(
+        self, x: Data, *, progress: bool = True, check_finite: bool = True
+    ) -> Array | list[Array]:
         """Return the outputs for every step, or with LastStep for every sequence.
 
         Ctrl-C raises KeyboardInterrupt.
@@ -356,15 +370,23 @@ class Sequential(Stack):
             Sequences, as for `fit`. Memory-mapped arrays are read piece by piece.
         progress : bool, default True
             Whether to show a progress bar (needs tqdm) if it takes longer than two seconds.
+        check_finite : bool, default True
+            Whether NaN and infinity in x are an error, as for `fit`. With False, the outputs are
+            what IEEE says.
 
         Returns
         -------
         ndarray or list of ndarray
             (N, T, O) if x is one array, otherwise a list of N arrays (T_i, O). With LastStep (N,
             O).
+
+        Raises
+        ------
+        ValueError, TypeError
+            If x does not fit the model, or holds NaN or infinity.
         """
         progress = check.flag("progress", progress)
-        source = prediction_source(self, x)
+        source = prediction_source(self, x, check.flag("check_finite", check_finite))
         lengths = source.lengths
         assert lengths is not None
         with sequence_bar(len(lengths), progress) as bar:
@@ -377,7 +399,13 @@ class Sequential(Stack):
 
     @overload
     def evaluate(
-        self, x: Data | Batches, y: Data | None = None, *, loss: str | Loss, progress: bool = True
+        self,
+        x: Data | Batches,
+        y: Data | None = None,
+        *,
+        loss: str | Loss,
+        progress: bool = True,
+        check_finite: bool = True,
     ) -> float: ...
 
     @overload
@@ -389,6 +417,7 @@ class Sequential(Stack):
         loss: str | Loss,
         metrics: Sequence[str],
         progress: bool = True,
+        check_finite: bool = True,
     ) -> dict[str, float]: ...
 
     def evaluate(
@@ -399,6 +428,7 @@ class Sequential(Stack):
         loss: str | Loss,
         metrics: Sequence[str] | None = None,
         progress: bool = True,
+        check_finite: bool = True,
     ) -> float | dict[str, float]:
         """Return the mean loss, defined as in `fit`.
 
@@ -412,6 +442,8 @@ class Sequential(Stack):
             As for `fit`.
         progress : bool, default True
             Whether to show a progress bar (needs tqdm) if it takes longer than two seconds.
+        check_finite : bool, default True
+            Whether NaN and infinity in x and y are an error, as for `fit`.
 
         Returns
         -------
@@ -423,12 +455,13 @@ class Sequential(Stack):
         Raises
         ------
         ValueError, TypeError
-            If data or settings do not fit, or all targets are ignored.
+            If data or settings do not fit, data are NaN or infinite, or all targets are ignored.
         """
         loss = loss_of(loss)
         names = check_metrics(() if metrics is None else metrics, loss.name)
         progress = check.flag("progress", progress)
-        source = validation_source(self, loss, (x, y), 1, "")
+        check_finite = check.flag("check_finite", check_finite)
+        source = validation_source(self, loss, (x, y), 1, check_finite, "")
         trainer = trainer_of(self, loss, metrics=names)
         total = None if source.lengths is None else len(source.lengths)
         with sequence_bar(total, progress) as bar:

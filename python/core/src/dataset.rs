@@ -13,7 +13,8 @@ use crate::{read, slice_of};
 
 /// Sequences, one after the other. It holds inputs (sum of T, F) or tokens (sum of T,); a target for every
 /// step or, with `per_sequence`, for every sequence; the offsets of the sequences; and a weight for each
-/// sequence, if given.
+/// sequence, if given. Only with `may_ignore` can target classes be `IGNORED`: users' arrays are not copied,
+/// and what they write there later must not become that.
 #[pyclass(name = "Dataset", module = "bptt._core", frozen)]
 pub struct PyDataset {
     inputs: Py<PyAny>,
@@ -21,20 +22,22 @@ pub struct PyDataset {
     offsets: Vec<usize>,
     per_sequence: bool,
     weights: Option<Vec<f64>>,
+    may_ignore: bool,
 }
 
 #[pymethods]
 impl PyDataset {
     #[new]
-    #[pyo3(signature = (inputs, targets, offsets, per_sequence=false, weights=None))]
+    #[pyo3(signature = (inputs, targets, offsets, per_sequence=false, weights=None, may_ignore=false))]
     fn new(
         inputs: Py<PyAny>,
         targets: Option<Py<PyAny>>,
         offsets: Vec<usize>,
         per_sequence: bool,
         weights: Option<Vec<f64>>,
+        may_ignore: bool,
     ) -> Self {
-        Self { inputs, targets, offsets, per_sequence, weights }
+        Self { inputs, targets, offsets, per_sequence, weights, may_ignore }
     }
 }
 
@@ -88,6 +91,7 @@ impl PyDataset {
             Some(weights) => data.with_weights(weights)?,
             None => data,
         };
+        let data = if self.may_ignore { data } else { data.without_ignored() };
         Ok(py.detach(|| work(&data))?)
     }
 }

@@ -6,7 +6,7 @@
 //! dz_j = ((1 - s) w_y + s / F W) softmax(z)_j - [j = y] (1 - s) w_y - s / F w_j
 //! ```
 
-use super::factors::{Factors, IGNORED};
+use super::factors::{Factors, IGNORED, weighed};
 use crate::math::elementary::exp;
 use crate::simd::{Element, Kernel, Simd};
 use crate::view::{Rows, RowsMut};
@@ -39,7 +39,11 @@ impl<E: Element> Kernel<E> for CrossEntropy<'_, E> {
                 Some(gradient) => gradient.row_mut(row),
                 None => &mut scratch[..],
             };
-            if class == IGNORED {
+            let own = match class {
+                IGNORED => 0.0,
+                class => (1.0 - label_smoothing) * weight.map_or(1.0, |w| w[class as usize]),
+            };
+            if class == IGNORED || own + smooth == 0.0 || factors.leaves_out(row) {
                 exponentials.fill(E::ZERO);
                 continue;
             }
@@ -51,12 +55,11 @@ impl<E: Element> Kernel<E> for CrossEntropy<'_, E> {
                 s.store(e, exp(s, s.sub(s.load(z), shift)));
             }
             let sum: f64 = exponentials.iter().map(|e| e.to_f64()).sum();
-            let own = (1.0 - label_smoothing) * weight.map_or(1.0, |weight| weight[class]);
-            let mut loss = own * (sum.ln() + (most - logits[class]).to_f64());
+            let mut loss = weighed(own, sum.ln() + (most - logits[class]).to_f64());
             if smooth > 0.0 {
                 for (j, &z) in logits.iter().enumerate() {
                     let share = smooth * weight.map_or(1.0, |weight| weight[j]);
-                    loss += share * (sum.ln() + (most - z).to_f64());
+                    loss += weighed(share, sum.ln() + (most - z).to_f64());
                 }
             }
             total += factors.relative(row) * loss;

@@ -12,6 +12,12 @@ pub(super) struct Factors<'a> {
 }
 
 impl Factors<'_> {
+    /// Whether the token's factor is 0. Its output and its target are then not read: 0 times NaN is NaN.
+    #[inline(always)]
+    pub fn leaves_out(&self, row: usize) -> bool {
+        self.given.map_or(self.total, |factors| factors[row]) == 0.0
+    }
+
     /// The factor of a token.
     #[inline(always)]
     pub fn of(&self, row: usize) -> f64 {
@@ -37,4 +43,10 @@ impl Factors<'_> {
     pub fn relative(&self, row: usize) -> f64 {
         self.given.map_or(1.0, |factors| factors[row])
     }
+}
+
+/// `weight * value`, and 0 if the weight is 0, also where the value is NaN or infinite.
+#[inline(always)]
+pub(super) fn weighed(weight: f64, value: f64) -> f64 {
+    if weight == 0.0 { 0.0 } else { weight * value }
 }

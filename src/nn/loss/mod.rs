@@ -11,7 +11,7 @@ use crate::error::{Result, ensure};
 use crate::simd::{Element, Kernel, Level, Simd};
 use crate::view::{Rows, RowsMut};
 use cross_entropy::CrossEntropy;
-use factors::Factors;
+use factors::{Factors, weighed};
 
 /// The loss that training minimises. A token is an output (F,) and its target.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +96,7 @@ impl Loss {
     }
 
     /// Returns a function that gives a token's weight in the mean: the weight of its class, 1 without class
-    /// weights, or 0 if the token is [`IGNORED`].
+    /// weights, or 0 if the token is [`IGNORED`]. It panics if a class is out of range.
     pub fn counts<'a, E>(&'a self, targets: Targets<'a, E>) -> impl Fn(usize) -> f64 + 'a
     where
         E: Copy + 'a,
@@ -116,7 +116,8 @@ impl Loss {
     /// The loss of outputs (N, F): the mean over the tokens, weighted with [`Loss::counts`], or 0 if all
     /// weights are 0. With `factors` (N,), each at least 0, it is instead the sum of factor times loss over
     /// the tokens, where the loss includes the class weight. If `gradient` (N, F) is given, the gradient
-    /// with respect to the outputs is written there.
+    /// with respect to the outputs is written there. Outputs and targets of a token whose factor or class
+    /// weight is 0 are not read: its loss and its gradient are 0, also where they are NaN.
     ///
     /// # Examples
     /// ```
@@ -190,7 +191,8 @@ impl Loss {
         }
     }
 
-    fn check_targets<E: Element>(
+    /// Checks that the targets of `rows` outputs are of the right kind and number, and classes in range.
+    pub(crate) fn check_targets<E: Element>(
         &self,
         targets: Targets<'_, E>,
         rows: usize,
@@ -286,7 +288,8 @@ impl<E: Element> Kernel<E> for OfNumbers<'_, E> {
                     let softplus = small.ln_1p() + if z < 0.0 { -z } else { 0.0 };
                     let rest = if z < 0.0 { 1.0 } else { small } / (1.0 + small);
                     let rest = if z.is_nan() { z } else { rest };
-                    ((1.0 - t) * z + share * softplus, E::from_f64(1.0 - t - share * rest))
+                    let loss = weighed(1.0 - t, z) + weighed(share, softplus);
+                    (loss, E::from_f64(1.0 - t - weighed(share, rest)))
                 })
             }
             Loss::CrossEntropy { .. } => unreachable!("it has a function of its own"),
@@ -306,6 +309,12 @@ fn each_number<E: Element>(
     let features = outputs.features();
     let mut total = 0.0;
     for (row, targets) in values.chunks_exact(features).enumerate() {
+        if factors.leaves_out(row) {
+            if let Some(gradient) = &mut gradient {
+                gradient.row_mut(row).fill(E::ZERO);
+            }
+            continue;
+        }
         let outputs = outputs.row(row);
         let mut sum = 0.0;
         match &mut gradient {

@@ -147,3 +147,45 @@ fn what_does_not_fit_is_refused() {
     assert!(of(weighted, classes, None).contains("must have 3 numbers"));
     assert_eq!(gradient, [7.0; 6]);
 }
+
+#[test]
+fn what_has_weight_0_is_not_read() {
+    let nan = f64::NAN;
+    let z = [0.3, -1.2, 2.0, nan, nan, nan, 1.0, -4.0, f64::INFINITY];
+    let clean = [0.3, -1.2, 2.0, 0.0, 0.0, 0.0, 1.0, -4.0, 0.5];
+    let values = [0.5, 0.25, 0.0, nan, 0.75, 0.9, 1.0, nan, 0.2];
+    let clean_values = [0.5, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    let factors = [0.5, 0.0, 0.0];
+    for loss in losses() {
+        let of = |z: &[f64], values: &[f64]| {
+            let targets = classes_and_numbers(&loss, &[2, 0, 1], values);
+            let mut gradient = vec![7.0; 9];
+            let to = RowsMut::new(&mut gradient, 3, 3);
+            let all = loss.of(Rows::new(z, 3, 3), targets, Some(&factors), Some(to)).unwrap();
+            assert_eq!(loss.of(Rows::new(z, 3, 3), targets, Some(&factors), None).unwrap(), all);
+            (all, gradient)
+        };
+        let (got, gradient) = of(&z, &values);
+        assert_eq!((got, gradient.clone()), of(&clean, &clean_values), "{loss:?}");
+        assert!(got > 0.0 && gradient[3..] == [0.0; 6], "{loss:?} {gradient:?}");
+    }
+    // Classes of weight 0, ignored tokens, and positive targets of weight 0.
+    let weight = Some(vec![0.0, 1.0, 1.0]);
+    let loss = Loss::CrossEntropy { label_smoothing: 0.0, weight };
+    let mut gradient = vec![7.0; 9];
+    let to = RowsMut::new(&mut gradient, 3, 3);
+    let targets = Targets::Classes(&[2, 0, IGNORED]);
+    let got = loss.of(Rows::new(&z, 3, 3), targets, None, Some(to)).unwrap();
+    assert!(got.is_finite() && gradient[3..] == [0.0; 6], "{got} {gradient:?}");
+    let loss = Loss::BinaryCrossEntropy { pos_weight: Some(vec![0.0, 1.0]) };
+    let mut gradient = vec![7.0; 2];
+    let to = RowsMut::new(&mut gradient, 1, 2);
+    let z = [nan, 1.0];
+    let got = loss.of(Rows::new(&z, 1, 2), Targets::Values(&[1.0, 1.0]), None, Some(to)).unwrap();
+    assert!(got.is_finite() && gradient[0] == 0.0, "{got} {gradient:?}");
+    // What has a weight is read.
+    let targets = Targets::Values(&values);
+    assert!(
+        Loss::MeanSquaredError.of(Rows::new(&clean, 3, 3), targets, None, None).unwrap().is_nan()
+    );
+}
