@@ -54,6 +54,11 @@ class History:
                 self.metrics.setdefault(name, []).append(value)
         self.lr.append(lr)
 
+    def _last(self) -> dict[str, float]:
+        """Return the numbers of the last epoch."""
+        numbers = {"loss": self.loss, "validation_loss": self.validation_loss} | self.metrics
+        return {name: values[-1] for name, values in numbers.items() if values}
+
     def __repr__(self) -> str:
         text = f"{len(self.loss)} epochs in {self.seconds:.2f} s"
         if self.loss:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from typing import Any
 
 from bptt._core import Progress
@@ -136,10 +137,23 @@ class Run:
 
     def __call__(self) -> History:
         """Train."""
+        start = time.perf_counter() - self.history.seconds
+        try:
+            self._epochs(start)
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to tell
+                self._calls.end()
+            raise
+        finally:
+            self.history.seconds = time.perf_counter() - start
+        self._calls.end()
+        return self.history
+
+    def _epochs(self, start: float) -> None:
         model, settings, history = self._calls.model, self._settings, self.history
-        start = time.perf_counter() - history.seconds
         try:
             with progress_bar(self._left, settings.progress) as bar:
+                self._calls.begin()
                 self._call("on_train_begin")
                 for epoch in range(self._done, settings.epochs):
                     if model.stop_training:
@@ -156,10 +170,6 @@ class Run:
             self._rates.after_steps()
             self._keep()
             history.interrupted = True
-        finally:
-            history.seconds = time.perf_counter() - start
-        self._calls("on_train_end")
-        return history
 
     def _epoch(self, epoch: int, bar: Bar) -> None:
         trainer, history, rates = self._trainer, self.history, self._rates
@@ -170,7 +180,8 @@ class Run:
         if not (math.isfinite(mean) and self._keep()):
             raise DivergedError(
                 f"training diverged in epoch {epoch + 1}, mean loss {mean:g}: try a smaller "
-                "learning rate or clip_norm. The layers keep the parameters from before the epoch.",
+                "learning rate or clip_norm. The layers keep the parameters from before the epoch, "
+                "or those that EarlyStopping restores.",
                 history,
             )
         logs = {"loss": mean}
