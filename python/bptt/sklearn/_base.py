@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import bptt
 from bptt._support import check
-from bptt.sklearn._sequences import Scale, Sequences, read_sequences, take
+from bptt.sklearn._sequences import FAR, Scale, Sequences, read_sequences, take
 from bptt.sklearn._threads import limit_worker_threads
 
 Array = NDArray[Any]
@@ -297,7 +297,23 @@ class SequenceEstimator(BaseEstimator):
     def _predict(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the outputs of the model, (n, outputs)."""
         limit_worker_threads()
-        return np.asarray(self._model.predict(self._scaled(sequences), progress=False))
+        scaled = self._scaled(sequences)
+        parts = scaled if isinstance(scaled, list) else [scaled]
+        far = max(float(np.abs(part).max()) for part in parts)
+        if self.scale and far > FAR:
+            warnings.warn(
+                f"X is up to {far:.3g} standard deviations away from the training data: give data "
+                "in the same units",
+                stacklevel=3,
+            )
+        outputs = np.asarray(self._model.predict(scaled, progress=False))
+        if not np.isfinite(outputs).all():
+            n = int(np.isfinite(outputs).all(axis=1).argmin())
+            raise ValueError(
+                f"the network's output for X[{n}] is not finite: X[{n}] is too far from the "
+                "training data, give it in their units"
+            )
+        return outputs
 
     def _read_fitted(self, X: Any) -> Sequences:
         check_is_fitted(self, "loss_curve_")
