@@ -103,7 +103,8 @@ class History:
 class DivergedError(ArithmeticError):
     """A loss or a parameter became NaN or infinite during training.
 
-    The model keeps the parameters of the end of the previous epoch.
+    The model keeps the parameters of the end of the previous epoch, or with `EarlyStopping` of the
+    best one.
 
     Attributes
     ----------

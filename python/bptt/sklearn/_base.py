@@ -394,8 +394,8 @@ class _Passes(bptt.Callback):
         if estimator.verbose:
             print(f"Validation score: {score:f}")
         if score > best:
-            estimator.best_validation_score_ = score
             self._best = self.model.state_dict()
+            estimator.best_validation_score_ = score
         return score >= best + estimator.tol
 
     def on_train_end(self) -> None:

@@ -256,7 +256,7 @@ def _read_panel(X: Any, name: str) -> tuple[list[Array], Form]:
         )
     level, parts, times, keys = levels[0], [], [], []
     others = [n for n in range(X.index.nlevels) if n != level]
-    for key, part in X.groupby(level=others, sort=False):
+    for key, part in X.groupby(level=others, sort=False, observed=True, dropna=False):
         label = (
             f"{name} of {', '.join(map(str, key))}"
             if isinstance(key, tuple)
@@ -343,7 +343,8 @@ def _numbers(X: Any, name: str) -> Array:
 def _undecided(name: str, shape: tuple[int, int]) -> ValueError:
     return ValueError(
         f"{name} is a frame without dates, so it does not say which way time runs: "
-        f"{_readings(name, shape)}, or give it dates in its index, its columns or one column"
+        f"{_readings(name, shape)}, or give it dates, not text, in its index, its columns or one "
+        "column"
     )
 
 

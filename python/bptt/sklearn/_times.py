@@ -128,7 +128,7 @@ def polars() -> Any:
 def is_time(index: Any) -> bool:
     """Tell whether a pandas index is of dates, periods or durations."""
     pd = pandas()
-    if isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex, pd.TimedeltaIndex)):
+    if isinstance(index, pd.PeriodIndex) or index.dtype.kind in "mM":  # of pyarrow, too
         return True
     kinds = ("date", "datetime", "datetime64", "period", "timedelta", "timedelta64")
     return index.dtype == object and pd.api.types.infer_dtype(index, skipna=True) in kinds
@@ -156,6 +156,8 @@ class PandasTime:
         if index.dtype == object and is_time(index):
             self._dates = pd.api.types.infer_dtype(index, skipna=True) == "date"
             index = pd.Index(index.tolist()) if not self._dates else pd.DatetimeIndex(index)
+        elif index.dtype.kind in "mM":
+            index = (pd.DatetimeIndex if index.dtype.kind == "M" else pd.TimedeltaIndex)(index)
         self._last = index[-1:]
         if isinstance(index, pd.PeriodIndex):
             moments = index.asi8.astype(float) if index.hasnans else index.asi8

@@ -388,3 +388,18 @@ X = [np.ones((n, 2)) for n in (3, 4)]
 assert SequenceClassifier(2, max_iter=1).fit(X, [0, 1]).predict(X).shape == (2,)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_dates_of_pyarrow():
+    pytest.importorskip("pyarrow")
+    index = pd.Index(DAYS.to_numpy(), dtype="timestamp[ns][pyarrow]", name="day")
+    assert list(forecast(WIDE.set_axis(index)).index) == list(NEXT)
+    frame = WIDE.reset_index().astype({"day": "timestamp[ns][pyarrow]", "a": "double[pyarrow]"})
+    assert list(forecast(frame)["day"]) == list(NEXT)
+
+
+def test_names_that_are_missing_or_categories():
+    names = pd.Series([*"abc", None]).astype("category").cat.add_categories("unused")
+    index = pd.MultiIndex.from_product([names.array, DAYS])
+    got = forecast(pd.Series(WIDE.to_numpy().T.ravel(), index))
+    np.testing.assert_array_equal(got.to_numpy().reshape(4, 3), SERIES)
