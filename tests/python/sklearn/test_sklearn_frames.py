@@ -110,8 +110,10 @@ def test_names_and_dates_in_a_multiindex():
     assert list(got.columns) == ["v", "w"]
     swapped = forecast(frame.swaplevel())
     pd.testing.assert_frame_equal(swapped.swaplevel(), got)
-    with pytest.raises(ValueError, match="0 levels of dates, must be one"):
+    with pytest.raises(ValueError, match="0 levels of dates of 2, must be one"):
         forecast(WIDE.set_axis(pd.MultiIndex.from_product([range(6), range(10)])))
+    with pytest.raises(ValueError, match="1 levels of dates of 1, must be one"):
+        forecast(WIDE.set_axis(pd.MultiIndex.from_arrays([DAYS])))
 
 
 READINGS = (
@@ -380,7 +382,11 @@ def test_polars_frames_that_are_refused_or_told():
 def test_neither_library_is_needed():
     code = """
 import sys, numpy as np, warnings; warnings.simplefilter("ignore")
-sys.modules["pandas"] = sys.modules["polars"] = None  # as if they were not installed
+class NotInstalled:
+    def find_spec(self, name, *rest):
+        if name.split(".")[0] in ("pandas", "polars"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, NotInstalled())
 from bptt.sklearn import SequenceClassifier, SequenceForecaster
 forecaster = SequenceForecaster(4, hidden_size=2, max_iter=1).fit(np.arange(30.0))
 assert forecaster.forecast().shape == (1,)
