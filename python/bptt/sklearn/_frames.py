@@ -251,8 +251,8 @@ def _read_panel(X: Any, name: str) -> tuple[list[Array], Form]:
     levels = [n for n, level in enumerate(X.index.levels) if is_time(level)]
     if len(levels) != 1 or X.index.nlevels == 1:
         raise ValueError(
-            f"{name} has a MultiIndex with {len(levels)} levels of dates of {X.index.nlevels}, must "
-            "be one level of dates beside those that name the series"
+            f"{name} has a MultiIndex with {len(levels)} levels of dates of {X.index.nlevels}, "
+            "must be one level of dates beside those that name the series"
         )
     level, parts, times, keys = levels[0], [], [], []
     others = [n for n in range(X.index.nlevels) if n != level]
