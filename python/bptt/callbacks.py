@@ -44,8 +44,8 @@ class Callback:
 
     During a call the layers have the parameters of the last epoch. A callback may change them in
     place; training continues with the new values. ``model.stop_training = True`` ends training
-    after the epoch. An exception in a callback ends `fit`. A callback with `state_dict` and
-    `load_state_dict` has its state in checkpoints.
+    after the epoch. An exception in a callback ends `fit`, after `on_train_end` of all callbacks. A
+    callback with `state_dict` and `load_state_dict` has its state in checkpoints.
 
     Attributes
     ----------
@@ -82,19 +82,21 @@ class Callback:
         """Run after an epoch; `logs` has "loss", "validation_loss", metrics and "lr"."""
 
     def on_train_end(self) -> None:
-        """Run after the last epoch, also if training was stopped or interrupted."""
+        """Run after the last epoch, however training ends: also after Ctrl-C or an error."""
 
 
 class EarlyStopping(Callback):
     """Stop when a number no longer improves and restore the best parameters, as in Keras.
 
-    When training ends, also by Ctrl-C but not by an error, the layers get the parameters of the
-    best epoch.
+    However training ends, also by Ctrl-C, divergence or an error of another callback, the layers
+    get the parameters of the best epoch. The first epoch always counts as the best one so far; NaN
+    is never better than a number.
 
     Parameters
     ----------
     patience : int, default 0
-        The number of epochs without improvement that are allowed.
+        Training stops after so many epochs in a row without improvement. As in Keras, 0 means the
+        same as 1.
     min_delta : float, default 0
         A number must improve by more than this; at least 0.
     monitor : str, optional
@@ -105,6 +107,7 @@ class EarlyStopping(Callback):
         all other numbers, a lower one.
     restore_best_weights : bool, default True
         Whether the layers get the parameters of the best epoch; otherwise they keep the last ones.
+        (In Keras the default is False.)
 
     Attributes
     ----------
@@ -154,6 +157,7 @@ class EarlyStopping(Callback):
 
     def on_train_begin(self) -> None:
         """Forget the previous training, unless this one resumes it from a checkpoint."""
+        self._seen = len(self._history().loss)  # epochs
         if self._resumed:
             self._resumed = False
             return
@@ -170,15 +174,21 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Compare the epoch with the best one."""
         now = monitored(self.monitor, logs)
-        if self._sign * now < self._sign * self.best - self.min_delta:
-            self.best, self.best_epoch, self._wait = now, epoch, 0
-            if self.restore_best_weights:
-                self._weights = self.model.state_dict()
-            return
-        self._wait += 1
-        if self._wait > self.patience:
-            self.stopped_epoch = epoch
-            self.model.stop_training = True
+        if self._improves(now):
+            # In this order, so that Ctrl-C never leaves a number without its parameters.
+            weights = self.model.state_dict() if self.restore_best_weights else None
+            self.best, self.best_epoch, self._wait, self._weights = now, epoch, 0, weights
+        else:
+            self._wait += 1
+            if self._wait >= self.patience:
+                self.stopped_epoch = epoch
+                self.model.stop_training = True
+        self._seen = epoch + 1
+
+    def _improves(self, now: float) -> bool:
+        if self.best_epoch is None or (math.isnan(self.best) and not math.isnan(now)):
+            return True
+        return self._sign * now + self.min_delta < self._sign * self.best
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint."""
@@ -230,9 +240,20 @@ class EarlyStopping(Callback):
 
     def on_train_end(self) -> None:
         """Restore the best parameters."""
+        self._resumed = False
+        self._see_last_epoch()
         if self._weights is not None:
             self.model.load_state_dict(self._weights)
             self._weights = None
+
+    def _history(self) -> History:
+        return getattr(getattr(self, "model", None), "history", None) or History()
+
+    def _see_last_epoch(self) -> None:
+        """Compare an epoch of the history that an error or Ctrl-C kept from `on_epoch_end`."""
+        history = self._history()
+        if len(history.loss) > self._seen:
+            self.on_epoch_end(len(history.loss) - 1, history._last())
 
 
 class Calls:
@@ -258,8 +279,24 @@ class Calls:
     def __call__(self, hook: str, *values: Any) -> None:
         """Call a method of every callback that has it."""
         for callback in self.callbacks:
-            if hook == "on_train_begin" and hasattr(callback, "set_model"):
-                callback.set_model(self.model)
             method = getattr(callback, hook, None)
             if method is not None:
                 method(*values)
+
+    def begin(self) -> None:
+        """Call `set_model` of every callback."""
+        for callback in self.callbacks:
+            if hasattr(callback, "set_model"):
+                callback.set_model(self.model)
+
+    def end(self) -> None:
+        """Call `on_train_end` of every callback, and then raise the first error of theirs."""
+        first: BaseException | None = None
+        for callback in self.callbacks:
+            try:
+                if hasattr(callback, "on_train_end"):
+                    callback.on_train_end()
+            except BaseException as error:
+                first = first or error
+        if first is not None:
+            raise first

@@ -54,6 +54,11 @@ class History:
                 self.metrics.setdefault(name, []).append(value)
         self.lr.append(lr)
 
+    def _last(self) -> dict[str, float]:
+        """Return the numbers of the last epoch."""
+        numbers = {"loss": self.loss, "validation_loss": self.validation_loss} | self.metrics
+        return {name: values[-1] for name, values in numbers.items() if values}
+
     def __repr__(self) -> str:
         text = f"{len(self.loss)} epochs in {self.seconds:.2f} s"
         if self.loss:
@@ -98,7 +103,8 @@ class History:
 class DivergedError(ArithmeticError):
     """A loss or a parameter became NaN or infinite during training.
 
-    The model keeps the parameters of the end of the previous epoch.
+    The model keeps the parameters of the end of the previous epoch, or with `EarlyStopping` of the
+    best one.
 
     Attributes
     ----------

@@ -26,7 +26,12 @@ WITH_CODE = ("README.md", "docs/guide.md", "docs/lab.md")
 OF_TODAY = (*WITH_CODE, "docs/benchmark.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 
 #: What the first line of a block names, and the module that it means.
-NEEDS = {"PyTorch": "torch", "scikit-learn": "sklearn", "Matplotlib": "matplotlib"}
+NEEDS = {
+    "PyTorch": "torch",
+    "scikit-learn": "sklearn",
+    "Matplotlib": "matplotlib",
+    "pandas": "pandas",
+}
 
 
 def name_of(path):

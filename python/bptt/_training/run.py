@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -101,9 +101,7 @@ class Run:
 
     def _resume(self, saved: Saved) -> None:
         """Go on from a checkpoint. What the user has changes last, when nothing can fail."""
-        for callback in self._calls.callbacks:
-            if hasattr(callback, "set_model"):
-                callback.set_model(self._calls.model)
+        self._calls.begin()
         *parts, order = self._parts().items()
         saved.check_names([name for name, _ in (*parts, order)])
         for name, part in parts:
@@ -176,10 +174,23 @@ class Run:
 
     def __call__(self) -> History:
         """Train."""
+        start = time.perf_counter() - self.history.seconds
+        try:
+            self._epochs(start)
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to tell
+                self._calls.end()
+            raise
+        finally:
+            self.history.seconds = time.perf_counter() - start
+        self._calls.end()
+        return self.history
+
+    def _epochs(self, start: float) -> None:
         model, settings, history = self._calls.model, self._settings, self.history
-        start = time.perf_counter() - history.seconds
         try:
             with progress_bar(self._left, settings.progress) as bar:
+                self._calls.begin()
                 self._call("on_train_begin")
                 for epoch in range(self._done, settings.epochs):
                     if model.stop_training:
@@ -196,10 +207,6 @@ class Run:
             self._rates.after_steps()
             self._keep()
             history.interrupted = True
-        finally:
-            history.seconds = time.perf_counter() - start
-        self._calls("on_train_end")
-        return history
 
     def _epoch(self, epoch: int, bar: Bar) -> None:
         trainer, history, rates = self._trainer, self.history, self._rates
@@ -216,7 +223,8 @@ class Run:
         if not (math.isfinite(mean) and self._keep()):
             raise DivergedError(
                 f"training diverged in epoch {epoch + 1}, mean loss {mean:g}: {self._cause(last)}. "
-                "The layers keep the parameters from before the epoch.",
+                "The layers keep the parameters from before the epoch, or those that EarlyStopping "
+                "restores.",
                 history,
             )
         logs = {"loss": mean}

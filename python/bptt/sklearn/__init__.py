@@ -9,6 +9,10 @@ arrays (T_i,) or (T_i, F) of any lengths. An estimator that was fitted with a ta
 with the same number of columns, as everywhere in scikit-learn; use the other forms for sequences of
 other lengths. Estimators standardise their data, so they need no scaler.
 
+Tables and sequences may be objects of pandas or polars. `SequenceForecaster` reads these along
+their dates and returns forecasts in the same form; for the others a frame in a list is a sequence,
+a MultiIndex of names and dates is several, and in any other frame each row is a sequence.
+
 In a worker process of joblib (``n_jobs=2``) an estimator uses the number of threads that joblib
 allots to a worker. In other processes of multiprocessing it uses one. ``BPTT_NUM_THREADS``
 overrides both. Results do not depend on the number of threads.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import bptt
 from bptt._support import check
-from bptt.sklearn._sequences import Scale, Sequences, read_sequences, take
+from bptt.sklearn._sequences import FAR, Scale, Sequences, read_sequences, take
 from bptt.sklearn._threads import limit_worker_threads
 
 Array = NDArray[Any]
@@ -50,8 +51,9 @@ _PARAMETERS = """hidden_size : int, default 64
     tol : float, default 1e-4
         The smallest improvement of the loss, or with `early_stopping` of the validation score, that
         counts.
-    n_iter_no_change : int, default 10
-        Training ends after more than so many passes in a row without improvement.
+    n_iter_no_change : int or numpy.inf, default 10
+        Training ends after more than so many passes in a row without improvement. With `warm_start`
+        passes of the `fit` before count, too.
     early_stopping : bool, default False
         Whether to hold out validation data, to end training by the score on them, and to keep the
         parameters of the best score.
@@ -69,14 +71,16 @@ _PARAMETERS = """hidden_size : int, default 64
 
 _ATTRIBUTES = """loss_curve_ : list of float
         The mean loss of every pass, computed while training.
-    loss_, best_loss_ : float
-        The last and the lowest of these losses.
+    loss_ : float
+        The last of these losses.
+    best_loss_ : float or None
+        The lowest of them; None with `early_stopping`.
     validation_scores_ : list of float or None
         With `early_stopping`, the score on the validation data after every pass.
     best_validation_score_ : float or None
         The best of these scores; the model has its parameters.
     n_iter_ : int
-        The number of passes.
+        The number of passes of the last `fit` or `partial_fit`.
     n_features_in_ : int
         The number of columns, if X was a table; otherwise the number of features of each step.
     feature_names_in_ : ndarray of str
@@ -137,9 +141,10 @@ class SequenceEstimator(BaseEstimator):
 
     _loss: str
     _optimizer: bptt.Adam | None
+    _stale = 0  # passes in a row without improvement
     loss_curve_: list[float]
     loss_: float
-    best_loss_: float
+    best_loss_: float | None
     n_iter_: int
     validation_scores_: list[float] | None
     best_validation_score_: float | None
@@ -173,6 +178,12 @@ class SequenceEstimator(BaseEstimator):
             self.__dict__.update(before)
             raise
 
+    def _train_a_copy(self) -> None:
+        """Put copies in the place of what training changes, so that an error can undo it."""
+        parameters = self.get_params(deep=False)
+        learned = {name: value for name, value in self.__dict__.items() if name not in parameters}
+        self.__dict__.update(copy.deepcopy(learned))
+
     def _fit(self, X: Any, y: Any) -> Self:
         with self._unchanged_by_errors():
             fresh = not (self.warm_start and hasattr(self, "_model"))
@@ -180,10 +191,13 @@ class SequenceEstimator(BaseEstimator):
             sequences, targets = self._read(X, y, fresh)
             if fresh:
                 self._forget()
+            else:
+                self._train_a_copy()
             validation = None
             if self.early_stopping:
                 if self.validation_scores_ is None:
                     self.validation_scores_, self.best_validation_score_ = [], -math.inf
+                self.best_loss_ = None
                 rows, held_out = self._hold_out(targets, int(self._generator.integers(2**31)))
                 validation = take(sequences, held_out), targets[held_out]
                 sequences, targets = take(sequences, rows), targets[rows]
@@ -202,6 +216,8 @@ class SequenceEstimator(BaseEstimator):
             if fresh:
                 self._forget()
                 self._begin(sequences, targets)
+            else:
+                self._train_a_copy()
             self._train(sequences, targets, 1, None, until_stale=False)
         return self
 
@@ -216,7 +232,7 @@ class SequenceEstimator(BaseEstimator):
         self.best_loss_ = math.inf
         self.validation_scores_ = None
         self.best_validation_score_ = None
-        self.n_iter_ = 0
+        self._stale = 0
 
     def _begin(self, sequences: Sequences, targets: Array) -> None:
         """Make a new model for these data."""
@@ -252,6 +268,7 @@ class SequenceEstimator(BaseEstimator):
         # Given the same optimiser object, the model continues with its moments.
         if until_stale or self._optimizer is None:
             self._optimizer = bptt.Adam(self.learning_rate_init)
+        self.n_iter_ = 0
         history = self._model.fit(
             self._scaled(sequences),
             self._to_model(targets),
@@ -282,7 +299,23 @@ class SequenceEstimator(BaseEstimator):
     def _predict(self, sequences: Sequences) -> NDArray[np.float32]:
         """Return the outputs of the model, (n, outputs)."""
         limit_worker_threads()
-        return np.asarray(self._model.predict(self._scaled(sequences), progress=False))
+        scaled = self._scaled(sequences)
+        parts = scaled if isinstance(scaled, list) else [scaled]
+        far = max(float(np.abs(part).max()) for part in parts)
+        if self.scale and far > FAR:
+            warnings.warn(
+                f"X is up to {far:.3g} standard deviations away from the training data: give data "
+                "in the same units",
+                stacklevel=3,
+            )
+        outputs = np.asarray(self._model.predict(scaled, progress=False))
+        if not np.isfinite(outputs).all():
+            n = int(np.isfinite(outputs).all(axis=1).argmin())
+            raise ValueError(
+                f"the network's output for X[{n}] is not finite: X[{n}] is too far from the "
+                "training data, give it in their units"
+            )
+        return outputs
 
     def _read_fitted(self, X: Any) -> Sequences:
         check_is_fitted(self, "loss_curve_")
@@ -293,8 +326,10 @@ class SequenceEstimator(BaseEstimator):
 
     def _check_parameters(self) -> None:
         """Refuse parameters that are out of range, before anything changes."""
-        for name in ("hidden_size", "num_layers", "batch_size", "max_iter", "n_iter_no_change"):
+        for name in ("hidden_size", "num_layers", "batch_size", "max_iter"):
             check.size(name, getattr(self, name))
+        if self.n_iter_no_change != math.inf:
+            check.size("n_iter_no_change", self.n_iter_no_change)
         for name in ("bidirectional", "shuffle", "early_stopping", "scale", "warm_start"):
             check.flag(name, getattr(self, name))
         if not isinstance(self.cell, str) or self.cell not in _CELLS:
@@ -322,7 +357,6 @@ class _Passes(bptt.Callback):
         self, estimator: SequenceEstimator, validation: tuple[Sequences, Array] | None
     ) -> None:
         self._estimator, self._validation = estimator, validation
-        self._stale = 0  # passes in a row without improvement
         self._best: dict[str, Array] | None = None
 
     def on_train_begin(self) -> None:
@@ -337,13 +371,20 @@ class _Passes(bptt.Callback):
         estimator.loss_, estimator.n_iter_ = loss, estimator.n_iter_ + 1
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
-        if self._validation is None:
-            improved = loss <= estimator.best_loss_ - estimator.tol
+        if self._validation is not None:
+            watched, improved = "Validation score", self._validate(*self._validation)
         else:
-            improved = self._validate(*self._validation)
-        estimator.best_loss_ = min(estimator.best_loss_, loss)
-        self._stale = 0 if improved else self._stale + 1
-        self.model.stop_training = self._stale > estimator.n_iter_no_change
+            best = math.inf if estimator.best_loss_ is None else estimator.best_loss_
+            watched, improved = "Training loss", loss <= best - estimator.tol
+            estimator.best_loss_ = min(best, loss)
+        estimator._stale = 0 if improved else estimator._stale + 1
+        if estimator._stale > estimator.n_iter_no_change:
+            self.model.stop_training = True
+            if estimator.verbose:
+                print(
+                    f"{watched} did not improve more than tol={estimator.tol:f} for "
+                    f"{estimator.n_iter_no_change} consecutive epochs. Stopping."
+                )
 
     def _validate(self, sequences: Sequences, targets: Array) -> bool:
         """Store the score on the validation data; tell whether it has improved."""
@@ -355,8 +396,8 @@ class _Passes(bptt.Callback):
         if estimator.verbose:
             print(f"Validation score: {score:f}")
         if score > best:
-            estimator.best_validation_score_ = score
             self._best = self.model.state_dict()
+            estimator.best_validation_score_ = score
         return score >= best + estimator.tol
 
     def on_train_end(self) -> None:

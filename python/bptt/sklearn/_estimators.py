@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
@@ -15,7 +14,7 @@ from sklearn.utils.validation import check_array, check_consistent_length, colum
 
 from bptt._support.check import unmasked
 from bptt.sklearn._base import SequenceEstimator
-from bptt.sklearn._sequences import Scale, Sequences, read_sequences
+from bptt.sklearn._sequences import Scale, Sequences, r_squared, read_sequences
 
 Array = NDArray[Any]
 
@@ -91,7 +90,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         return result
 
     def _read(self, X: Any, y: Any, fresh: bool, classes: Any = None) -> tuple[Sequences, Array]:
-        sequences = read_sequences(self, X, reset=fresh)
+        sequences = read_sequences(self, X, reset=fresh, y=y)
         y = column_or_1d(y, warn=True)
         if y.dtype.kind == "f":
             assert_all_finite(y, input_name="y")
@@ -179,9 +178,10 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         return outputs[:, 0] if self._target_rank == 1 else outputs
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return R^2 of the predictions."""
+        """Return R^2 of the predictions for sequences X."""
         unmasked("y", y)
-        return float(super().score(X, y, sample_weight))
+        targets = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+        return r_squared(targets, self.predict(X), sample_weight)
 
     def _predict_targets(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return (n, outputs) in the units of y."""
@@ -192,7 +192,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
-        sequences = read_sequences(self, X, reset=fresh)
+        sequences = read_sequences(self, X, reset=fresh, y=y)
         y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y", estimator=self)
         check_consistent_length(sequences, y)
         targets = y.reshape(len(y), -1)
@@ -207,16 +207,18 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
 
     def _begin(self, sequences: Sequences, targets: Array) -> None:
         super()._begin(sequences, targets)
-        self._target_scale = Scale.of(targets, self.scale)
+        self._target_scale = scale = Scale.of(targets, self.scale)
+        for parameter in self._model.layers[-1].parameters.values():
+            parameter[scale.constant] = 0  # a constant target is known: its mean
 
     def _outputs(self, targets: Array) -> int:
         return int(targets.shape[1])
 
     def _to_model(self, targets: Array) -> Array:
-        return self._target_scale.apply(targets)
+        return self._target_scale.apply(targets, "y")
 
     def _score(self, sequences: Sequences, targets: Array) -> float:
-        return float(r2_score(targets, self._predict_targets(sequences)))
+        return r_squared(targets, self._predict_targets(sequences))
 
     def _hold_out(self, targets: Array, seed: int) -> tuple[Array, Array]:
         rows = np.arange(len(targets))

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import DataConversionWarning
-from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
 
 from bptt._support import check
 from bptt.sklearn._estimators import SequenceRegressor
+from bptt.sklearn._frames import Arrays, Form, Several, is_labelled, read_labelled, read_one
 from bptt.sklearn._sequences import (
+    FAR,
+    Scale,
     Sequences,
+    as_list,
     is_list_of_arrays,
     learn_features,
+    r_squared,
     rank,
     read_sequences,
     to_sequences,
 )
 
 Array = NDArray[np.float64]
+Scales = list[Scale | None] | None  # those of series that are scaled by themselves
 
 
 def make_windows(series: Any, window: int, horizon: int = 1) -> tuple[Array, Array]:
@@ -95,10 +101,20 @@ class SequenceForecaster(SequenceRegressor):
     Notes
     -----
     `fit` takes series: one (n,), or several that share a network as a table (N, n), an array
-    (N, n, F) or a list of N arrays. One series with F features is ``[series]``. `fit` also takes
-    windows X with y, as `make_windows` cuts them, for cross-validation and searches
-    (``cv=TimeSeriesSplit()``). `early_stopping` holds out the end of every series, or the last
-    windows; it leaves out training windows that overlap the steps to forecast.
+    (N, n, F) or a list of N arrays. One series with F features is ``[series]``.
+
+    In pandas and polars objects time runs along the dates. With dates in the row index or in a
+    column, the other columns are series; with dates as column names, rows are. A MultiIndex of
+    names and dates has one series below the other. ``[frame]`` is one series with a feature in
+    each column. Dates must be in order; gaps are a warning. Forecasts come back as such objects
+    with the dates continued.
+
+    If series differ by orders of magnitude, or one is constant, each is scaled by itself; so is a
+    series to continue that is more than 1000 deviations away from the training data.
+
+    `fit` also takes windows X with y, as `make_windows` cuts them, for cross-validation and
+    searches (``cv=TimeSeriesSplit()``). `early_stopping` holds out the end of every series, or the
+    last windows; it leaves out training windows that overlap the steps to forecast.
 
     With ``scale=True`` the loss is relative to the variance of the steps that follow windows (with
     `subtract_last`, of their changes). The score is R^2.
@@ -113,6 +129,8 @@ class SequenceForecaster(SequenceRegressor):
     >>> bool(np.abs(forecast - (20 + np.sin(0.5 * np.arange(200, 205)))).max() < 0.2)
     True
     """
+
+    _apart = False  # whether each series is scaled by itself
 
     def __init__(
         self,
@@ -176,7 +194,7 @@ class SequenceForecaster(SequenceRegressor):
         """
         return self._partial_fit(X, y)
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any) -> Any:
         """Return the `horizon` steps that follow each history in X.
 
         Parameters
@@ -188,11 +206,15 @@ class SequenceForecaster(SequenceRegressor):
         -------
         ndarray
             (n, horizon), with F > 1 features (n, horizon, F); (n,) for one step with one feature.
+            For pandas or polars objects, what `forecast` returns.
         """
+        check_is_fitted(self)
+        if _has_index(X) and not self._from_table:
+            return self.forecast(None, X)
         sequences = self._read_fitted(X)
-        return _as_given(self._roll(self._ends(sequences), self.horizon))
+        return _as_given(self._continue(sequences, self.horizon))
 
-    def forecast(self, steps: int | None = None, series: Any = None) -> Array:
+    def forecast(self, steps: int | None = None, series: Any = None) -> Any:
         """Return the steps that follow a series.
 
         Steps beyond the horizon are forecast from forecasts; the strategy "direct" adds `horizon`
@@ -210,10 +232,10 @@ class SequenceForecaster(SequenceRegressor):
         -------
         ndarray
             (steps,) if one series was given as (n,), otherwise (N, steps), with F > 1 features
-            (N, steps, F).
+            (N, steps, F). For pandas or polars objects, an object of the same kind whose index, or
+            column of dates, continues that of the series.
         """
         check_is_fitted(self)
-        windows: Sequences
         steps = self.horizon if steps is None else check.size("steps", steps)
         if series is None:
             if self._last is None:
@@ -221,14 +243,16 @@ class SequenceForecaster(SequenceRegressor):
                     "series is missing: the forecaster was fitted with windows, so give the series "
                     "to continue, forecast(steps, series)"
                 )
-            windows, one = self._last
-        else:
-            parts, one = _read_series(series)
-            learn_features(self, parts, reset=False)
-            windows = self._ends(parts)
-        result = self._roll(windows, steps)
-        result = result[..., 0] if result.shape[2] == 1 else result
-        return result[0] if one else result
+            windows, scales, form = self._last
+            return form.wrap(self._restored(self._roll(windows, steps), scales))
+        parts, form = _read_series(series)
+        learn_features(self, parts, reset=False)
+        return form.wrap(self._continue(parts, steps))
+
+    def _continue(self, histories: Sequences, steps: int) -> Array:
+        """Return the (n, steps, F) that follow the histories."""
+        standard, scales = self._by_themselves(histories)
+        return self._restored(self._roll(self._ends(standard), steps), scales)
 
     def score(self, X: Any, y: Any = None) -> float:  # type: ignore[override]
         """Return R^2 for windows X and the steps y after them, or for all windows of series X."""
@@ -237,27 +261,37 @@ class SequenceForecaster(SequenceRegressor):
         if y is None:
             series = _read_series(X)[0]
             learn_features(self, series, reset=False)
+            series = list(self._by_themselves(series)[0])
             windows, followers, _ = _cut(series, self._window or self.window, self.horizon)
         else:
-            windows = self._ends(self._read_fitted(X))
+            windows = self._read_fitted(X)
             followers = self._read_followers(windows, y)
+            windows, scales = self._by_themselves(windows)
+            windows = self._ends(windows)
+            if scales is not None:
+                followers = np.stack(self._standard(followers, scales))
         forecasts = self._roll(windows, self.horizon)
         count = len(followers)
-        return float(r2_score(followers.reshape(count, -1), forecasts.reshape(count, -1)))
+        return r_squared(followers.reshape(count, -1), forecasts.reshape(count, -1))
 
     def _read(self, X: Any, y: Any, fresh: bool, classes: Any = None) -> tuple[Sequences, Array]:
         windows: Sequences
-        self._last: tuple[Array, bool] | None = None
+        self._last: tuple[Array, Scales, Form] | None = None
         self._window: int | None = None
         if y is None:
-            series, one = _read_series(X)
+            series, form = _read_series(X)
             learn_features(self, series, reset=fresh)
-            windows, followers, self._counts = _cut(series, self.window, self.horizon)
-            self._last = np.stack([part[-self.window :] for part in series]), one
+            if fresh:
+                self._apart = self.scale and _are_apart(series)
+            standard, scales = self._by_themselves(series, fresh)
+            windows, followers, self._counts = _cut(list(standard), self.window, self.horizon)
+            self._last = np.stack([part[-self.window :] for part in standard]), scales, form
             self._window = self.window
         else:
             windows = read_sequences(self, X, reset=fresh)
             followers = self._read_followers(windows, y)
+            if fresh:
+                self._apart = False
             self._counts = [len(followers)]
             if not isinstance(windows, list):
                 self._window = windows.shape[1]
@@ -272,6 +306,46 @@ class SequenceForecaster(SequenceRegressor):
         windows, last = self._relative(windows)
         followers = followers[:, :block] - last
         return windows, followers.reshape(len(followers), -1)
+
+    def _by_themselves(self, series: Sequences, fresh: bool = False) -> tuple[Sequences, Scales]:
+        """Standardise what the common scale does not fit; return the scales of these series.
+
+        All are standardised if those of the last `fit` differed by orders of magnitude, otherwise
+        only series that are very far from its data; with `fresh`, there are none yet.
+        """
+        if self._apart:
+            own = np.ones(len(series), bool)
+        elif fresh or not self.scale or self.subtract_last:
+            return series, None
+        elif isinstance(series, list):
+            own = np.array([np.abs(self._scale.standard(part)).max() > FAR for part in series])
+        else:
+            own = np.abs(self._scale.standard(series)).max(axis=(1, 2)) > FAR
+        if not own.any():
+            return series, None
+        scales = [Scale.of(part) if wanted else None for part, wanted in zip(series, own)]
+        standard = self._standard(series, scales)
+        return (standard if isinstance(series, list) else np.stack(standard)), scales
+
+    def _standard(self, series: Iterable[Array], scales: list[Scale | None]) -> list[Array]:
+        """Return series with the scale of the training data, constant ones as its mean."""
+        common = Scale.none(self._input_size) if self._apart else self._scale
+        return [
+            part if own is None else common.restore(own.standard(part) * ~own.constant)
+            for part, own in zip(series, scales)
+        ]
+
+    def _restored(self, forecasts: Array, scales: Scales) -> Array:
+        """Undo `_standard`; forecasts of constant series are constant."""
+        if scales is None:
+            return forecasts
+        common = Scale.none(self._input_size) if self._apart else self._scale
+        return np.stack(
+            [
+                part if own is None else own.restore(common.standard(part) * ~own.constant)
+                for part, own in zip(forecasts, scales)
+            ]
+        )
 
     def _read_followers(self, windows: Sequences, y: Any) -> Array:
         """Return y as (n, horizon, F)."""
@@ -365,13 +439,37 @@ class SequenceForecaster(SequenceRegressor):
         return tags
 
 
-def _read_series(X: Any) -> tuple[list[Array], bool]:
-    """Return series, each (n_i, F), and whether X is one series (n,)."""
+def _are_apart(series: list[Array]) -> bool:
+    """Tell whether a feature of a series varies far less than that of all series together."""
+    if len(series) == 1:
+        return False
+    common = Scale.of(np.concatenate(series))
+    own = [Scale.of(part) for part in series]
+    return any(
+        (~common.constant & (scale.constant | (scale.deviation * FAR < common.deviation))).any()
+        for scale in own
+    )
+
+
+def _has_index(X: Any) -> bool:
+    """Tell whether X is an object of pandas or polars, or a list of them."""
+    if is_list_of_arrays(X):
+        return all(is_labelled(part) for part in as_list(X))
+    return is_labelled(X)
+
+
+def _read_series(X: Any) -> tuple[list[Array], Form]:
+    """Return series, each (n_i, F), and the form in which they were given."""
+    if _has_index(X):
+        if is_labelled(X) and not is_list_of_arrays(X):
+            return read_labelled(X)
+        parts, forms = zip(*(read_one(part, f"X[{n}]") for n, part in enumerate(as_list(X))))
+        return list(to_sequences(list(parts))), Several(list(forms))
     if rank(X) != 1 or is_list_of_arrays(X):
-        return list(to_sequences(X)), False
+        return list(to_sequences(X)), Arrays(False)
     check.unmasked("series", X)
     series = check_array(X, dtype=np.float64, ensure_2d=False, input_name="series")
-    return [series[:, None]], True
+    return [series[:, None]], Arrays(True)
 
 
 def _cut(series: list[Array], window: int, horizon: int) -> tuple[Array, Array, list[int]]:

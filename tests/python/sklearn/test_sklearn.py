@@ -173,7 +173,7 @@ def test_warm_start_goes_on_from_the_last_parameters():
     classifier = fitted(SequenceClassifier(warm_start=True), X, y)
     losses = list(classifier.loss_curve_)
     classifier.fit(X, y)
-    assert classifier.n_iter_ == len(classifier.loss_curve_) == 6
+    assert (classifier.n_iter_, len(classifier.loss_curve_)) == (3, 6)
     assert classifier.loss_curve_[:3] == losses
     assert classifier.loss_curve_[3] < losses[0]
     classifier.set_params(early_stopping=True).fit(X, y)
@@ -219,8 +219,8 @@ def test_copies_predict_the_same_and_go_on():
     copy = pickle.loads(pickle.dumps(classifier))
     np.testing.assert_array_equal(copy.predict_proba(X), classifier.predict_proba(X))
     copy.partial_fit(X, y)
-    assert copy.n_iter_ == 4
-    assert classifier.n_iter_ == 3
+    assert (copy.n_iter_, len(copy.loss_curve_)) == (1, 4)
+    assert (classifier.n_iter_, len(classifier.loss_curve_)) == (3, 3)
     fresh = clone(classifier)
     assert fresh.get_params() == classifier.get_params()
     with pytest.raises(NotFittedError):

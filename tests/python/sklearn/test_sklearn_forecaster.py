@@ -99,4 +99,4 @@ def test_a_step_of_one_feature_is_a_number():
     assert forecaster.forecast().shape == (1,)
     assert make_windows(wave(40), 5)[1].shape == (35,)
     forecaster.partial_fit(wave(40))
-    assert forecaster.n_iter_ == 4
+    assert len(forecaster.loss_curve_) == 4

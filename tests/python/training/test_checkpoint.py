@@ -105,7 +105,7 @@ def test_a_resumed_run_has_the_bits_of_an_unbroken_one(make, options, stops, tmp
 @pytest.mark.parametrize("stops", [(1,), (2, 3), (4, 9), (200,)])
 def test_early_stopping_goes_on(stops, tmp_path):
     def stopped(model, epochs, **options):
-        stopping = bptt.EarlyStopping(patience=7)
+        stopping = bptt.EarlyStopping(patience=8)
         options |= {"early_stopping": stopping, "optimizer": bptt.Adam(0.05)}
         return fit(model, epochs, **options), stopping
 

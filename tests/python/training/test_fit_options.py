@@ -310,7 +310,7 @@ def test_early_stopping_goes_back_to_the_best_epoch():
         )
         losses = history.validation_loss
         best = int(np.argmin(losses))
-        assert len(losses) == best + 3 + 2 < 500
+        assert len(losses) == best + 3 + 1 < 500
         assert (stopping.best, stopping.best_epoch) == (losses[best], best)
         assert stopping.stopped_epoch == len(losses) - 1
         assert m.evaluate(*validation, loss="mse") == losses[best if restore else -1]
