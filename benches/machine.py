@@ -144,7 +144,9 @@ SCALES = {
 
 def layer_values():
     """Tiny and huge numbers beside ordinary ones, in a layer."""
-    print("\nTime with weights, x, dy or all of them times a scale over that with ordinary numbers:")
+    print(
+        "\nTime with weights, x, dy or all of them times a scale over that with ordinary numbers:"
+    )
     print("the slowest scale, forward and backward, (T, I, H) = (50, 64, 128)\n")
     print("| layer | dtype | one row | 32 rows |\n|---|---|---|---|")
     parts = (("weights",), ("x",), ("dy",), ("weights", "x", "dy"))
@@ -168,8 +170,12 @@ def layer_values():
 
 def fit_values():
     """Gradients that vanish on their way, and moments that decay, in a fit."""
-    print("\nTime of fit over that with ordinary gradients. Vanishing: LSTM(3, 64), LastStep, Linear on 256")
-    print("rows of 300 steps, beside a target at every step. Decaying: Embedding(500, 512), Linear, where")
+    print(
+        "\nTime of fit over that with ordinary gradients. Vanishing: LSTM(3, 64), LastStep, Linear on 256"
+    )
+    print(
+        "rows of 300 steps, beside a target at every step. Decaying: Embedding(500, 512), Linear, where"
+    )
     print("after 1500 steps with one token the moments of the others are tiny, beside all tokens\n")
     print("| optimiser | vanishing | decaying |\n|---|---|---|")
     rng = np.random.default_rng(0)

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 from bptt._support import check
 from bptt._support.extras import require
 
+FLOAT64 = np.dtype(np.float64)
+
 _NAMES = {
     "i": "input gate i",
     "f": "forget gate f",
@@ -70,7 +72,9 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
     5
     """
     ticker = require("matplotlib.ticker", "plot")
-    arrays = {name: np.asarray(value) for name, value in values.items()}
+    if not isinstance(values, Mapping):
+        raise TypeError(f"values must map names to arrays, got {type(values).__name__}")
+    arrays = {name: check.floats(name, value, FLOAT64) for name, value in values.items()}
     for name, array in arrays.items():
         if array.ndim != 2:
             raise ValueError(
@@ -138,7 +142,7 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, labels: Sequence[Any] | None
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['1', '1', '1']
     """
-    true, predicted = np.asarray(y_true), np.asarray(y_pred)
+    true, predicted = check.array_of("y_true", y_true), check.array_of("y_pred", y_pred)
     if true.ndim != 1 or true.shape != predicted.shape or not len(true):
         raise ValueError(
             "y_true and y_pred must be classes (n,), at least one, got shapes "
@@ -148,7 +152,7 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, labels: Sequence[Any] | None
         occurring = sorted({*true.tolist(), *predicted.tolist()})
     except TypeError as error:
         raise TypeError(f"y_true and y_pred must hold classes of one type: {error}") from None
-    names = occurring if labels is None else np.asarray(labels).tolist()
+    names = occurring if labels is None else check.array_of("labels", labels).tolist()
     places = {name: place for place, name in enumerate(names)}
     if len(places) < len(names):
         raise ValueError(f"labels must differ from each other, got {names}")
@@ -226,7 +230,7 @@ def forecast(
             f"start must be at most {len(truth)}, the length of the series, got {begin}"
         )
     end = max(len(truth), *(begin + len(part) for part in parts.values()))
-    at = np.arange(end) if times is None else np.asarray(times)
+    at = np.arange(end) if times is None else check.array_of("times", times)
     if at.ndim != 1 or len(at) < end:
         raise ValueError(f"times must be ({end},), a time for each step, got shape {at.shape}")
     figure = _figure(10, 4)
@@ -244,7 +248,7 @@ def forecast(
 
 
 def _steps(name: str, values: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
-    array = check.floats(name, values, np.dtype(np.float64))
+    array = check.floats(name, values, FLOAT64)
     if array.ndim != 1 or not len(array):
         raise ValueError(f"{name} must be (steps,) with at least one step, got shape {array.shape}")
     return array

@@ -7,7 +7,7 @@ contiguous arrays of one dtype. Complex numbers, strings and objects are refused
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,7 +40,7 @@ def flag(name: str, value: object) -> bool:
 
 def real(name: str, value: object) -> float:
     """Return a real number. The core checks its range."""
-    if isinstance(value, (bool, str, bytes)):
+    if isinstance(value, (bool, str, bytes)) or getattr(value, "ndim", None):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
         return float(value)  # type: ignore[arg-type]
@@ -84,18 +84,34 @@ def dtype_of(dtype: object) -> np.dtype[Any]:
 
 def array_of(name: str, value: ArrayLike) -> Array:
     """Return the value as an array; its dtype and shape may be any."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} must have no masked numbers: fill them, as with {name}.filled(0), or leave "
+            "them out"
+        )
     try:
-        return np.asarray(value)
-    except ValueError as error:
+        array = np.asarray(value)
+        if array.dtype.kind == "O" and not array.ndim and hasattr(value, "__dlpack__"):
+            array = np.from_dlpack(value)  # type: ignore[arg-type]
+    except (TypeError, BufferError) as error:  # such as a tensor in another device's memory
+        raise TypeError(f"{name} must be an array: {error}") from None
+    except (ValueError, RuntimeError) as error:  # such as a tensor that needs its gradient
         raise ValueError(f"{name} must be an array: {error}") from None
+    return array
+
+
+def is_plain(value: object, dtype: np.dtype[Any]) -> TypeGuard[Array]:
+    """Tell whether the core takes the value as it is: a contiguous, aligned array of the dtype."""
+    if type(value) is not np.ndarray or value.dtype is not dtype:
+        return False
+    flags = value.flags
+    return flags.c_contiguous and flags.aligned
 
 
 def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
     """Return the value as a contiguous array of the dtype."""
-    if type(value) is np.ndarray and value.dtype is dtype:
-        flags = value.flags
-        if flags.c_contiguous and flags.aligned:
-            return value
+    if is_plain(value, dtype):
+        return value
     array = array_of(name, value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,6 +53,16 @@ class Layer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._core = self._make_core()
+
+    def __copy__(self) -> Self:
+        """Return a layer with parameters of its own, as `copy.deepcopy` does."""
+        return copy.deepcopy(self)
+
+    def _with(self, flat: Array) -> Self:
+        """Return a layer with the same options and these parameters, without a copy of them."""
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(self.__getstate__())
+        return twin
 
 
 class TrainableLayer(Layer):
@@ -120,9 +131,17 @@ class TrainableLayer(Layer):
         return state | {"flat": self._flat}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        flat = state.pop("flat")
-        self.__dict__.update(state)
+        self.__dict__.update({name: value for name, value in state.items() if name != "flat"})
+        flat = state["flat"]
+        # What reads a pickle may map its file, or share its memory with others, for reading only.
+        if not (check.is_plain(flat, self.dtype) and flat.flags.writeable):
+            flat = np.array(flat, self.dtype, order="C", subok=False)
         self._set(self._make_core(), flat)
+
+    def _with(self, flat: Array) -> Self:
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(self.__getstate__() | {"flat": flat})
+        return twin
 
 
 def uniform(bound: float, rng: object) -> Callable[[int], Array]:

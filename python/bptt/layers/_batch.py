@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from bptt._core import Lengths
+from bptt._support import check
 from bptt.layers._arrays import Array
 
 State = tuple[Array, ...]
@@ -59,7 +59,7 @@ class Batch:
 
 
 def _check_lengths(lengths: ArrayLike, rows: int, steps: int) -> list[int]:
-    array = np.asarray(lengths)
+    array = check.array_of("lengths", lengths)
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"lengths must be whole numbers, got dtype {array.dtype}")
     if array.shape != (rows,):
