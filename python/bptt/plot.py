@@ -76,7 +76,7 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
         raise TypeError(f"values must map names to arrays, got {type(values).__name__}")
     arrays = {name: check.floats(name, value, FLOAT64) for name, value in values.items()}
     for name, array in arrays.items():
-        if array.ndim != 2:
+        if array.ndim != 2 or not array.size:
             raise ValueError(
                 f"{name} must be (T, H), the values of one sequence, got shape {array.shape}"
             )
@@ -152,7 +152,10 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, labels: Sequence[Any] | None
         occurring = sorted({*true.tolist(), *predicted.tolist()})
     except TypeError as error:
         raise TypeError(f"y_true and y_pred must hold classes of one type: {error}") from None
-    names = occurring if labels is None else check.array_of("labels", labels).tolist()
+    given = true if labels is None else check.array_of("labels", labels)
+    if given.ndim != 1:
+        raise ValueError(f"labels must be a sequence of classes, got shape {given.shape}")
+    names = occurring if labels is None else given.tolist()
     places = {name: place for place, name in enumerate(names)}
     if len(places) < len(names):
         raise ValueError(f"labels must differ from each other, got {names}")

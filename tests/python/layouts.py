@@ -110,7 +110,7 @@ def layouts(array, folder):
         yield name, make(array), array
     yield "memmap", mapped(array, folder), array
     if array.ndim == 2:
-        yield "matrix", np.asmatrix(array), array
+        yield "matrix", array.view(np.matrix), array
     for axis in range(array.ndim):
         one = np.take(array, [0], axis)
         yield (
@@ -120,7 +120,8 @@ def layouts(array, folder):
         )
     kinds = FLOATS if array.dtype.kind == "f" else INTEGERS
     for kind in kinds:
-        yield kind, array.astype(kind), array
+        other = array.astype(kind)
+        yield kind, other, other.astype(array.dtype)
     if array.dtype.kind == "f":
         for kind in ("bool", *INTEGERS):
             other = np.abs(array).astype(kind)

@@ -132,9 +132,9 @@ def models():
     yield fit, "x", x, lambda v: trained(model(), [(v, y)])
     yield fit, "y", y, lambda v: trained(model(), [(x, v)])
     yield fit, "sample_weight", weight, lambda v: trained(model(), [(x, y, v)])
-    yield predict, "x", x, lambda v: model().predict(v)
-    yield predict, "x", x, lambda v: model(dtype="float64").predict(v)
-    yield predict, "x", tokens, lambda v: tokens_model().predict(v)
+    yield predict, "x", x, lambda v: np.array(model().predict(v))
+    yield predict, "x", x, lambda v: np.array(model(dtype="float64").predict(v))
+    yield predict, "x", tokens, lambda v: np.array(tokens_model().predict(v))
     yield predict, "x", x[0], lambda v: model().predict([v, x[1]])
     h = numbers(1, N, H)
     yield predict, "state", h, lambda v: model().predict(x, state=v, return_state=True)
@@ -262,9 +262,6 @@ def the_lab():
 
     yield "lab.init_orthogonal", "param", numbers(N, T), init
     yield "lab.one_hot_encode_sequence", "sequence", whole(T), lab.one_hot_encode_sequence
-    yield "lab.create_datasets", "sequences", whole(10, T), lab.create_datasets
-    yield "lab.PairSet.__init__", "inputs", whole(N, T), lambda v: lab.PairSet(v, v)
-    yield "lab.PairSet.__init__", "targets", whole(N, T), lambda v: lab.PairSet(v, v)
     yield (
         "lab.update_parameters",
         "grads",
@@ -352,7 +349,9 @@ NO_ARRAYS = {
     ("lab.clip_gradient_norm", "grads"): "in place",
     ("lab.update_parameters", "params"): "in place",
     ("lab.create_datasets", "dataset_class"): "a function",
-    ("lab.seqs_to_dicts", "sequences"): "lists of names",
+    ("lab.create_datasets", "sequences"): "cut into parts as they are",
+    ("lab.PairSet.__init__", "inputs"): "kept as they are",
+    ("lab.PairSet.__init__", "targets"): "kept as they are",
     ("plot.gates", "tokens"): "labels",
 }
 WORDS = ("Array", "Data", "Batches", "Columns", "Tokens", "Pairs", "Any", "State")
@@ -413,6 +412,12 @@ def bits(result):
     return result
 
 
+def as_computed(value, plain):
+    """The plain array in the dtype of a layer that computes in the dtype of its input."""
+    kind = np.asarray(getattr(value, "array", value)).dtype
+    return plain.astype(np.float64 if kind.kind == "f" and kind.itemsize >= 8 else np.float32)
+
+
 def memory(value):
     """The bytes of what an argument refers to."""
     array = getattr(value, "array", value)
@@ -424,8 +429,12 @@ def memory(value):
 @pytest.mark.parametrize(("function", "argument", "array", "call"), ENTRIES, ids=IDS)
 def test_every_layout_gives_the_same_bits(function, argument, array, call, tmp_path):
     given = list(layouts(array, tmp_path))
-    if function in ("lab.create_datasets", "lab.PairSet.__init__"):  # they take sequences
-        given = [(name, value, plain) for name, value, plain in given if hasattr(value, "__len__")]
+    if argument == "assigned":  # NumPy's own assignment
+        given = [(name, value, plain) for name, value, plain in given if name != "DLPack"]
+    if argument == "x" and function.startswith(
+        ("bptt.Dropout", "bptt.LastStep")
+    ):  # they compute in the dtype of x
+        given = [(name, value, as_computed(value, plain)) for name, value, plain in given]
     if function.startswith("plot."):  # figures are slow
         given = given[::4]
     for name, value, plain in given:
@@ -451,8 +460,11 @@ def test_every_layout_gives_the_same_bits(function, argument, array, call, tmp_p
 TAKES = {
     "plot.confusion": ("object", "complex", "text", "dates"),
     "plot.forecast(times)": ("object", "text", "dates", "complex"),
-    "lab.create_datasets": REFUSED,
-    "lab.PairSet.__init__": REFUSED,
+    "lab.one_hot_encode_sequence": ("object", "text"),  # names that are not known
+    "lab.train_rnn(training_set)": ("object", "text"),
+    "lab.train_rnn(validation_set)": ("object", "text"),
+    "lab.train_lstm(training_set)": ("object", "text"),
+    "lab.train_lstm(validation_set)": ("object", "text"),
     "lab.init_orthogonal": REFUSED,  # reads the shape
 }
 
@@ -477,7 +489,8 @@ def test_empty_and_flat_arrays_are_taken_or_refused_by_name(function, argument, 
             call(value)
         except (TypeError, ValueError) as error:
             if argument != "assigned":
-                assert "must" in str(error) or "is empty" in str(error), (value, error)
+                words = ("must", "needs", "is empty")
+                assert any(word in str(error) for word in words), (value, error)
 
 
 ORDERS = {
@@ -510,7 +523,7 @@ def test_what_is_changed_in_place_may_have_any_layout():
         np.ascontiguousarray(plain[::-1])[::-1],
         np.repeat(plain, 2, axis=0)[::2],
         plain.astype(">f8"),
-        np.asmatrix(plain),
+        plain.copy().view(np.matrix),
     ):
         lab.clip_gradient_norm([array], 0.5)
         np.testing.assert_allclose(np.asarray(array), want, rtol=1e-15)

@@ -44,7 +44,7 @@ def init_orthogonal(param: ArrayLike) -> Array:
     >>> bool(np.allclose(W @ W.T, np.eye(4)))
     True
     """
-    shape = np.shape(param)
+    shape = check.array_of("param", param).shape
     if len(shape) != 2:
         raise ValueError(f"param must be a matrix, got shape {shape}")
     if 0 in shape:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bptt._support import check
 from bptt.layers._arrays import Array
-
-if TYPE_CHECKING:
-    from bptt.layers.recurrent import Recurrent
 
 #: What users give: for each recurrent layer h, ``(h,)`` or ``(h, c)``; for one layer its alone.
 GivenStates = ArrayLike | Sequence[ArrayLike | Sequence[ArrayLike]]
@@ -22,7 +19,7 @@ States = tuple[tuple[Array, ...], ...]
 FlatStates = list[tuple[Array, Array]]
 
 
-def states_of(layers: Sequence[Recurrent], given: Any, rows: int, dtype: np.dtype[Any]) -> States:
+def states_of(layers: Sequence[Any], given: Any, rows: int, dtype: np.dtype[Any]) -> States:
     """Return given states as contiguous arrays of the dtype, or raise an error."""
     count = len(layers)
     if count == 1 and layers[0]._is_state(given):
@@ -45,7 +42,7 @@ def states_of(layers: Sequence[Recurrent], given: Any, rows: int, dtype: np.dtyp
     return tuple(states)
 
 
-def zero_states(layers: Sequence[Recurrent], rows: int, dtype: np.dtype[Any]) -> States:
+def zero_states(layers: Sequence[Any], rows: int, dtype: np.dtype[Any]) -> States:
     """Return states of zeros."""
     return tuple(tuple(np.zeros(s, dtype) for s in layer._state_shapes(rows)) for layer in layers)
 
@@ -56,7 +53,7 @@ def to_core(states: Iterable[Sequence[Array]]) -> FlatStates:
     return [(parts[0], parts[1] if len(parts) > 1 else parts[0][:0]) for parts in flat]
 
 
-def from_core(layers: Sequence[Recurrent], flat: FlatStates, rows: int) -> States:
+def from_core(layers: Sequence[Any], flat: FlatStates, rows: int) -> States:
     """Return the core's states as users get them."""
     return tuple(
         tuple(part.reshape(shape) for part, shape in zip(parts, layer._state_shapes(rows)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -340,12 +341,13 @@ class Recurrent(TrainableLayer):
     def _is_h(self, state: object, ndim: int = 3) -> bool:
         """Tell whether this is h alone, as an RNN or GRU takes it: an array, or nested lists."""
         lists = isinstance(state, (tuple, list))
-        return self._states == 1 and (not lists or _depth(state) == ndim)
+        return self._states == 1 and (_depth(state) == ndim if lists else not _is_scalar(state))
 
     def _is_state(self, state: object) -> bool:
         """Tell whether this is a state of the layer, instead of a sequence of one state."""
-        pair = isinstance(state, (tuple, list)) and len(state) == self._states == 2
-        return pair or self._is_h(state)
+        if isinstance(state, (tuple, list)):
+            return len(state) == self._states == 2 or self._is_h(state)
+        return not _is_scalar(state)
 
     def _states_to_core(
         self, name: str, state: ArrayLike | Sequence[ArrayLike] | None, batch: Batch
@@ -363,6 +365,10 @@ class Recurrent(TrainableLayer):
                 raise ValueError(f"{name} {part} must have shape {shape}, got {array.shape}")
             arrays.append(array.reshape(core_shape))
         return arrays
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, (Number, str, bytes))
 
 
 def _depth(value: Any) -> int:
