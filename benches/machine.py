@@ -171,13 +171,9 @@ def layer_values():
 def fit_values():
     """Gradients that vanish on their way, and moments that decay, in a fit."""
     print("\nTime of fit over that with ordinary gradients. Vanishing: LSTM(3, 64), LastStep and")
-    print(
-        "Linear on 256 rows of 300 steps, beside a target at every step. Decaying: Embedding(500,"
-    )
-    print(
-        "512) and Linear, where after 1500 steps with one token the moments of the others are tiny,"
-    )
-    print("beside all tokens\n")
+    print("Linear on 256 rows of 300 steps, beside a target at every step. Decaying: Embedding")
+    print("(500, 512) and Linear, where after 1500 steps with one token the moments of the others")
+    print("are tiny, beside all tokens\n")
     print("| optimiser | vanishing | decaying |\n|---|---|---|")
     rng = np.random.default_rng(0)
 

@@ -204,6 +204,7 @@ class Model:
         data: Dataset,
         done: int,
         outputs: NDArray[Any],
+        states: list[tuple[NDArray[Any], NDArray[Any]]] | None,
         seconds: float,
     ) -> int: ...
 

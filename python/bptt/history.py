@@ -116,6 +116,9 @@ class DivergedError(ArithmeticError):
         super().__init__(message)
         self.history = history
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DivergedError, (str(self), self.history)
+
 
 #: The size of the curves in pixels.
 WIDTH, HEIGHT = 260, 70

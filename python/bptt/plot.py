@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 from bptt._support import check
 from bptt._support.extras import require
 
+FLOAT64 = np.dtype(np.float64)
+
 _NAMES = {
     "i": "input gate i",
     "f": "forget gate f",
@@ -75,11 +77,9 @@ def gates(values: Mapping[str, ArrayLike], tokens: Sequence[Any] | None = None) 
             "values must be a dict of arrays, such as the last result of layer(x, "
             f"return_gates=True), got {check.shown(values)}"
         )
-    arrays = {str(name): check.array_of(str(name), value) for name, value in values.items()}
+    arrays = {str(name): check.floats(str(name), v, FLOAT64) for name, v in values.items()}
     for name, array in arrays.items():
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
-        if array.ndim != 2:
+        if array.ndim != 2 or not array.size:
             raise ValueError(
                 f"{name} must be (T, H), the values of one sequence, got shape {array.shape}"
             )
@@ -155,10 +155,12 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, labels: Sequence[Any] | None
         occurring = sorted({*true.tolist(), *predicted.tolist()})
     except TypeError as error:
         raise TypeError(f"y_true and y_pred must hold classes of one type: {error}") from None
-    names = occurring
     if labels is not None:
         _count("labels", labels)
-        names = check.array_of("labels", labels).tolist()
+    given = true if labels is None else check.array_of("labels", labels)
+    if given.ndim != 1:
+        raise ValueError(f"labels must be a sequence of classes, got shape {given.shape}")
+    names = occurring if labels is None else given.tolist()
     places = {name: place for place, name in enumerate(names)}
     if len(places) < len(names):
         raise ValueError(f"labels must differ from each other, got {names}")
@@ -261,7 +263,7 @@ def _count(name: str, values: Any) -> int:
 
 
 def _steps(name: str, values: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
-    array = check.floats(name, values, np.dtype(np.float64))
+    array = check.floats(name, values, FLOAT64)
     if array.ndim != 1 or not len(array):
         raise ValueError(f"{name} must be (steps,) with at least one step, got shape {array.shape}")
     return array

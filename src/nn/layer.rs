@@ -99,6 +99,11 @@ impl Layer {
         recurrent!(self, layer => Some(layer.directions()), _ => None)
     }
 
+    /// The number of layers and directions in a state (L D); none without a state.
+    pub(crate) fn state_layers(&self) -> Option<usize> {
+        recurrent!(self, layer => Some(layer.num_layers() * layer.directions()), _ => None)
+    }
+
     /// How many numbers a row has in h and in c, for all layers and directions together; (0, 0) without a
     /// state.
     pub(super) fn state_len(&self) -> (usize, usize) {

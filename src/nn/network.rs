@@ -144,7 +144,7 @@ impl<E: Element> Network<E> {
         self.stages.iter().try_for_each(|stage| stage.instance.check_lengths(sizes))
     }
 
-    fn check_states(&self, states: &[State<E>], rows: usize) -> Result<()> {
+    pub(crate) fn check_states(&self, states: &[State<E>], rows: usize) -> Result<()> {
         let layers: Vec<_> = self.recurrent_layers().collect();
         let (given, want) = (states.len(), layers.len());
         ensure!(

@@ -1,12 +1,14 @@
 //! Evaluation and prediction: forward passes over batches of consecutive sequences of different lengths.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use super::batch::Batch;
 use super::{Dataset, Progress, Trainer};
 use crate::buffer::zeros;
 use crate::error::{Result, ensure};
-use crate::nn::{Network, Sequential};
+use crate::nn::{Layer, Network, Sequential};
+use crate::recurrent::State;
 use crate::simd::Element;
 use crate::view::Rows;
 
@@ -26,6 +28,24 @@ fn batch_from<E: Element>(data: &Dataset<'_, E>, first: usize) -> Vec<usize> {
         n == first || steps <= EVALUATION_STEPS
     });
     fitting.collect()
+}
+
+/// Where the rows of a batch lie in h or c, for all layers and directions: in that of all sequences, which
+/// has `len` numbers, (L D, N, H), and in that of the batch. `rows` are pairs (row of the batch, sequence).
+fn row_pairs(
+    layers: usize,
+    rows: &[(usize, usize)],
+    len: usize,
+    sequences: usize,
+) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let size = len / (layers * sequences);
+    let place = move |n: usize| n * size..(n + 1) * size;
+    (0..layers).flat_map(move |layer| {
+        let pair = move |&(row, sequence): &(usize, usize)| {
+            (place(layer * sequences + sequence), place(layer * rows.len() + row))
+        };
+        rows.iter().map(pair)
+    })
 }
 
 impl<E: Element> Trainer<E> {
@@ -105,33 +125,63 @@ impl<E: Element> Sequential<E> {
         until: Instant,
     ) -> Result<usize> {
         let params = self.network.split_params(&self.params)?;
-        self.network.predict_until(&params, data, done, outputs, until)
+        self.network.predict_until(&params, data, done, outputs, None, until)
     }
 }
 
 impl<E: Element> Network<E> {
-    /// Same as [`Sequential::predict_until`], with the caller's parameters.
+    /// Same as [`Sequential::predict_until`], with the caller's parameters. If `states` are given, one for
+    /// each recurrent layer with a row for each sequence of the data, the sequences start from them, and they
+    /// become the final states of the sequences that are done.
     ///
     /// # Errors
-    /// If the parameters, the data or the length of `outputs` do not fit the model.
+    /// If the parameters, the data, the length of `outputs` or the states do not fit the model.
     pub fn predict_until(
         &mut self,
         params: &[&[E]],
         data: &Dataset<'_, E>,
         mut done: usize,
         outputs: &mut [E],
+        mut states: Option<&mut [State<E>]>,
         until: Instant,
     ) -> Result<usize> {
         let (features, last_step) = (self.out_features(), self.gives_last_step());
         let rows = if last_step { data.len() } else { data.steps() };
         let (given, want) = (outputs.len(), rows.saturating_mul(features));
         ensure!(given == want, "outputs has {given} elements, needs {want}");
-        let mut batch = Batch::default();
+        if let Some(states) = &states {
+            self.check_states(states, data.len())?;
+        }
+        let layers: Vec<usize> = self.layers().filter_map(Layer::state_layers).collect();
+        let (mut batch, mut of_batch) = (Batch::default(), Vec::new());
         while done < data.len() {
             let sequences = batch_from(data, done);
             done += sequences.len();
             batch.gather(data, &sequences)?;
-            let y = self.forward(params, batch.whole().input, batch.sizes(), false)?;
+            let (input, sizes) = (batch.whole().input, batch.sizes());
+            let y = match &mut states {
+                None => self.forward(params, input, sizes, false)?,
+                Some(states) => {
+                    let rows: Vec<_> = batch.sequences().enumerate().collect();
+                    self.reset_states(&mut of_batch, rows.len())?;
+                    for ((all, some), &layers) in states.iter().zip(&mut of_batch).zip(&layers) {
+                        for (all, some) in [(&all.h, &mut some.h), (&all.c, &mut some.c)] {
+                            for (from, to) in row_pairs(layers, &rows, all.len(), data.len()) {
+                                some[to].copy_from_slice(&all[from]);
+                            }
+                        }
+                    }
+                    let y = self.forward_from(params, input, sizes, &mut of_batch, false)?;
+                    for ((all, some), &layers) in states.iter_mut().zip(&of_batch).zip(&layers) {
+                        for (all, some) in [(&mut all.h, &some.h), (&mut all.c, &some.c)] {
+                            for (to, from) in row_pairs(layers, &rows, all.len(), data.len()) {
+                                all[to].copy_from_slice(&some[from]);
+                            }
+                        }
+                    }
+                    y
+                }
+            };
             for (b, sequence) in batch.sequences().enumerate() {
                 if last_step {
                     outputs[sequence * features..][..features]

@@ -46,7 +46,7 @@ class Sequences:
             array = convert(name, value)
             if array.ndim != rank + 1:
                 raise ValueError(f"{name} must be {takes}, got an array of shape {array.shape}")
-            parts = [array.reshape(-1, *array.shape[2:])]
+            parts = [array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])]
             lengths = [array.shape[1]] * array.shape[0]
         else:
             parts = [convert(f"{name}[{n}]", part) for n, part in enumerate(value)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import reprlib
 import sys
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,9 +119,22 @@ def array_of(name: str, value: ArrayLike) -> Array:
     """
     unmasked(name, value)
     try:
-        return np.asarray(value)
-    except ValueError as error:
+        array = np.asarray(value)
+        if array.dtype.kind == "O" and not array.ndim and hasattr(value, "__dlpack__"):
+            array = np.from_dlpack(value)  # type: ignore[arg-type]
+    except (TypeError, BufferError) as error:  # such as a tensor in another device's memory
+        raise TypeError(f"{name} must be an array: {error}") from None
+    except (ValueError, RuntimeError) as error:  # such as a tensor that needs its gradient
         raise ValueError(f"{name} must be an array: {error}") from None
+    return array
+
+
+def is_plain(value: object, dtype: np.dtype[Any]) -> TypeGuard[Array]:
+    """Tell whether the core takes the value as it is: a contiguous, aligned array of the dtype."""
+    if type(value) is not np.ndarray or value.dtype is not dtype:
+        return False
+    flags = value.flags
+    return flags.c_contiguous and flags.aligned
 
 
 def unmasked(name: str, value: object) -> None:
@@ -146,10 +159,8 @@ def _is_masked(value: object) -> bool:
 
 def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
     """Return the value as a contiguous array of the dtype."""
-    if type(value) is np.ndarray and value.dtype is dtype:
-        flags = value.flags
-        if flags.c_contiguous and flags.aligned:
-            return value
+    if is_plain(value, dtype):
+        return value
     array = array_of(name, value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")

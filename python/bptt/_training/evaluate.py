@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import EVALUATION_ROWS, EVALUATION_STEPS, Progress, Trainer
 from bptt._data.sources import Source
 from bptt._support.progress import QUIET, SequenceBar
 from bptt.layers._stack import Stack
+from bptt.layers._states import States, to_core
 
 Array = NDArray[Any]
 
@@ -41,8 +43,17 @@ def evaluate(trainer: Trainer, source: Source, bar: SequenceBar = QUIET) -> floa
     return loss / count
 
 
-def predict(stack: Stack, source: Source, bar: SequenceBar = QUIET) -> Array:
-    """Return the outputs (sum of T, O), or (N, O) with one output per sequence."""
+def predict(
+    stack: Stack,
+    source: Source,
+    bar: SequenceBar = QUIET,
+    states: States = (),
+) -> Array:
+    """Return the outputs (sum of T, O), or (N, O) with one output per sequence.
+
+    `states` are the initial states of the recurrent layers, each array (L D, N, H); they become the
+    final states. Without them, sequences start from zeros.
+    """
     lengths, per_sequence = source.lengths, stack.per_sequence
     assert lengths is not None
     model, params = stack.core_model(), stack.flat_parameters()
@@ -50,12 +61,17 @@ def predict(stack: Stack, source: Source, bar: SequenceBar = QUIET) -> Array:
     done = first = 0
     for piece in source.pieces(None, _at_a_time(source)):
         end = first + (len(piece.order) if per_sequence else int(piece.data.lengths.sum()))
-        count = 0
+        rows, count = slice(done, done + len(piece.order)), 0
+        of_piece = [[np.array(part[:, rows]) for part in state] for state in states]
+        flat = to_core(of_piece) or None
         while count < len(piece.order):
             to = outputs[first:end]
-            count = model.predict(params, piece.data.core, count, to, piece.slice)
+            count = model.predict(params, piece.data.core, count, to, flat, piece.slice)
             if piece.release is not None:
                 piece.release()
             bar.advance(done + count)
+        for state, new in zip(states, of_piece):
+            for part, numbers in zip(state, new):
+                part[:, rows] = numbers
         done, first = done + count, end
     return outputs

@@ -135,8 +135,13 @@ def create_datasets(
 
 def token_numbers(tokens: Tokens, word_to_idx: Mapping[str, int] | None = None) -> Array:
     """Return tokens as numbers; a name that is not in the vocabulary becomes 'UNK'."""
-    if isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iu":
-        return tokens
+    if not isinstance(tokens, (list, tuple, str)):
+        array = check.array_of("a sequence of tokens", tokens)
+        if array.dtype.kind not in "OU":  # names
+            return array
+        if array.ndim != 1:
+            raise ValueError(f"a sequence of tokens must be (T,), got shape {array.shape}")
+        tokens = array.tolist()
     if word_to_idx is None:
         word_to_idx = _WORD_TO_IDX
     unknown = word_to_idx.get("UNK")

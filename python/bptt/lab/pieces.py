@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,7 +44,7 @@ def init_orthogonal(param: ArrayLike) -> Array:
     >>> bool(np.allclose(W @ W.T, np.eye(4)))
     True
     """
-    shape = np.shape(param)
+    shape = check.array_of("param", param).shape
     if len(shape) != 2:
         raise ValueError(f"param must be a matrix, got shape {shape}")
     if 0 in shape:
@@ -170,7 +171,7 @@ def update_parameters(
         )
     steps = []
     for n, (param, grad) in enumerate(zip(params, grads)):
-        step = grad if _is_ready(grad) else check.floats(f"grads[{n}]", grad, FLOAT64)
+        step = grad if check.is_plain(grad, FLOAT64) else check.floats(f"grads[{n}]", grad, FLOAT64)
         if step.shape != param.shape:
             raise ValueError(f"grads[{n}] must have shape {param.shape}, got {step.shape}")
         steps.append(rate * step)
@@ -190,13 +191,32 @@ def _check_writable(name: str, arrays: Sequence[Any]) -> None:
             )
         if not array.flags.writeable:
             raise ValueError(f"{name}[{n}] must be writable, got a read-only array: give a copy")
+        if not _is_apart(array):
+            raise ValueError(
+                f"{name}[{n}] must not have several numbers in one place of memory, as a broadcast "
+                "array has, because it is changed in place: give a copy"
+            )
+    # Arrays that own their memory cannot share it with each other.
+    if len({id(array) for array in arrays if array.base is None}) == len(arrays):
+        return
+    for (n, array), (m, other) in combinations(enumerate(arrays), 2):
+        if np.shares_memory(array, other):
+            raise ValueError(
+                f"{name}[{n}] and {name}[{m}] must not share memory, because both are changed in "
+                "place: give copies"
+            )
 
 
-def _is_ready(value: object) -> TypeGuard[Array]:
-    if type(value) is not np.ndarray or value.dtype is not FLOAT64:
-        return False
-    flags = value.flags
-    return flags.c_contiguous and flags.aligned
+def _is_apart(array: NDArray[Any]) -> bool:
+    """Tell whether no two numbers of an array share memory, as far as its strides show."""
+    if array.flags.c_contiguous or not array.size:
+        return True
+    reach = array.itemsize
+    for stride, size in sorted((abs(s), n) for s, n in zip(array.strides, array.shape) if n > 1):
+        if stride < reach:
+            return False
+        reach += stride * (size - 1)
+    return True
 
 
 def column(name: str, value: ArrayLike, rows: int) -> Array:
@@ -233,7 +253,7 @@ def parameters(
     arrays, sizes = {}, {"1": 1}
     for n, (parameter, letters) in enumerate(shapes.items()):
         array = given[n]
-        if not _is_ready(array):  # building the name takes longer than this check
+        if not check.is_plain(array, FLOAT64):  # building the name takes longer than this check
             array = check.floats(f"{name}[{n}] ({parameter})", array, FLOAT64)
         shape = array.shape
         rows, columns = letters

@@ -237,22 +237,23 @@ class _Training:
         return progress.loss_sum / count, progress.token_loss_sum / count
 
     def _dataset(self, name: str, pairs: Pairs) -> tuple[Dataset, int]:
-        pairs = list(pairs)
+        sequences: list[list[Array]] = []
         for n, pair in enumerate(pairs):
             if len(pair) != 2:
                 raise ValueError(
                     f"{name}[{n}] must be a pair (inputs, targets), got {len(pair)} items"
                 )
-            if len(pair[0]) != len(pair[1]):
+            sequences.append([np.atleast_1d(token_numbers(tokens)) for tokens in pair])
+            given, wanted = map(len, sequences[-1])
+            if given != wanted:
                 raise ValueError(
-                    f"{name}[{n}] must have a target for every input, got {len(pair[1])} for "
-                    f"{len(pair[0])}"
+                    f"{name}[{n}] must have a target for every input, got {wanted} for {given}"
                 )
 
         def flat(which: int) -> Sequences:
-            tokens = [token_numbers(pair[which]) for pair in pairs]
+            tokens = [pair[which] for pair in sequences]
             below = self._vocab_size
             return Sequences(name, tokens, None, lambda part, v: check.classes(part, v, below))
 
         inputs, targets = flat(0), flat(1)
-        return Dataset(inputs.flat, targets.flat, inputs.offsets), len(pairs)
+        return Dataset(inputs.flat, targets.flat, inputs.offsets), len(sequences)

@@ -125,11 +125,13 @@ def load_arrays(parameters: Mapping[str, Array], given: Mapping[str, ArrayLike])
             f"the state dict does not fit: missing {missing or 'none'}, "
             f"unknown {unknown or 'none'}; it takes {list(parameters)}"
         )
-    arrays = {}
+    arrays, owners = {}, {id(array.base): array.base for array in parameters.values()}.values()
     for name, array in parameters.items():
         new = check.floats(name, given[name], array.dtype)
         if new.shape != array.shape:
             raise ValueError(f"{name} must have shape {array.shape}, got {new.shape}")
-        arrays[name] = new
+        # Two parameters may be given to each other.
+        own = any(np.may_share_memory(new, owner) for owner in owners)
+        arrays[name] = new.copy() if own else new
     for name, new in arrays.items():
         parameters[name][...] = new

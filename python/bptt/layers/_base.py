@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -67,6 +68,16 @@ class Layer:
     def _restore(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._core = self._make_core()
+
+    def __copy__(self) -> Self:
+        """Return a layer with parameters of its own, as `copy.deepcopy` does."""
+        return copy.deepcopy(self)
+
+    def _with(self, flat: Array) -> Self:
+        """Return a layer with the same options and these parameters, without a copy of them."""
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(self.__getstate__())
+        return twin
 
 
 class TrainableLayer(Layer):
@@ -141,7 +152,15 @@ class TrainableLayer(Layer):
             raise ValueError(
                 f"flat must be ({length},) of {self.dtype}, the parameters, got {check.shown(flat)}"
             )
-        self._set(core, check.floats("flat", flat, self.dtype))
+        # What reads a pickle may map its file, or share its memory with others, for reading only.
+        if not (check.is_plain(flat, self.dtype) and flat.flags.writeable):
+            flat = np.array(flat, self.dtype, order="C", subok=False)
+        self._set(core, flat)
+
+    def _with(self, flat: Array) -> Self:
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(self.__getstate__() | {"flat": flat})
+        return twin
 
 
 def uniform(bound: float, rng: object) -> Callable[[int], Array]:

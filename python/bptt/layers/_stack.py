@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +13,7 @@ from bptt._core import Model
 from bptt.layers._arrays import Array, load_arrays
 from bptt.layers._base import Layer, TrainableLayer
 from bptt.layers.last_step import LastStep
+from bptt.layers.recurrent import Recurrent
 from bptt.layers.stepper import Stepper
 
 
@@ -55,6 +57,11 @@ class Stack:
         """Features of the last layer's output."""
         return self.features[-1][1]
 
+    @property
+    def recurrent(self) -> tuple[Recurrent, ...]:
+        """The layers that have a state: LSTM, GRU and RNN."""
+        return tuple(layer for layer in self.layers if isinstance(layer, Recurrent))
+
     def core_model(self) -> Model:
         """Return the layers as the core runs them. It has no parameters: its calls take them."""
         return Model([layer._core for layer in self.layers], self.dtype == np.float64)
@@ -73,6 +80,10 @@ class Stack:
             for n, layer in enumerate(self.layers)
             for name, array in layer.parameters.items()
         }
+
+    def __copy__(self) -> Self:
+        """Return a model with layers of its own, as `copy.deepcopy` does."""
+        return copy.deepcopy(self)
 
     def draw_seed(self) -> int:
         """Draw the seed for the dropout of a training run from the generators of the layers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,12 @@ class Tape:
         self._core, self._layer, self._used = core, layer, False
         self._x, self._y = x.view(), y.view()  # own views: the user may reshape the originals
         self._batch = batch
+
+    def __reduce__(self) -> str:
+        raise TypeError(
+            "a tape cannot be copied or pickled, because it belongs to its layer: run forward of "
+            "the other layer"
+        )
 
 
 class Recurrent(TrainableLayer):
@@ -320,16 +327,27 @@ class Recurrent(TrainableLayer):
         return [(layers, rows, size) for size in sizes[: self._states]]
 
     def _state_parts(
-        self, name: str, state: ArrayLike | Sequence[ArrayLike]
+        self, name: str, state: ArrayLike | Sequence[ArrayLike], ndim: int = 3
     ) -> Sequence[ArrayLike]:
         """Return a state as ``(h, c)`` or ``(h,)``; an RNN or GRU also takes h alone."""
-        if self._states == 1 and hasattr(state, "__array__"):
-            return (state,)
+        if self._is_h(state, ndim):
+            return (state,)  # type: ignore[return-value]
         if isinstance(state, (tuple, list)) and len(state) == self._states:
             return state
         want = "a tuple (h, c)" if self._states == 2 else "h or a tuple (h,)"
         got = f"{len(state)} items" if isinstance(state, (tuple, list)) else type(state).__name__
         raise ValueError(f"{name} must be {want}, got {got}")
+
+    def _is_h(self, state: object, ndim: int = 3) -> bool:
+        """Tell whether this is h alone, as an RNN or GRU takes it: an array, or nested lists."""
+        lists = isinstance(state, (tuple, list))
+        return self._states == 1 and (_depth(state) == ndim if lists else not _is_scalar(state))
+
+    def _is_state(self, state: object) -> bool:
+        """Tell whether this is a state of the layer, instead of a sequence of one state."""
+        if isinstance(state, (tuple, list)):
+            return len(state) == self._states == 2 or self._is_h(state)
+        return not _is_scalar(state)
 
     def _states_to_core(
         self, name: str, state: ArrayLike | Sequence[ArrayLike] | None, batch: Batch
@@ -338,7 +356,7 @@ class Recurrent(TrainableLayer):
         if state is None:
             return []
         names = ("h", "c")[: self._states]
-        state = self._state_parts(name, state)
+        state = self._state_parts(name, state, 3 if batch.batched else 2)
         arrays = []
         for part, value, core_shape in zip(names, state, self._state_shapes(batch.rows)):
             shape = core_shape if batch.batched else (core_shape[0], core_shape[2])
@@ -347,6 +365,18 @@ class Recurrent(TrainableLayer):
                 raise ValueError(f"{name} {part} must have shape {shape}, got {array.shape}")
             arrays.append(array.reshape(core_shape))
         return arrays
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, (Number, str, bytes))
+
+
+def _depth(value: Any) -> int:
+    """Return the number of dimensions of lists of lists or arrays, as their first items show."""
+    depth = 0
+    while isinstance(value, (tuple, list)) and value:
+        value, depth = value[0], depth + 1
+    return depth + getattr(value, "ndim", 0)
 
 
 def explain(layer: Recurrent, x: ArrayLike, lengths: ArrayLike | None = None) -> str:

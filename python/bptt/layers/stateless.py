@@ -25,6 +25,12 @@ class Record:
         self._layer, self._x, self._seed = layer, x, seed  # x as the core takes it
         self._x_shape, self._y_shape = shapes
 
+    def __reduce__(self) -> str:
+        raise TypeError(
+            "a record cannot be copied or pickled, because it belongs to its layer: run forward of "
+            "the other layer"
+        )
+
     def _check(self, dy: ArrayLike, dtype: np.dtype[Any]) -> Array:
         """Return dy as an array in the shape of y, or raise an error."""
         array = check.floats("dy", dy, dtype)

@@ -12,6 +12,8 @@ from bptt._core import Model
 from bptt._core import Stepper as CoreStepper
 from bptt._support import check
 from bptt.layers._arrays import Array
+from bptt.layers._base import Layer
+from bptt.layers._states import GivenStates, States, from_core, states_of, to_core
 
 UINT32 = np.dtype(np.uint32)
 
@@ -39,10 +41,11 @@ class Stepper:
     """
 
     def __init__(
-        self, layers: Sequence[Any], model: Model, params: list[Array], batch: int
+        self, layers: Sequence[Layer], model: Model, params: Sequence[Array], batch: int
     ) -> None:
         self._batch, dtype = check.size("batch", batch), params[0].dtype
-        self._dtype, self._recurrent = dtype, [x for x in layers if hasattr(x, "_state_shapes")]
+        self._dtype, self._layers = dtype, tuple(layers)
+        self._recurrent: list[Any] = [x for x in layers if hasattr(x, "_state_shapes")]
         for layer in self._recurrent:
             if layer.bidirectional:
                 raise ValueError(
@@ -55,7 +58,13 @@ class Stepper:
         if self._classes is not None:
             self._plain = (UINT32, (self._batch,))
         self._y = np.empty((self._batch, features[-1][1]), dtype)
-        self._core = CoreStepper(model, params, self._batch)
+        # The core packs the parameters. Copies and pickles need them as they are.
+        self._params = [flat.copy() for flat in params]
+        self._core = CoreStepper(model, self._params, self._batch)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        layers = [layer._with(flat) for layer, flat in zip(self._layers, self._params)]
+        return _stepper_of, (layers, self._params, self._batch, self.state)
 
     def step(self, x: ArrayLike) -> Array:
         """Take one step.
@@ -72,14 +81,16 @@ class Stepper:
             The outputs (B, F). The next step overwrites the array: copy it to keep it.
         """
         dtype, shape = self._plain
-        if type(x) is not np.ndarray or x.dtype is not dtype or x.shape != shape:
+        if not (check.is_plain(x, dtype) and x.shape == shape):
             x = self._given(x)
+        if x is self._y or x.base is self._y:  # the output of the step before
+            x = x.copy()
         self._core.step(x, self._y)
         return self._y
 
     def _given(self, x: ArrayLike) -> Array:
         if self._classes is not None:
-            tokens = check.classes("x", np.atleast_1d(check.array_of("x", x)), self._classes)
+            tokens = np.atleast_1d(check.classes("x", x, self._classes))
             if tokens.shape != (self._batch,):
                 raise ValueError(f"x must have shape {(self._batch,)}, got {tokens.shape}")
             return tokens
@@ -95,42 +106,23 @@ class Stepper:
         self._core.reset()
 
     @property
-    def state(self) -> tuple[tuple[Array, ...], ...]:
+    def state(self) -> States:
         """The state of each recurrent layer, ``(h,)`` or for an LSTM ``(h, c)``, copied.
 
-        Set it to go back to an earlier step. Where an RNN or GRU is the only recurrent layer, h
-        alone is accepted, too.
+        Set it to go back to an earlier step. Where there is only one recurrent layer, its state
+        alone is accepted, too: ``(h, c)``, ``(h,)`` or h.
         """
-        states = []
-        for layer, flat in zip(self._recurrent, self._core.states()):
-            shapes = layer._state_shapes(self._batch)
-            states.append(tuple(part.reshape(shape) for part, shape in zip(flat, shapes)))
-        return tuple(states)
+        return from_core(self._recurrent, self._core.states(), self._batch)
 
     @state.setter
-    def state(self, states: ArrayLike | Sequence[ArrayLike | Sequence[ArrayLike]]) -> None:
-        count = len(self._recurrent)
-        if count == 1 and hasattr(states, "__array__"):
-            states = (states,)
-        if not isinstance(states, (tuple, list)) or len(states) != count:
-            got = type(states).__name__
-            if isinstance(states, (tuple, list)):
-                got = f"{len(states)} items"
-            raise ValueError(
-                f"state must be a tuple of states, one for each recurrent layer ({count}), "
-                f"got {got}"
-            )
-        flat = []
-        for layer, state in zip(self._recurrent, states):
-            shapes = layer._state_shapes(self._batch)
-            given = layer._state_parts(f"the state of {layer}", state)
-            parts = [np.empty(0, self._dtype)] * 2
-            for n, (part, shape) in enumerate(zip(given, shapes)):
-                array = check.floats("state", part, self._dtype)
-                if array.shape != shape:
-                    raise ValueError(
-                        f"a state of {layer} must have shape {shape}, got {array.shape}"
-                    )
-                parts[n] = array.reshape(-1)
-            flat.append((parts[0], parts[1]))
-        self._core.set_states(flat)
+    def state(self, states: GivenStates) -> None:
+        given = states_of(self._recurrent, states, self._batch, self._dtype)
+        self._core.set_states(to_core(given))
+
+
+def _stepper_of(layers: list[Layer], params: list[Array], batch: int, state: States) -> Stepper:
+    """Return a stepper of these parameters in this state, for copies and pickles."""
+    model = Model([layer._core for layer in layers], params[0].dtype == np.float64)
+    stepper = Stepper(layers, model, params, batch)
+    stepper.state = state
+    return stepper

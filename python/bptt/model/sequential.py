@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +31,7 @@ from bptt.history import History
 from bptt.layers import _files, _summary
 from bptt.layers._base import Layer
 from bptt.layers._stack import Stack
+from bptt.layers._states import GivenStates, States, states_of, zero_states
 from bptt.losses import Loss, loss_of
 from bptt.model._generate import generate
 from bptt.optimizers import Optimizer
@@ -357,9 +358,37 @@ class Sequential(Stack):
         """
         _files.write(path, self, {}, {})
 
+    @overload
     def predict(
-        self, x: Data, *, progress: bool = True, check_finite: bool = True
-    ) -> Array | list[Array]:
+        self,
+        x: Data,
+        *,
+        state: GivenStates | None = None,
+        return_state: Literal[False] = False,
+        progress: bool = True,
+        check_finite: bool = True,
+    ) -> Array | list[Array]: ...
+
+    @overload
+    def predict(
+        self,
+        x: Data,
+        *,
+        state: GivenStates | None = None,
+        return_state: Literal[True],
+        progress: bool = True,
+        check_finite: bool = True,
+    ) -> tuple[Array | list[Array], States]: ...
+
+    def predict(
+        self,
+        x: Data,
+        *,
+        state: GivenStates | None = None,
+        return_state: bool = False,
+        progress: bool = True,
+        check_finite: bool = True,
+    ) -> Any:
         """Return the outputs for every step, or with LastStep for every sequence.
 
         Ctrl-C raises KeyboardInterrupt.
@@ -368,6 +397,16 @@ class Sequential(Stack):
         ----------
         x : array_like or list of array_like
             Sequences, as for `fit`. Memory-mapped arrays are read piece by piece.
+        state : tuple of states, optional
+            The initial states: for each recurrent layer ``(h,)``, for an LSTM ``(h, c)``, as
+            `return_state` gives them. Each array is (L D, N, H), for L layers and D directions of
+            the layer; with a projection h has P instead of H features. Where there is only one
+            recurrent layer, its state alone is accepted, too. Zeros by default.
+        return_state : bool, default False
+            Whether to return the final states, too: those after the last step of each sequence.
+            With them as `state`, the next call continues the sequences, and the outputs have the
+            bits of one call for the whole. This does not hold for layers with two directions,
+            whose second direction starts at the end.
         progress : bool, default True
             Whether to show a progress bar (needs tqdm) if it takes longer than two seconds.
         check_finite : bool, default True
@@ -376,26 +415,49 @@ class Sequential(Stack):
 
         Returns
         -------
-        ndarray or list of ndarray
+        y : ndarray or list of ndarray
             (N, T, O) if x is one array, otherwise a list of N arrays (T_i, O). With LastStep (N,
             O).
+        state : tuple of tuples of ndarray
+            Only with `return_state`: a state for each recurrent layer.
 
         Raises
         ------
         ValueError, TypeError
-            If x does not fit the model, or holds NaN or infinity.
+            If x or the states do not fit the model, or x holds NaN or infinity.
+
+        Examples
+        --------
+        >>> import numpy as np, bptt
+        >>> model = bptt.Sequential(bptt.LSTM(1, 4, rng=0), bptt.Linear(4, 1, rng=1))
+        >>> x = np.sin(np.arange(20.0)).reshape(2, 10, 1)
+        >>> y, state = model.predict(x[:, :6], return_state=True)
+        >>> [part.shape for part in state[0]]  # h and c of the only recurrent layer
+        [(1, 2, 4), (1, 2, 4)]
+        >>> rest = model.predict(x[:, 6:], state=state)
+        >>> bool((np.concatenate([y, rest], axis=1) == model.predict(x)).all())
+        True
         """
         progress = check.flag("progress", progress)
+        return_state = check.flag("return_state", return_state)
         source = prediction_source(self, x, check.flag("check_finite", check_finite))
         lengths = source.lengths
         assert lengths is not None
+        states: States = ()
+        if state is not None:
+            given = states_of(self.recurrent, state, len(lengths), self.dtype)
+            states = tuple(tuple(part.copy() for part in parts) for parts in given)
+        elif return_state:
+            states = zero_states(self.recurrent, len(lengths), self.dtype)
         with sequence_bar(len(lengths), progress) as bar:
-            flat = predict(self, source, bar)
-        if self.per_sequence:
-            return flat
-        if isinstance(x, (list, tuple)):
-            return np.split(flat, np.cumsum(lengths)[:-1])
-        return flat.reshape(len(lengths), -1, flat.shape[-1])
+            flat = predict(self, source, bar, states)
+        y: Array | list[Array] = flat
+        if not self.per_sequence:
+            if isinstance(x, (list, tuple)):
+                y = np.split(flat, np.cumsum(lengths)[:-1])
+            else:
+                y = flat.reshape(len(lengths), -1, flat.shape[-1])
+        return (y, states) if return_state else y
 
     @overload
     def evaluate(

@@ -4,17 +4,46 @@ use bptt::cell::Cell;
 use bptt::{BatchSizes, Seq, SeqMut, Shape};
 use bptt::{Recurrent, State};
 use numpy::{
-    PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray2, PyReadonlyArray3, PyUntypedArrayMethods,
+    PyArray1, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::error::Result;
 use crate::tape::Number;
-use crate::{empty, read, slice_of, write};
+use crate::{check_aligned, empty, read, slice_of, write};
 
 /// (h, c), each (L D, B, H), or (h,) if the cell has no c. As an argument, an empty list means zeros.
 pub type States<'py> = Vec<Bound<'py, PyAny>>;
+
+/// For every recurrent layer of a model, h and c, flat. c is empty if the layer has none.
+pub type FlatStates<'py> = Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>;
+
+/// Copies the states of a model from flat arrays.
+pub fn read_flat_states<E: Number>(given: &FlatStates<'_>) -> Result<Vec<State<E>>> {
+    let mut states = Vec::with_capacity(given.len());
+    for (h, c) in given {
+        let mut state = State::default();
+        for (to, from) in [(&mut state.h, h), (&mut state.c, c)] {
+            let from = read(from.cast::<PyArray1<E>>()?)?;
+            let from = slice_of(&from)?;
+            to.resize(from.len())?;
+            to.copy_from_slice(from);
+        }
+        states.push(state);
+    }
+    Ok(states)
+}
+
+/// Copies the states of a model to flat arrays of the same lengths.
+pub fn write_flat_states<E: Number>(states: &[State<E>], to: &FlatStates<'_>) -> Result<()> {
+    for (state, (h, c)) in states.iter().zip(to) {
+        for (from, to) in [(&state.h, h), (&state.c, c)] {
+            write(to.cast::<PyArray1<E>>()?)?.as_slice_mut()?.copy_from_slice(from);
+        }
+    }
+    Ok(())
+}
 
 /// The layout of a batch in memory: (T, B, F), or (B, T, F) with `batch_first`. Sequences of different
 /// lengths lie in such an array with padding, or without padding in (sum of T, F).
@@ -38,9 +67,7 @@ pub fn view<'a, E: Number>(
     batch_first: bool,
 ) -> Result<(&'a [E], Shape)> {
     let dims = array.shape();
-    if !(array.data() as usize).is_multiple_of(align_of::<E>()) {
-        return Err(PyValueError::new_err("arrays must be aligned in memory; give a copy").into());
-    }
+    check_aligned(array)?;
     if !array.is_c_contiguous() {
         let swapped = array.as_array().permuted_axes([1, 0, 2]);
         if let Some(slice) = swapped.to_slice() {

@@ -64,13 +64,24 @@ fn new_array<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     Ok(array.cast_into().map_err(PyErr::from)?)
 }
 
-/// The numbers of an array in C order.
+/// Refuses an array whose numbers do not lie at multiples of their size.
+fn check_aligned<E: numpy::Element, D: numpy::ndarray::Dimension>(
+    array: &PyReadonlyArray<'_, E, D>,
+) -> Result<()> {
+    if !(array.data() as usize).is_multiple_of(align_of::<E>()) {
+        return Err(PyValueError::new_err("arrays must be aligned in memory; give a copy").into());
+    }
+    Ok(())
+}
+
+/// The numbers of an aligned array in C order.
 fn slice_of<'a, E: numpy::Element, D: numpy::ndarray::Dimension>(
     array: &'a PyReadonlyArray<'_, E, D>,
 ) -> Result<&'a [E]> {
     if !array.is_c_contiguous() {
         return Err(PyValueError::new_err("arrays must be in C order; give a copy").into());
     }
+    check_aligned(array)?;
     Ok(array.as_slice()?)
 }
 

@@ -4,6 +4,7 @@ use bptt::{Layer, Network};
 use numpy::{PyArray1, PyArray2, PyReadonlyArray1};
 use pyo3::prelude::*;
 
+use crate::batch::{FlatStates, read_flat_states, write_flat_states};
 use crate::dataset::{PyDataset, until};
 use crate::error::Result;
 use crate::recurrent::PyLayer;
@@ -51,7 +52,9 @@ impl PyModel {
     }
 
     /// Writes the outputs, (sum of T, F), or (N, F) with LastStep, from sequence `done` on, for about
-    /// `seconds` seconds. `params` are the layers' flat arrays. Returns the number of sequences done.
+    /// `seconds` seconds. `params` are the layers' flat arrays. Sequences start from `states`, if they are
+    /// given, which become the final states. Returns the number of sequences done.
+    #[allow(clippy::too_many_arguments)] // the arguments of Python's call
     fn predict(
         &mut self,
         py: Python<'_>,
@@ -59,10 +62,11 @@ impl PyModel {
         data: &PyDataset,
         done: usize,
         outputs: &Bound<'_, PyAny>,
+        states: Option<FlatStates<'_>>,
         seconds: f64,
     ) -> Result<usize> {
         each!(&mut self.0, network => {
-            predict(py, network, &params, data, done, outputs, seconds)
+            predict(py, network, &params, data, done, outputs, states, seconds)
         })
     }
 }
@@ -82,6 +86,7 @@ fn outputs<'py, E: Number>(
     Ok(array.into_any())
 }
 
+#[allow(clippy::too_many_arguments)] // the arguments of Python's call
 fn predict<E: Number>(
     py: Python<'_>,
     network: &mut Network<E>,
@@ -89,14 +94,22 @@ fn predict<E: Number>(
     data: &PyDataset,
     done: usize,
     outputs: &Bound<'_, PyAny>,
+    flat_states: Option<FlatStates<'_>>,
     seconds: f64,
 ) -> Result<usize> {
     let arrays = read_flat::<E>(params)?;
     let params = slices(&arrays)?;
     let mut outputs = write(outputs.cast::<PyArray2<E>>()?)?;
     let outputs = outputs.as_slice_mut()?;
+    let mut states = flat_states.as_ref().map(read_flat_states::<E>).transpose()?;
     let until = until(seconds);
-    data.with(py, |data| network.predict_until(&params, data, done, outputs, until))
+    let done = data.with(py, |data| {
+        network.predict_until(&params, data, done, outputs, states.as_deref_mut(), until)
+    })?;
+    if let (Some(states), Some(flat)) = (states, flat_states) {
+        write_flat_states(&states, &flat)?;
+    }
+    Ok(done)
 }
 
 /// Read access to the flat parameters of every layer.

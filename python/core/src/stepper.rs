@@ -1,10 +1,11 @@
 //! Steppers for Python.
 
-use bptt::{Input, Network, SequentialStepper, State};
+use bptt::{Input, Network, SequentialStepper};
 use numpy::{PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::batch::{FlatStates, read_flat_states};
 use crate::error::Result;
 use crate::model::{self, PyModel, read_flat, slices};
 use crate::tape::Number;
@@ -28,9 +29,6 @@ macro_rules! each {
     };
 }
 
-/// For every recurrent layer, h and c, flat. c is empty if the layer has none.
-type States<'py> = Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>;
-
 #[pymethods]
 impl PyStepper {
     /// A stepper of a model. It copies the layers' flat parameters.
@@ -51,11 +49,11 @@ impl PyStepper {
         each!(&mut self.0, stepper => stepper.reset());
     }
 
-    fn states<'py>(&self, py: Python<'py>) -> Result<States<'py>> {
+    fn states<'py>(&self, py: Python<'py>) -> Result<FlatStates<'py>> {
         each!(&self.0, stepper => states(py, stepper))
     }
 
-    fn set_states(&mut self, given: States<'_>) -> Result<()> {
+    fn set_states(&mut self, given: FlatStates<'_>) -> Result<()> {
         each!(&mut self.0, stepper => set_states(stepper, &given))
     }
 }
@@ -93,22 +91,14 @@ fn step<E: Number>(
     Ok(())
 }
 
-fn states<'py, E: Number>(py: Python<'py>, stepper: &SequentialStepper<E>) -> Result<States<'py>> {
+fn states<'py, E: Number>(
+    py: Python<'py>,
+    stepper: &SequentialStepper<E>,
+) -> Result<FlatStates<'py>> {
     let flat = |numbers: &[E]| PyArray1::from_slice(py, numbers).into_any();
     Ok(stepper.states()?.iter().map(|state| (flat(&state.h), flat(&state.c))).collect())
 }
 
-fn set_states<E: Number>(stepper: &mut SequentialStepper<E>, given: &States<'_>) -> Result<()> {
-    let mut states = Vec::with_capacity(given.len());
-    for (h, c) in given {
-        let mut state = State::default();
-        for (to, from) in [(&mut state.h, h), (&mut state.c, c)] {
-            let from = read(from.cast::<PyArray1<E>>()?)?;
-            let from = slice_of(&from)?;
-            to.resize(from.len())?;
-            to.copy_from_slice(from);
-        }
-        states.push(state);
-    }
-    Ok(stepper.set_states(&states)?)
+fn set_states<E: Number>(stepper: &mut SequentialStepper<E>, given: &FlatStates<'_>) -> Result<()> {
+    Ok(stepper.set_states(&read_flat_states(given)?)?)
 }
