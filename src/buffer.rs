@@ -108,6 +108,27 @@ impl<E: Element> DerefMut for Buffer<E> {
     }
 }
 
+/// Empties a vector and makes room in it for `len` numbers.
+///
+/// # Errors
+/// If there is not enough memory.
+pub(crate) fn make_room<X>(vector: &mut Vec<X>, len: usize) -> Result<()> {
+    vector.clear();
+    let failed = |_| Error::out_of_memory(len, std::any::type_name::<X>());
+    vector.try_reserve_exact(len).map_err(failed)
+}
+
+/// A copy of a slice.
+///
+/// # Errors
+/// If there is not enough memory.
+pub(crate) fn copied<X: Copy>(from: &[X]) -> Result<Vec<X>> {
+    let mut copy = Vec::new();
+    make_room(&mut copy, from.len())?;
+    copy.extend_from_slice(from);
+    Ok(copy)
+}
+
 /// A vector of `len` zeros.
 ///
 /// # Errors

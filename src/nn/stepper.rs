@@ -6,7 +6,7 @@ use super::layer::Layer;
 use super::linear::Linear;
 use super::network::Network;
 use super::sequential::Sequential;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, copied};
 use crate::cell::{Gru, GruResetFirst, Lstm, Rnn};
 use crate::error::{Result, ensure};
 use crate::matmul::panel::Panels;
@@ -96,7 +96,7 @@ impl<E: Element> SequentialStepper<E> {
                 _ => {
                     let instance = Box::new(Instance::new(*layer, features, 1));
                     let outputs = Buffer::zeros(instance.output_len(&sizes))?;
-                    Stage::Plain(instance, params.to_vec(), outputs)
+                    Stage::Plain(instance, copied(params)?, outputs)
                 }
             })
         });

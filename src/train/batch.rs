@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::data::{Dataset, Inputs};
+use crate::buffer::make_room;
 use crate::error::{Result, ensure};
 use crate::nn::{IGNORED, Input, Targets};
 use crate::simd::Element;
@@ -51,27 +52,27 @@ impl<E: Element> Batch<E> {
         match data.inputs {
             Inputs::Features(x) => {
                 self.tokens = None;
-                interleave(x, x.len() / total, data, place, &mut self.features);
+                interleave(x, x.len() / total, data, place, &mut self.features)?;
             }
             Inputs::Tokens(x) => {
-                interleave(x, 1, data, place, self.tokens.get_or_insert_default());
+                interleave(x, 1, data, place, self.tokens.get_or_insert_default())?;
             }
         }
         self.per_sequence = data.per_sequence;
         match (data.targets, self.per_sequence) {
             (Some(Targets::Values(y)), false) => {
                 self.classes = None;
-                interleave(y, y.len() / total, data, place, &mut self.values);
+                interleave(y, y.len() / total, data, place, &mut self.values)?;
             }
             (Some(Targets::Classes(y)), false) => {
-                interleave(y, 1, data, place, self.classes.get_or_insert_default());
+                interleave(y, 1, data, place, self.classes.get_or_insert_default())?;
             }
             (Some(Targets::Values(y)), true) => {
                 self.classes = None;
-                pick(y, y.len() / data.len(), &self.rows, &mut self.values);
+                pick(y, y.len() / data.len(), &self.rows, &mut self.values)?;
             }
             (Some(Targets::Classes(y)), true) => {
-                pick(y, 1, &self.rows, self.classes.get_or_insert_default());
+                pick(y, 1, &self.rows, self.classes.get_or_insert_default())?;
             }
             (None, _) => {}
         }
@@ -122,10 +123,13 @@ impl<E: Element> Batch<E> {
 
     /// The factor of each token's loss in steps `first..end`, if rows have weights: the weight of its row,
     /// divided by `count`, the sum of the tokens' weights.
-    pub fn factors(&self, first: usize, end: usize, count: f64) -> Option<Vec<f64>> {
-        let weights = self.weights.as_ref()?;
+    pub fn factors(&self, first: usize, end: usize, count: f64) -> Result<Option<Vec<f64>>> {
+        let Some(weights) = &self.weights else { return Ok(None) };
         let scale = if count > 0.0 { 1.0 / count } else { 0.0 };
-        Some(self.target_rows(first, end).map(|row| weights[row] * scale).collect())
+        let mut factors = Vec::new();
+        make_room(&mut factors, self.chunk(first, end).targets_count)?;
+        factors.extend(self.target_rows(first, end).map(|row| weights[row] * scale));
+        Ok(Some(factors))
     }
 
     /// The whole batch.
@@ -168,11 +172,12 @@ fn between(len: usize, sizes: &BatchSizes, first: usize, end: usize) -> Range<us
 }
 
 /// Copies the numbers of each row's sequence from (N, width) to (B, width).
-fn pick<X: Copy>(from: &[X], width: usize, rows: &[(usize, usize)], to: &mut Vec<X>) {
-    to.clear();
+fn pick<X: Copy>(from: &[X], width: usize, rows: &[(usize, usize)], to: &mut Vec<X>) -> Result<()> {
+    make_room(to, rows.len() * width)?;
     for &(n, _) in rows {
         to.extend_from_slice(&from[n * width..(n + 1) * width]);
     }
+    Ok(())
 }
 
 /// Copies sequences, (T, width) each, side by side to (sum of T, width).
@@ -182,14 +187,15 @@ fn interleave<X: Copy, E: Element>(
     data: &Dataset<'_, E>,
     (rows, sizes): (&[(usize, usize)], &BatchSizes),
     to: &mut Vec<X>,
-) {
-    to.clear();
+) -> Result<()> {
+    make_room(to, sizes.total().saturating_mul(width))?;
     for t in 0..sizes.steps() {
         for &(n, _) in &rows[..sizes.count(t)] {
             let start = (data.range(n).start + t) * width;
             to.extend_from_slice(&from[start..start + width]);
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -224,7 +230,7 @@ mod tests {
         let whole = batch.whole();
         assert!(matches!(whole.targets, Targets::Values([30.0, 31.0, 10.0, 11.0])));
         assert_eq!(whole.targets_count, 2);
-        assert_eq!(batch.factors(0, 3, 2.0), Some(vec![1.0, 0.25]));
+        assert_eq!(batch.factors(0, 3, 2.0).unwrap(), Some(vec![1.0, 0.25]));
     }
 
     #[test]
@@ -233,10 +239,10 @@ mod tests {
         let data = Dataset::new(Inputs::Features(&x), Targets::Classes(&y), &[0, 1, 3]).unwrap();
         let mut batch = Batch::default();
         batch.gather(&data, &[0, 1]).unwrap();
-        assert_eq!(batch.factors(0, 2, 3.0), None);
+        assert_eq!(batch.factors(0, 2, 3.0).unwrap(), None);
         batch.gather(&data.with_weights(&[4.0, 8.0]).unwrap(), &[0, 1]).unwrap();
-        assert_eq!(batch.factors(0, 2, 4.0), Some(vec![2.0, 1.0, 2.0]));
-        assert_eq!(batch.factors(1, 2, 0.0), Some(vec![0.0]));
+        assert_eq!(batch.factors(0, 2, 4.0).unwrap(), Some(vec![2.0, 1.0, 2.0]));
+        assert_eq!(batch.factors(1, 2, 0.0).unwrap(), Some(vec![0.0]));
     }
 
     #[test]

@@ -354,7 +354,7 @@ impl<E: Element> Trainer<E> {
         let end = end.min(sizes.steps());
         let chunk = batch.chunk(*done, end);
         let count: f64 = (0..chunk.targets_count).map(self.loss.counts(chunk.targets)).sum();
-        let factors = batch.factors(*done, end, count);
+        let factors = batch.factors(*done, end, count)?;
         self.model.forward_from(chunk.input, &chunk.sizes, &mut self.states.states, true)?;
         let (outputs, gradient) = self.model.output_and_gradient()?;
         let loss = self.loss.of(outputs, chunk.targets, factors.as_deref(), Some(gradient))?;
@@ -372,7 +372,7 @@ impl<E: Element> Trainer<E> {
                 grads[range].fill(E::ZERO);
             }
             *touched = match is_local {
-                true => with_gradients(self.model.layers(), grads.len(), chunk.input),
+                true => with_gradients(self.model.layers(), grads.len(), chunk.input)?,
                 false => vec![Range { start: 0, end: grads.len() }],
             };
             self.model.backward(chunk.input, &chunk.sizes, grads)?;

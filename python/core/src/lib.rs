@@ -49,6 +49,16 @@ fn empty<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     new_array(py, EMPTY.import(py, "numpy", "empty")?, shape)
 }
 
+/// A new array (n,) of these numbers.
+fn array_of<'py, E: numpy::Element + Element>(
+    py: Python<'py>,
+    numbers: &[E],
+) -> Result<Bound<'py, PyAny>> {
+    let array: Bound<'py, numpy::PyArray1<E>> = empty(py, &[numbers.len()])?;
+    write(&array)?.as_slice_mut()?.copy_from_slice(numbers);
+    Ok(array.into_any())
+}
+
 fn new_array<'py, E: numpy::Element + Element, D: numpy::ndarray::Dimension>(
     py: Python<'py>,
     function: &Bound<'py, PyAny>,

@@ -9,7 +9,7 @@ use crate::batch::{FlatStates, read_flat_states};
 use crate::error::Result;
 use crate::model::{self, PyModel, read_flat, slices};
 use crate::tape::Number;
-use crate::{read, slice_of, write};
+use crate::{array_of, read, slice_of, write};
 
 enum Any {
     F32(SequentialStepper<f32>),
@@ -95,8 +95,8 @@ fn states<'py, E: Number>(
     py: Python<'py>,
     stepper: &SequentialStepper<E>,
 ) -> Result<FlatStates<'py>> {
-    let flat = |numbers: &[E]| PyArray1::from_slice(py, numbers).into_any();
-    Ok(stepper.states()?.iter().map(|state| (flat(&state.h), flat(&state.c))).collect())
+    let states = stepper.states()?;
+    states.iter().map(|state| Ok((array_of(py, &state.h)?, array_of(py, &state.c)?))).collect()
 }
 
 fn set_states<E: Number>(stepper: &mut SequentialStepper<E>, given: &FlatStates<'_>) -> Result<()> {

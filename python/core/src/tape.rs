@@ -8,10 +8,11 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use bptt::simd::Element;
 use bptt::{Buffer, Tape};
-use numpy::PyArray1;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::array_of;
 use crate::error::Result;
 
 /// Memory of more numbers than this is not kept.
@@ -174,7 +175,7 @@ impl PyTape {
         ) -> Result<Bound<'py, PyAny>> {
             let values = values
                 .ok_or_else(|| PyValueError::new_err("the tape does not hold these values"))?;
-            Ok(PyArray1::from_vec(py, values).into_any())
+            array_of(py, &values)
         }
         match &self.0 {
             None => array::<f32>(py, None),

@@ -13,7 +13,7 @@ use crate::model::{self, PyModel, read_flat, slices};
 use crate::progress::PyProgress;
 use crate::rules::{PyLoss, PyOptimizer};
 use crate::tape::Number;
-use crate::{read, slice_of, write};
+use crate::{array_of, read, slice_of, write};
 
 enum Any {
     F32(Copied<f32>),
@@ -169,10 +169,10 @@ impl PyTrainer {
 
     /// The optimiser's state: the number of steps taken, and three vectors. A vector that it does not use is
     /// empty.
-    fn optimizer_state<'py>(&self, py: Python<'py>) -> (usize, Vec<Bound<'py, PyAny>>) {
+    fn optimizer_state<'py>(&self, py: Python<'py>) -> Result<(usize, Vec<Bound<'py, PyAny>>)> {
         each!(&self.trainer, copied => {
             let (steps, vectors) = copied.trainer.optimizer_state();
-            (steps, vectors.iter().map(|v| PyArray1::from_slice(py, v).into_any()).collect())
+            Ok((steps, vectors.iter().map(|v| array_of(py, v)).collect::<Result<_>>()?))
         })
     }
 
