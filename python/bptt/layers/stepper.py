@@ -22,7 +22,8 @@ class Stepper:
     """A layer or model that takes one step at a time and keeps its state in between.
 
     ``layer.stepper(batch)`` and ``model.stepper(batch)`` make one. It uses the parameters of that
-    moment, without dropout. Layers with two directions have no stepper.
+    moment, without dropout. Layers with two directions have no stepper. A copy or pickle of a
+    stepper goes on from its state.
 
     Examples
     --------
@@ -81,11 +82,13 @@ class Stepper:
             The outputs (B, F). The next step overwrites the array: copy it to keep it.
         """
         dtype, shape = self._plain
-        if not (check.is_plain(x, dtype) and x.shape == shape):
-            x = self._given(x)
-        if x is self._y or x.base is self._y:  # the output of the step before
-            x = x.copy()
-        self._core.step(x, self._y)
+        fits = type(x) is np.ndarray and x.dtype is dtype and x.shape == shape
+        if fits and self._core.step(x, self._y):  # type: ignore[arg-type]
+            return self._y
+        array = self._given(x)
+        if np.may_share_memory(array, self._y):  # the output of the step before
+            array = array.copy()
+        self._core.step(array, self._y)
         return self._y
 
     def _given(self, x: ArrayLike) -> Array:

@@ -1,7 +1,8 @@
 //! Steppers for Python.
 
 use bptt::{Input, Network, SequentialStepper};
-use numpy::{PyArray1, PyArray2};
+use numpy::ndarray::Dimension;
+use numpy::{PyArray, PyArray1, PyArray2, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -40,8 +41,9 @@ impl PyStepper {
         }))
     }
 
-    /// Computes one step from x (B, F) or tokens (B,), and writes the outputs to y (B, F).
-    fn step(&mut self, x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> Result<()> {
+    /// Computes one step from x (B, F) or tokens (B,), and writes the outputs to y (B, F). Returns False and
+    /// does nothing if x must be copied first: it is not in C order, not aligned, or shares memory with y.
+    fn step(&mut self, x: &Bound<'_, PyAny>, y: &Bound<'_, PyAny>) -> Result<bool> {
         each!(&mut self.0, stepper => step(stepper, x, y))
     }
 
@@ -71,15 +73,24 @@ fn step<E: Number>(
     stepper: &mut SequentialStepper<E>,
     x: &Bound<'_, PyAny>,
     y: &Bound<'_, PyAny>,
-) -> Result<()> {
-    let mut y = write(y.cast::<PyArray2<E>>()?)?;
+) -> Result<bool> {
+    let y = y.cast::<PyArray2<E>>()?;
+    let y_memory = memory(y);
+    let mut y = write(y)?;
     let y = y.as_slice_mut()?;
     let (features, tokens);
     let input = if let Ok(x) = x.cast::<PyArray2<E>>() {
+        if !is_ready(x, y_memory) {
+            return Ok(false);
+        }
         features = read(x)?;
         Input::Features(slice_of(&features)?)
     } else {
-        tokens = read(x.cast::<PyArray1<u32>>()?)?;
+        let x = x.cast::<PyArray1<u32>>()?;
+        if !is_ready(x, y_memory) {
+            return Ok(false);
+        }
+        tokens = read(x)?;
         Input::Tokens(slice_of(&tokens)?)
     };
     let outputs = stepper.step(input)?;
@@ -88,7 +99,23 @@ fn step<E: Number>(
         return Err(PyValueError::new_err(message).into());
     }
     y.copy_from_slice(outputs);
-    Ok(())
+    Ok(true)
+}
+
+/// The addresses where an array in C order begins and ends.
+fn memory<E: numpy::Element, D: Dimension>(array: &Bound<'_, PyArray<E, D>>) -> (usize, usize) {
+    let start = array.data() as usize;
+    (start, start + array.len() * size_of::<E>())
+}
+
+/// Whether an array can be read where it lies, while these addresses are written.
+fn is_ready<E: numpy::Element, D: Dimension>(
+    array: &Bound<'_, PyArray<E, D>>,
+    written: (usize, usize),
+) -> bool {
+    let (start, end) = memory(array);
+    let aligned = start.is_multiple_of(align_of::<E>());
+    array.is_c_contiguous() && aligned && (end <= written.0 || written.1 <= start)
 }
 
 fn states<'py, E: Number>(
