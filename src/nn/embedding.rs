@@ -115,3 +115,21 @@ impl<E: Element> Kernel<E> for AddRows<'_, E> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_that_changed_after_the_check_are_an_error() {
+        let table = Embedding::new(3, 2).unwrap();
+        for token in [3, u32::MAX] {
+            let (mut y, mut grads) = ([0.0f32; 4], [0.0f32; 6]);
+            let forward = table.forward(&[1.0; 6], &[2, token], &mut y).unwrap_err();
+            let backward = table.backward(&[2, token], &y, &mut grads).unwrap_err();
+            for error in [forward, backward] {
+                assert!(error.to_string().contains("the tokens changed"), "{error}");
+            }
+        }
+    }
+}

@@ -162,6 +162,6 @@ mod tests {
         }
         let mut tally = Tally::of(&[Metric::Accuracy]);
         tally.add(all, Targets::Values(&values), |token| f64::from(u8::from(token != 1))).unwrap();
-        assert_eq!(tally.take(), [2.0 / 4.0]);
+        assert_eq!(tally.take(), [3.0 / 4.0]);
     }
 }

@@ -134,6 +134,7 @@ def sample_weights(name: str, value: Any, count: int) -> list[float]:
     return list(array.tolist())
 
 
+@np.errstate(over="ignore")  # the check tells of numbers that are too large for float32
 def inputs_of(stack: Stack, name: str, x: Any) -> Sequences:
     """Return x as sequences of what the first layer takes: tokens or features."""
     tokens, features = stack.tokens, stack.features[0][0]
@@ -175,6 +176,7 @@ def inputs_only(stack: Stack, name: str, x: Any, numbers: Array | None) -> Conve
     return Converted(core, np.diff(inputs.offsets), True, fault)
 
 
+@np.errstate(over="ignore")
 def dataset_of(
     stack: Stack,
     loss: Loss,

@@ -245,11 +245,11 @@ class Run:
             if not np.isfinite(array).all():
                 return f"the parameter {name} was NaN or infinite before"
         help_ = "try a smaller learning rate or clip_norm"
-        if not self._settings.check_finite and self._source.lengths is None:
-            return (
-                f"batches before may hold NaN or infinity, as check_finite=True shows; or {help_}"
-            )
-        return help_
+        all_lengths = self._source.lengths
+        seen = all_lengths is not None and len(last.data.lengths) == len(all_lengths)
+        if self._settings.check_finite or seen:
+            return help_
+        return f"earlier batches may hold NaN or infinity, as check_finite=True shows; or {help_}"
 
     def _train_epoch(self, bar: Bar) -> tuple[float, Piece]:
         """Train one epoch and return the mean loss of its steps, and the data of the last."""

@@ -256,4 +256,6 @@ class _Training:
             return Sequences(name, tokens, None, lambda part, v: check.classes(part, v, below))
 
         inputs, targets = flat(0), flat(1)
-        return Dataset(inputs.flat, targets.flat, inputs.offsets), len(sequences)
+        # Copies: one sequence alone is the caller's array, which other code may change.
+        flats = inputs.flat.copy(), targets.flat.copy()
+        return Dataset(*flats, inputs.offsets), len(sequences)

@@ -17,11 +17,12 @@ def last_step(seed=0):
 def refused(work, words, m):
     """Check that the words are in the error, and that the model is as it was."""
     before = parameters(m)
-    with np.errstate(over="ignore"), pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=words):
         work()
     np.testing.assert_array_equal(parameters(m), before)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("where", ["x", "y", "validation x", "validation y"])
 @pytest.mark.parametrize("form", ["array", "list", "last step"])
@@ -163,6 +164,19 @@ def test_with_the_check_off_an_error_names_the_data():
         assert "learning rate" not in str(caught.value)
         np.testing.assert_array_equal(parameters(m), before)
     assert np.isnan(model().evaluate(x, y, loss="mse", check_finite=False))
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+def test_with_the_check_off_a_bad_batch_before_may_be_the_cause(loss, tmp_path):
+    x, y = regression()
+    x[1, 4, 0] = np.inf  # the loss of the batch is finite, its gradients are not
+    settings = {"loss": loss, "check_finite": False, "shuffle": False, "batch_size": 4}
+    for data in (([(x[:4], y[:4]), (x[4:], y[4:])], None), (mapped(tmp_path / "x.npy", x), y)):
+        m = model()
+        before = parameters(m)
+        with pytest.raises(bptt.DivergedError, match="earlier batches may hold NaN or infinity"):
+            fit(m, *data, **settings)
+        np.testing.assert_array_equal(parameters(m), before)
 
 
 def test_an_error_names_parameters_that_were_not_finite():

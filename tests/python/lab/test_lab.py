@@ -6,7 +6,7 @@ import pytest
 import bptt
 from bptt import lab
 from bptt.__main__ import main
-from bptt.lab import parts, report
+from bptt.lab import parts, report, training
 
 
 def test_sequences_are_the_labs():
@@ -135,3 +135,17 @@ def test_unknown_command(capsys):
     with pytest.raises(SystemExit):
         main(["labour"])
     assert "invalid choice" in capsys.readouterr().err
+
+
+def test_training_does_not_read_the_callers_tokens_later(monkeypatch):
+    tokens, seen = np.zeros(6, np.uint32), []
+    dataset = training.Dataset
+
+    def spy(*arrays):
+        seen.extend(arrays[:2])
+        return dataset(*arrays)
+
+    monkeypatch.setattr(training, "Dataset", spy)
+    lab.train_rnn([(tokens, tokens)], epochs=1, progress=False)
+    assert seen
+    assert not any(np.shares_memory(tokens, array) for array in seen)

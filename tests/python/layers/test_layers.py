@@ -252,3 +252,20 @@ def test_one_layer_in_two_threads():
         for _ in range(10):
             for found, want in zip(pool.map(lambda x: layer(x)[0], xs), wanted, strict=True):
                 np.testing.assert_array_equal(found, want)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("make", [bptt.LSTM, bptt.GRU, bptt.RNN])
+@pytest.mark.parametrize("infinity", [np.inf, -np.inf])
+def test_a_saturated_gate_has_the_slope_0(make, infinity, dtype):
+    """With an infinite x, weight gradients are 0 times infinity: NaN, as IEEE says."""
+    layer = make(2, 5, dtype=dtype, rng=0)
+    x = np.zeros((1, 1, 2), dtype)
+    x[0, 0, 0] = infinity
+    y, _, tape = layer.forward(x)
+    assert np.isfinite(y).all()
+    _, _, grads = layer.backward(tape, np.ones_like(y))
+    weights = grads["weight_ih_l0"]
+    assert np.isnan(weights[:, 0]).all()
+    np.testing.assert_array_equal(weights[:, 1], 0)
+    np.testing.assert_array_equal(grads["bias_ih_l0"], 0)
