@@ -246,6 +246,27 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_weight_0_become_zeros() {
+        let x = [1.0f32, 2.0, f32::NAN, f32::INFINITY, 5.0, 6.0];
+        let data = Dataset::new(Inputs::Features(&x), Targets::Classes(&[0; 6]), &[0, 2, 5, 6]);
+        let data = data.unwrap().with_weights(&[1.0, 0.0, 0.5]).unwrap();
+        let mut batch = Batch::default();
+        batch.gather(&data, &[0, 1, 2]).unwrap();
+        batch.clear_rows_of_weight_0();
+        assert_eq!(batch.features, [0.0, 1.0, 6.0, 0.0, 2.0, 0.0]);
+    }
+
+    #[test]
+    fn ignored_targets_can_be_out_of_range() {
+        let x = [1.0f32; 2];
+        let data = Dataset::new(Inputs::Features(&x), Targets::Classes(&[0, IGNORED]), &[0, 2]);
+        let data = data.unwrap();
+        Batch::default().gather(&data, &[0]).unwrap();
+        let error = Batch::default().gather(&data.without_ignored(), &[0]).unwrap_err();
+        assert!(error.to_string().contains("target class 4294967295 is out of range"), "{error}");
+    }
+
+    #[test]
     fn a_chunk_is_some_steps_of_all_rows() {
         let (x, y) = ([1.0f32, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5], [10.0, 20.0, 30.0, 40.0]);
         let data = Dataset::new(Inputs::Features(&x), Targets::Values(&y), &[0, 1, 4]).unwrap();

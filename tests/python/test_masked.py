@@ -148,9 +148,9 @@ def test_masked_values_are_refused_and_others_taken(entry):
     work(array)
     work(np.ma.array(array))  # nothing is masked
     work(np.ma.array(array, mask=np.zeros(array.shape, bool)))
-    with pytest.raises(ValueError, match="has masked values"):
+    with pytest.raises(ValueError, match="must have no masked values"):
         work(masked(array))
-    with pytest.raises(ValueError, match="has masked values"):
+    with pytest.raises(ValueError, match="must have no masked values"):
         work(masked(array, (-1,)))
 
 
@@ -160,10 +160,10 @@ def test_a_mask_over_a_mapped_file_is_found_before_training(tmp_path):
     for given in (masked(x, (-1,)), [*x[:3], masked(x[3])]):
         m = model()
         before = m.state_dict()
-        with pytest.raises(ValueError, match="x has masked values"):
+        with pytest.raises(ValueError, match="x must have no masked values"):
             fit(given, y, m)
         assert all((array == before[name]).all() for name, array in m.state_dict().items())
-        with pytest.raises(ValueError, match="x has masked values"):
+        with pytest.raises(ValueError, match="x must have no masked values"):
             m.predict(given, progress=False)
 
 
@@ -183,18 +183,18 @@ def test_estimators_refuse_them():
     for make, y in ((sklearn.SequenceClassifier, kinds), (sklearn.SequenceRegressor, numbers)):
         for x in (X, table, list(X)):
             given = [masked(part) for part in x] if isinstance(x, list) else masked(x)
-            with pytest.raises(ValueError, match="X has masked values"):
+            with pytest.raises(ValueError, match="X must have no masked values"):
                 make(**options).fit(given, y)
-            with pytest.raises(ValueError, match="X has masked values"):
+            with pytest.raises(ValueError, match="X must have no masked values"):
                 make(**options).partial_fit(given, y, *[[0, 1]] * (y is kinds))
             fitted = make(**options).fit(x, y)
-            with pytest.raises(ValueError, match="X has masked values"):
+            with pytest.raises(ValueError, match="X must have no masked values"):
                 fitted.predict(given)
-        with pytest.raises(ValueError, match="y has masked values"):
+        with pytest.raises(ValueError, match="y must have no masked values"):
             make(**options).fit(X, masked(y))
-        with pytest.raises(ValueError, match="y has masked values"):
+        with pytest.raises(ValueError, match="y must have no masked values"):
             make(**options).fit(X, y).score(X, masked(y))
-    with pytest.raises(ValueError, match="classes has masked values"):
+    with pytest.raises(ValueError, match="classes must have no masked values"):
         sklearn.SequenceClassifier(**options).partial_fit(X, kinds, masked(np.arange(2)))
     forecaster = sklearn.SequenceForecaster(window=5, horizon=2, **options)
     with pytest.raises(ValueError, match="masked values"):

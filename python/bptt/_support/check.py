@@ -141,7 +141,7 @@ def unmasked(name: str, value: object) -> None:
     """Refuse masked values: NumPy makes an array without the mask of them, and says nothing."""
     if _is_masked(value):
         raise ValueError(
-            f"{name} has masked values, which are not left out: fill them, such as with "
+            f"{name} must have no masked values: fill them, such as with "
             "x.filled(0), or give shorter sequences without them"
         )
 

@@ -273,7 +273,7 @@ class Run:
             counts |= piece.data.counts
             batches, loss, count = progress.batches, progress.loss_sum, progress.count
             rates.after_steps()
-        if not counts:
+        if not counts or count == 0:  # the latter if targets have changed
             raise ValueError(
                 "all targets are ignored, or have weight 0: there is nothing to train on"
             )

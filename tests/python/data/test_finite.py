@@ -306,3 +306,40 @@ def test_ignored_targets_are_those_of_ignore_index():
         given = np.where(y == 4, index, y)
         loss = bptt.CrossEntropyLoss(ignore_index=index)
         assert m.evaluate(x, given, loss=loss) == want
+
+
+@pytest.mark.parametrize("form", ["arrays", "ragged", "batches", "mapped"])
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+def test_a_sequence_of_weight_0_is_not_read_in_any_form(form, loss, tmp_path):
+    def make():
+        rng = np.random.default_rng(0)
+        cells = bptt.LSTM(2, 6, bidirectional=True, layer_norm=True, rng=rng)
+        norm, dropout = bptt.LayerNorm(12), bptt.Dropout(0.2, rng=1)
+        return bptt.Sequential(cells, bptt.LastStep(), norm, dropout, bptt.Linear(12, 2, rng=rng))
+
+    x, y = regression()
+    y = np.concatenate([y[:, -1], -y[:, -1]], axis=-1)
+    weights = np.ones(12)
+    weights[[3, 10]] = 0
+    bad_x, bad_y = x.copy(), y.copy()
+    bad_x[3], bad_x[10, 2, 1], bad_y[3] = np.nan, np.inf, np.nan
+    results = []
+    for xs, ys in ((x, y), (bad_x, bad_y)):
+        settings = {"sample_weight": weights, "loss": loss, "epochs": 2, "batch_size": 4}
+        settings["metrics"] = ["rmse" if loss == "mse" else "accuracy"]
+        if loss == "cross_entropy":
+            ys = (y[:, 0] > 0).astype(int)
+        if form == "ragged":
+            xs = [part[: 2 + n % 4] for n, part in enumerate(xs)]
+        if form == "mapped":
+            xs = mapped(tmp_path / "x.npy", xs)
+        if form == "batches":
+            cut = [slice(n, n + 4) for n in (0, 4, 8)]
+            xs, ys = [(xs[s], ys[s], settings["sample_weight"][s]) for s in cut], None
+            del settings["sample_weight"]
+        m = make()
+        history = fit(m, xs, ys, **settings)
+        results.append((parameters(m), history.loss, history.metrics))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    assert results[0][1:] == results[1][1:]
+    assert np.isfinite(results[0][1]).all()
