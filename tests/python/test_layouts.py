@@ -557,6 +557,16 @@ def test_parameters_may_be_given_to_each_other():
             np.testing.assert_array_equal(got, before[f"{name}_{b}_l0"])
 
 
+def test_a_parameter_that_was_made_read_only_is_refused_before_any_changes():
+    layer = bptt.LSTM(3, 3, rng=0)
+    before = layer.state_dict()
+    layer.parameters["bias_hh_l0"].flags.writeable = False
+    with pytest.raises(ValueError, match="bias_hh_l0 must be writable"):
+        layer.load_state_dict({name: array + 1 for name, array in before.items()})
+    for name, array in layer.parameters.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
 def test_an_array_is_no_scalar():
     for value in (np.array([0.1]), [0.1]):
         with pytest.raises(TypeError, match="lr must be a number"):
