@@ -7,8 +7,8 @@ use bptt::Compiled;
 use bptt::cell::{Lstm, Nonlinearity, Rnn};
 use bptt::{
     BatchSizes, Dataset, Embedding, Gradients, IGNORED, Input, Inputs, LSTM, Layer, Linear, Loss,
-    Metric, Optimizer, Progress, RNN, Recurrent, Rule, Seq, SeqMut, Sequential, Shape, State, Tape,
-    Targets, Trainer, clip_by_global_norm,
+    Metric, Network, Optimizer, Progress, RNN, Recurrent, Rule, Seq, SeqMut, Sequential, Shape,
+    State, Tape, Targets, Trainer, clip_by_global_norm,
 };
 
 /// The sizes of a batch of sequences of three steps.
@@ -246,6 +246,40 @@ fn evaluation_and_prediction_take_any_lengths() {
     assert_eq!(pieces, outputs);
     let error = predict(0, &mut pieces[1..]).unwrap_err().to_string();
     assert!(error.contains("outputs has"), "{error}");
+}
+
+#[test]
+fn prediction_in_two_halves_has_the_bits_of_the_whole() {
+    let (layers, all) = (model().layers().copied().collect::<Vec<_>>(), model().params);
+    let mut rest = &all[..];
+    let params: Vec<_> =
+        layers.iter().map(|layer| rest.split_off(..layer.parameter_len()).unwrap()).collect();
+    let mut network = Network::new(layers.clone()).unwrap();
+    let mut predict = |x: &[u32], steps: usize, states: Option<&mut [State<f64>]>| {
+        let offsets: Vec<_> = (0..=x.len() / steps).map(|n| n * steps).collect();
+        let data = Dataset::without_targets(Inputs::Tokens(x), &offsets).unwrap();
+        let mut outputs = vec![f64::NAN; 3 * x.len()];
+        let (mut done, mut states) = (0, states);
+        while done < data.len() {
+            let states = states.as_deref_mut();
+            let to = &mut outputs;
+            done = network.predict_until(&params, &data, done, to, states, Instant::now())?;
+        }
+        Ok::<_, bptt::Error>(outputs)
+    };
+    let x: Vec<u32> = (0..300 * 6).map(|i| i * i % 7 % 3).collect(); // 300 sequences of 6 steps
+    let part = |range: std::ops::Range<usize>| -> Vec<u32> {
+        x.chunks(6).flat_map(|x| x[range.clone()].to_vec()).collect()
+    };
+    let whole = predict(&x, 6, None).unwrap();
+    let mut states = Network::<f64>::new(layers).unwrap().states(300).unwrap();
+    let first = predict(&part(0..2), 2, Some(&mut states)).unwrap();
+    let second = predict(&part(2..6), 4, Some(&mut states)).unwrap();
+    let halves = first.chunks(2 * 3).zip(second.chunks(4 * 3));
+    let halves: Vec<_> = halves.flat_map(|(a, b)| [a, b].concat()).collect();
+    assert_eq!(halves, whole);
+    let error = predict(&x, 6, Some(&mut states[1..])).unwrap_err().to_string();
+    assert!(error.contains("got 1 states, but the model needs 2"), "{error}");
 }
 
 #[test]

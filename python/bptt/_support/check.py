@@ -163,7 +163,7 @@ def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
         return value
     array = array_of(name, value)
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+        raise TypeError(f"{name} must hold real numbers, got {_kind(value, array)}")
     # ascontiguousarray would turn a 0-D array into a 1-D one.
     return _aligned(np.asarray(array, dtype=dtype, order="C"))
 
@@ -186,7 +186,7 @@ def classes(
     if array.dtype.kind not in "iu":
         raise TypeError(
             f"{name} must hold whole numbers (tokens or classes) in an integer dtype, "
-            f"got dtype {array.dtype}"
+            f"got {_kind(value, array)}"
         )
     if ignored is not None:
         where = array == ignored[0]
@@ -200,6 +200,15 @@ def classes(
             wrong = least if least < 0 else most
             raise ValueError(f"{name} must hold numbers from 0 to {below - 1}, got {wrong}")
     return _aligned(np.asarray(array, dtype=np.uint32, order="C"))
+
+
+def _kind(value: object, array: Array) -> str:
+    """Return what was given instead of numbers, and what to do about objects."""
+    if array.dtype.kind != "O":
+        return f"dtype {array.dtype}"
+    if not array.ndim:
+        return type(value).__name__
+    return "dtype object: give an array of numbers, or a list of such arrays"
 
 
 def _aligned(array: Array) -> Array:

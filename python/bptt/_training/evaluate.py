@@ -62,7 +62,7 @@ def predict(
     for piece in source.pieces(None, _at_a_time(source)):
         end = first + (len(piece.order) if per_sequence else int(piece.data.lengths.sum()))
         rows, count = slice(done, done + len(piece.order)), 0
-        of_piece = [[np.array(part[:, rows]) for part in state] for state in states]
+        of_piece = [[np.array(part[:, rows], order="C") for part in state] for state in states]
         flat = to_core(of_piece) or None
         while count < len(piece.order):
             to = outputs[first:end]

@@ -130,6 +130,8 @@ def load_arrays(parameters: Mapping[str, Array], given: Mapping[str, ArrayLike])
         new = check.floats(name, given[name], array.dtype)
         if new.shape != array.shape:
             raise ValueError(f"{name} must have shape {array.shape}, got {new.shape}")
+        if not array.flags.writeable:
+            raise ValueError(f"{name} must be writable, it was made read-only by flags.writeable")
         # Two parameters may be given to each other.
         own = any(np.may_share_memory(new, owner) for owner in owners)
         arrays[name] = new.copy() if own else new

@@ -74,7 +74,7 @@ class Stepper:
         ----------
         x : array_like
             (B, F), or (F,) if B is 1. For a model that starts with OneHot or Embedding a token for
-            every row, (B,), or one number if B is 1.
+            every row, (B,), or one number if B is 1. The output of the step before may be given.
 
         Returns
         -------

@@ -1,6 +1,8 @@
 """Tensors in every layout: the bits of the contiguous tensor, beside torch, and unwritten."""
 
+import copy
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -169,3 +171,20 @@ def test_tensors_that_numpy_cannot_read():
     ):
         with pytest.raises((TypeError, ValueError), match="x must be an array"):
             layer(value)
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+@pytest.mark.parametrize("kind", PAIRS)
+def test_copies_of_layers(kind, how, strict):
+    """As torch's: copy.copy shares the parameters, the others do not."""
+    ours, theirs = pair(kind, F, H)
+    x = given(kind, torch.float32)["x"]
+    y = ours(x)[0]
+    y.sum().backward()
+    for layer in (ours, theirs):
+        twin, before = how(layer), layer(x)[0]
+        assert torch.equal(twin(x)[0], before)
+        with torch.no_grad():
+            for parameter in twin.parameters():
+                parameter.add_(1)
+        assert torch.equal(layer(x)[0], before) == (how is not copy.copy)
