@@ -155,9 +155,9 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, labels: Sequence[Any] | None
         occurring = sorted({*true.tolist(), *predicted.tolist()})
     except TypeError as error:
         raise TypeError(f"y_true and y_pred must hold classes of one type: {error}") from None
-    if labels is not None:
-        _count("labels", labels)
     given = true if labels is None else check.array_of("labels", labels)
+    if not given.ndim:
+        raise TypeError(f"labels must be a sequence, got {check.shown(labels)}")
     if given.ndim != 1:
         raise ValueError(f"labels must be a sequence of classes, got shape {given.shape}")
     names = occurring if labels is None else given.tolist()
