@@ -409,7 +409,7 @@ mod tests {
             let mut params = [1.0f32, -2.0, 3.0];
             let step = |moments: &mut Moments<f32>, params: &mut [f32; 3]| {
                 let grads = params.map(|p| p.sin());
-                moments.update(params, &grads, &[0..3]);
+                moments.update(params, &grads, &[Range { start: 0, end: 3 }]);
             };
             for _ in 0..3 {
                 step(&mut whole, &mut params);
@@ -436,14 +436,14 @@ mod tests {
         moments.set_rates(vec![rate(1.0), rate(2.0)], 1).unwrap();
         let mut params = [0.0f64];
         for _ in 0..3 {
-            moments.update(&mut params, &[-1.0], &[0..1]);
+            moments.update(&mut params, &[-1.0], &[Range { start: 0, end: 1 }]);
         }
         assert_eq!(params, [1.0 + 2.0 + 2.0]);
         let adagrad = Optimizer::new(Rule::Adagrad { lr_decay: 0.0, eps: 0.0 }, 0.1, 0.0).unwrap();
         let mut adagrad = Moments::<f64>::new(adagrad, 1).unwrap();
         assert!(adagrad.set_rates(vec![Rate { lr: 1.0, momentum: Some(0.9) }], 1).is_err());
         assert!(moments.set_rates(vec![rate(f64::NAN)], 1).is_err());
-        moments.update(&mut params, &[-1.0], &[0..1]);
+        moments.update(&mut params, &[-1.0], &[Range { start: 0, end: 1 }]);
         assert_eq!(params, [7.0], "refused rates change nothing");
     }
 }

@@ -2,6 +2,7 @@
 //! of the batch, and some rules leave parameters without a gradient as they are. Then a step costs nothing
 //! for the other rows of the table.
 
+use std::iter;
 use std::ops::Range;
 
 use crate::buffer::{copied, make_room};
@@ -24,7 +25,7 @@ pub(super) fn with_gradients<'a, E>(
     let mut ranges: Vec<Range<usize>> = Vec::new();
     make_room(&mut ranges, tokens.len() + 1)?;
     let rows = tokens.into_iter().map(|token| token as usize * size..(token as usize + 1) * size);
-    for range in rows.chain([table.parameter_len()..parameters]) {
+    for range in rows.chain(iter::once(table.parameter_len()..parameters)) {
         match ranges.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
             _ => ranges.push(range),
@@ -46,8 +47,8 @@ mod tests {
         };
         assert_eq!(of(&[3, 1, 3], 20), [3..6, 9..12, 15..20]);
         assert_eq!(of(&[1, 0, 4], 20), [0..6, 12..20]);
-        assert_eq!(of(&[], 20), [15..20]);
+        assert_eq!(of(&[], 20), [Range { start: 15, end: 20 }]);
         let whole = with_gradients(layers[1..].iter(), 20, Input::Features(&[1.0f32]));
-        assert_eq!(whole.unwrap(), [0..20]);
+        assert_eq!(whole.unwrap(), [Range { start: 0, end: 20 }]);
     }
 }
