@@ -75,13 +75,13 @@ fn offsets() -> Vec<usize> {
     (0..=ROWS).map(|row| row * STEPS - row / 2).collect()
 }
 
-fn filled(layers: Vec<Layer>) -> Sequential<f32> {
-    let mut model = Sequential::new(layers).unwrap();
+fn filled(layers: Vec<Layer>) -> bptt::Result<Sequential<f32>> {
+    let mut model = Sequential::new(layers)?;
     model.params.iter_mut().enumerate().for_each(|(i, p)| *p = 0.1 * (i as f32).sin());
-    model
+    Ok(model)
 }
 
-fn features() -> Sequential<f32> {
+fn features() -> bptt::Result<Sequential<f32>> {
     filled(vec![
         Layer::LSTM(LSTM::new(32, 48, true).unwrap().bidirectional()),
         Layer::LayerNorm(LayerNorm::new(96, 1e-5, true, true).unwrap()),
@@ -91,7 +91,7 @@ fn features() -> Sequential<f32> {
     ])
 }
 
-fn tokens() -> Sequential<f32> {
+fn tokens() -> bptt::Result<Sequential<f32>> {
     filled(vec![
         Layer::Embedding(Embedding::new(300, 32).unwrap()),
         Layer::LSTM(LSTM::new(32, 64, true).unwrap()),
@@ -120,32 +120,32 @@ fn scenario(name: &str, fail: impl FnOnce()) -> bptt::Result<()> {
     fail();
     match name {
         "train on features" => {
-            let trainer = Trainer::new(features(), Loss::MeanSquaredError, adam, Some(1.0))?;
+            let trainer = Trainer::new(features()?, Loss::MeanSquaredError, adam, Some(1.0))?;
             let mut trainer = trainer.with_accumulation(2)?;
             trainer.train(&numbers, &order, 16, Progress::default(), until)?;
             trainer.evaluate(&numbers)?;
         }
         "train in chunks" => {
             let layers = vec![Layer::LSTM(LSTM::new(32, 40, true)?)];
-            let model = filled(layers);
+            let model = filled(layers)?;
             let trainer = Trainer::new(model, Loss::MeanSquaredError, adam, None)?;
             trainer.with_tbptt(7)?.step(&numbers, &order)?;
         }
         "train on tokens" => {
-            let mut trainer = Trainer::new(tokens(), Loss::cross_entropy(), adam, None)?;
+            let mut trainer = Trainer::new(tokens()?, Loss::cross_entropy(), adam, None)?;
             trainer.train(&words, &order, 16, Progress::default(), until)?;
             trainer.evaluate(&words)?;
         }
         "predict" => {
-            features().predict(&numbers)?;
-            tokens().predict(&words)?;
+            features()?.predict(&numbers)?;
+            tokens()?.predict(&words)?;
         }
         "step" => {
             let layers = vec![
                 Layer::LSTM(LSTM::new(32, 64, true)?),
                 Layer::Linear(Linear::new(64, 64, true)?),
             ];
-            let mut stepper = SequentialStepper::new(&filled(layers), ROWS)?;
+            let mut stepper = SequentialStepper::new(&filled(layers)?, ROWS)?;
             stepper.step(bptt::Input::Features(&x[..ROWS * 32]))?;
         }
         "a layer with checkpoints" => {
