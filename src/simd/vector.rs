@@ -96,14 +96,14 @@ pub trait Simd<E: Element>: Copy {
     /// # Safety
     /// `from` is valid for reading `LANES` numbers.
     unsafe fn load_ptr(self, from: *const E) -> Self::V;
-    /// Loads a slice that is shorter than `LANES`; the other lanes are zero.
+    /// Loads a slice that is shorter than `LANES` and not empty; the other lanes are zero.
     fn load_part(self, from: &[E]) -> Self::V;
     /// Writes all lanes to `to`.
     ///
     /// # Safety
     /// `to` is valid for writing `LANES` numbers.
     unsafe fn store_ptr(self, to: *mut E, v: Self::V);
-    /// Writes the first lanes to a slice that is shorter than `LANES`.
+    /// Writes the first lanes to a slice that is shorter than `LANES` and not empty.
     fn store_part(self, to: &mut [E], v: Self::V);
     /// Turns columns of `LANES` rows into vectors: `to[k * to_stride + lane]` becomes
     /// `from[lane * from_stride + k]`, for k below `COLUMNS`.
@@ -191,6 +191,9 @@ pub trait Simd<E: Element>: Copy {
         if from.len() >= Self::LANES {
             // SAFETY: the slice holds at least LANES numbers.
             unsafe { self.load_ptr(from.as_ptr()) }
+        } else if from.is_empty() {
+            // A masked load from a dangling pointer reads nothing, but emulators of CPUs do not know that.
+            self.splat(E::ZERO)
         } else {
             self.load_part(from)
         }
@@ -220,7 +223,7 @@ pub trait Simd<E: Element>: Copy {
         if to.len() >= Self::LANES {
             // SAFETY: the slice holds at least LANES numbers.
             unsafe { self.store_ptr(to.as_mut_ptr(), v) }
-        } else {
+        } else if !to.is_empty() {
             self.store_part(to, v)
         }
     }

@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bptt._data.finite import FIX, not_finite
 from bptt._data.sequences import Use
 from bptt._data.sources import (
     Batches,
@@ -410,8 +411,8 @@ class Sequential(Stack):
         progress : bool, default True
             Whether to show a progress bar (needs tqdm) if it takes longer than two seconds.
         check_finite : bool, default True
-            Whether NaN and infinity in x are an error, as for `fit`. With False, the outputs are
-            what IEEE says.
+            Whether NaN and infinity in x and state are an error, as for `fit`. With False, the
+            outputs are what IEEE says.
 
         Returns
         -------
@@ -424,7 +425,7 @@ class Sequential(Stack):
         Raises
         ------
         ValueError, TypeError
-            If x or the states do not fit the model, or x holds NaN or infinity.
+            If x or the states do not fit the model, or hold NaN or infinity.
 
         Examples
         --------
@@ -447,6 +448,9 @@ class Sequential(Stack):
         if state is not None:
             given = states_of(self.recurrent, state, len(lengths), self.dtype)
             states = tuple(tuple(part.copy() for part in parts) for parts in given)
+            wrong = (not_finite("state", part.swapaxes(0, 1), None) for part in sum(states, ()))
+            if check_finite and (told := next(filter(None, wrong), None)):
+                raise ValueError(f"{told}: {FIX}")
         elif return_state:
             states = zero_states(self.recurrent, len(lengths), self.dtype)
         with sequence_bar(len(lengths), progress) as bar:

@@ -157,3 +157,13 @@ def test_what_is_no_state(name, state, error, message):
         model.predict(X, state=state)
     with pytest.raises(TypeError, match="return_state must be True or False"):
         model.predict(X, return_state=1)
+
+
+def test_states_that_are_not_finite_are_refused_unless_wanted():
+    model = bptt.Sequential(bptt.LSTM(2, 3, rng=0), bptt.Linear(3, 1, rng=1))
+    x, h, c = np.zeros((2, 4, 2)), np.zeros((1, 2, 3)), np.zeros((1, 2, 3))
+    c[0, 1, 2] = np.nan
+    with pytest.raises(ValueError, match=r"state has a number .* in sequence 1, feature 2"):
+        model.predict(x, state=(h, c))
+    y = model.predict(x, state=(h, c), check_finite=False)
+    assert np.isfinite(y[0]).all() and np.isnan(y[1]).all()
