@@ -8,7 +8,6 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use bptt::simd::Element;
 use bptt::{Buffer, Tape};
-
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
