@@ -43,7 +43,7 @@ _LAYERS: dict[str, type[Layer]] = {
 
 
 def path_of(path: object) -> Path:
-    """Return a str or path as a Path; refuse what can be no path on this system."""
+    """Return a str or path as a Path; refuse what cannot be a path on this system."""
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
         raise TypeError(f"path must be a str or a path, got {check.shown(path)}")

@@ -59,7 +59,7 @@ class Stepper:
         if self._classes is not None:
             self._plain = (UINT32, (self._batch,))
         self._y = np.empty((self._batch, features[-1][1]), dtype)
-        # The core packs the parameters. Copies and pickles need them as they are.
+        # The core keeps packed parameters only. Copies and pickles of a stepper need the originals.
         self._params = [flat.copy() for flat in params]
         self._core = CoreStepper(model, self._params, self._batch)
 

@@ -96,7 +96,7 @@ def _length(step: Any) -> str:
 
 
 def _counts(moments: Moments, differences: Moments) -> tuple[str, Moments]:
-    """Return a unit, and the distance of each moment to the next in it."""
+    """Return a unit of time, and the distances between neighbouring moments in this unit."""
     if moments.dtype.kind != "M":
         return "", differences
     for unit, shifted in (("months", moments), ("month ends", moments + _DAY)):

@@ -1,6 +1,6 @@
 //! Training for Python. The trainer has parameters of its own. They are copied from the layers before
-//! training, and back when Python calls `write_params`. Of an embedding's table, only the rows that the data
-//! have are copied, if the optimiser leaves the others as they are.
+//! training, and back when Python calls `write_params`. If the optimiser does not change rows of an
+//! embedding's table without a gradient, only the rows of the data's tokens are copied.
 
 use bptt::{Layer, Metric, Progress, Rate, Sequential, Trainer};
 use numpy::{PyArray1, PyReadonlyArray1};

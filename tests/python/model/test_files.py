@@ -68,7 +68,7 @@ def test_a_file_keeps_its_owner_and_group(tmp_path):
 
 
 def test_what_a_group_may_do_is_not_for_another_group(tmp_path, monkeypatch):
-    """Where the group cannot be kept, the file is for its owner and for everybody, if it was."""
+    """If the group of a file cannot be kept, the new group gets no rights. Other rights stay."""
     path = tmp_path / "m"
     model().save(path)
     path.chmod(0o640)
