@@ -3,8 +3,7 @@
 //! A denormal number costs x86 CPUs more than a hundred cycles in every operation, and gradients that halve
 //! at every step become denormal. Without this mode, the time of a pass depends on its values. The mode of
 //! the calling thread does not matter to a kernel and comes back after it, so results do not depend on the
-//! mode that a thread was born with ([decision
-//! 35](https://github.com/bptt/bptt/blob/main/docs/decisions/0027-denormal-numbers.md)).
+//! mode that a thread was born with. docs/decisions/0027-denormal-numbers.md says why this is sound.
 
 /// While this exists, the thread computes in the mode of kernels. Computations must be in a function that is
 /// not inlined beside it, or the compiler may move them out.
