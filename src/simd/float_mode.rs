@@ -1,6 +1,6 @@
 //! The floating-point mode of kernels: denormal operands and results count as zero.
 //!
-//! A denormal number costs x86 CPUs more than a hundred cycles in every operation, and gradients that halve
+//! A denormal number costs many CPUs more than a hundred cycles in every operation, and gradients that halve
 //! at every step become denormal. Without this mode, the time of a pass depends on its values. The mode of
 //! the calling thread does not matter to a kernel and comes back after it, so results do not depend on the
 //! mode that a thread was born with. docs/decisions/0027-denormal-numbers.md says why this is sound.
