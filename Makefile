@@ -34,7 +34,7 @@ test-rust:  ## kernels, contracts and training in Rust
 	cargo test --quiet --release
 
 test-python: $(VENV)/.core  ## the package, on NumPy alone
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 	$(BIN)/python -m mypy python/bptt
 	$(BIN)/python -m mypy.stubtest bptt._core --ignore-disjoint-bases
 
@@ -44,11 +44,11 @@ test-levels: $(VENV)/.core  ## the tests again, at the SIMD levels below the mac
 		[ $$level = $$best ] && continue; \
 		echo "BPTT_SIMD=$$level"; \
 		BPTT_SIMD=$$level cargo test --quiet --release --lib --test rust || exit 1; \
-		BPTT_SIMD=$$level $(BIN)/python -m pytest -q || exit 1; \
+		BPTT_SIMD=$$level $(BIN)/python -m pytest -q -n auto || exit 1; \
 	done
 
 parity: $(TORCH_VENV)/.core  ## random layers against the real PyTorch (a large download at first)
-	$(TORCH_BIN)/python -m pytest -q tests/python/parity tests/python/test_documents.py
+	$(TORCH_BIN)/python -m pytest -q -n auto tests/python/parity tests/python/test_documents.py
 	$(TORCH_BIN)/python -m pytest -q -o addopts= --doctest-modules python/bptt/torch
 
 notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/ from top to bottom

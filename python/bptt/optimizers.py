@@ -38,7 +38,7 @@ def _two_betas(betas: Any) -> tuple[float, float]:
     try:
         beta1, beta2 = betas
     except (TypeError, ValueError):
-        raise ValueError(f"betas must be two numbers, got {betas!r}") from None
+        raise ValueError(f"betas must be two numbers, got {check.shown(betas)}") from None
     return check.real("betas[0]", beta1), check.real("betas[1]", beta2)
 
 

@@ -33,8 +33,7 @@ class Schedule:
         return {"step": 0}
 
     def _check(self) -> None:
-        if self.per not in ("epoch", "step"):
-            raise ValueError(f'per must be "epoch" or "step", got {self.per!r}')
+        check.choice("per", self.per, "epoch", "step")
 
     def _rate(self, state: dict[str, float], lr: float, ahead: int = 0) -> Rate:
         """Return the rate `ahead` steps after a state; `lr` is the rate of the optimiser."""
@@ -224,10 +223,7 @@ class OneCycleLR(Schedule):
             raise ValueError("epochs and steps_per_epoch must both be given, or neither")
         if not 0 <= check.real("pct_start", self.pct_start) <= 1:
             raise ValueError(f"pct_start must be in [0, 1], got {self.pct_start}")
-        if self.anneal_strategy not in ("cos", "linear"):
-            raise ValueError(
-                f'anneal_strategy must be "cos" or "linear", got {self.anneal_strategy!r}'
-            )
+        check.choice("anneal_strategy", self.anneal_strategy, "cos", "linear")
         check.flag("cycle_momentum", self.cycle_momentum)
         check.flag("three_phase", self.three_phase)
         for name in ("base_momentum", "max_momentum"):
@@ -331,10 +327,8 @@ class ReduceLROnPlateau(Schedule):
     monitor: str | None = None
 
     def _check(self) -> None:
-        if self.mode not in ("min", "max"):
-            raise ValueError(f'mode must be "min" or "max", got {self.mode!r}')
-        if self.threshold_mode not in ("rel", "abs"):
-            raise ValueError(f'threshold_mode must be "rel" or "abs", got {self.threshold_mode!r}')
+        check.choice("mode", self.mode, "min", "max")
+        check.choice("threshold_mode", self.threshold_mode, "rel", "abs")
         if not 0 <= check.real("factor", self.factor) < 1:
             raise ValueError(f"factor must be in [0, 1), got {self.factor}")
         check.size("patience", self.patience, least=0)

@@ -257,7 +257,7 @@ impl<E: Element> Network<E> {
         }
         if record {
             self.seed = self.seed.wrapping_add(1);
-            self.recorded = Some(sizes.clone());
+            self.recorded = Some(sizes.copied()?);
         }
         Ok(())
     }

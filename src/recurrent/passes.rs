@@ -34,7 +34,7 @@ impl<C: Cell> Recurrent<C> {
         let Tape { mode, checkpoints, recorded, sizes, directions: all, between, .. } = tape;
         let (mode, checkpoints) = (*mode, *checkpoints && mode.records);
         *recorded = None;
-        sizes.clone_from(&x.sizes().cloned().filter(|_| mode.records));
+        *sizes = x.sizes().filter(|_| mode.records).map(|sizes| sizes.copied()).transpose()?;
         let next = tape.seeds.next;
         tape.seeds = Seeds { drawn: mix(next), next: next.wrapping_add(1) };
         let drawn = tape.seeds.drawn;

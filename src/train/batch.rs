@@ -127,24 +127,30 @@ impl<E: Element> Batch<E> {
         let Some(weights) = &self.weights else { return Ok(None) };
         let scale = if count > 0.0 { 1.0 / count } else { 0.0 };
         let mut factors = Vec::new();
-        make_room(&mut factors, self.chunk(first, end).targets_count)?;
+        make_room(&mut factors, self.chunk(first, end)?.targets_count)?;
         factors.extend(self.target_rows(first, end).map(|row| weights[row] * scale));
         Ok(Some(factors))
     }
 
     /// The whole batch.
-    pub fn whole(&self) -> Chunk<'_, E> {
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn whole(&self) -> Result<Chunk<'_, E>> {
         self.chunk(0, self.sizes().steps())
     }
 
     /// The steps `first..end`.
-    pub fn chunk(&self, first: usize, end: usize) -> Chunk<'_, E> {
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn chunk(&self, first: usize, end: usize) -> Result<Chunk<'_, E>> {
         let sizes = self.sizes();
         let targets = |len: usize| match self.per_sequence {
             true => 0..len,
             false => between(len, sizes, first, end),
         };
-        Chunk {
+        Ok(Chunk {
             input: match &self.tokens {
                 Some(tokens) => Input::Tokens(&tokens[between(tokens.len(), sizes, first, end)]),
                 None => {
@@ -160,8 +166,8 @@ impl<E: Element> Batch<E> {
                 true => sizes.rows(),
                 false => sizes.offset(end) - sizes.offset(first),
             },
-            sizes: sizes.part(first..end, 0, sizes.rows()),
-        }
+            sizes: sizes.part(first..end, 0, sizes.rows())?,
+        })
     }
 }
 
@@ -227,7 +233,7 @@ mod tests {
         let data = data.unwrap().with_weights(&[0.5, 1.0, 2.0]).unwrap();
         let mut batch = Batch::default();
         batch.gather(&data, &[0, 2]).unwrap();
-        let whole = batch.whole();
+        let whole = batch.whole().unwrap();
         assert!(matches!(whole.targets, Targets::Values([30.0, 31.0, 10.0, 11.0])));
         assert_eq!(whole.targets_count, 2);
         assert_eq!(batch.factors(0, 3, 2.0).unwrap(), Some(vec![1.0, 0.25]));
@@ -282,7 +288,7 @@ mod tests {
             ),
             (1, 3, &[3.0, 3.5, 4.0, 4.5], &[30.0, 40.0], vec![1, 1]),
         ] {
-            let chunk = batch.chunk(first, end);
+            let chunk = batch.chunk(first, end).unwrap();
             assert!(matches!(chunk.input, Input::Features(got) if got == x));
             assert!(matches!(chunk.targets, Targets::Values(got) if got == y));
             assert_eq!(chunk.sizes, BatchSizes::new(2, counts).unwrap());

@@ -78,7 +78,7 @@ impl<E: Element> Trainer<E> {
         while progress.done < data.len() {
             let sequences = batch_from(data, progress.done);
             self.evaluated.gather(data, &sequences)?;
-            let (batch, features) = (self.evaluated.whole(), self.model.out_features());
+            let (batch, features) = (self.evaluated.whole()?, self.model.out_features());
             self.loss.check_targets(batch.targets, batch.targets_count, features)?;
             let counts = self.loss.counts(batch.targets);
             let count: f64 = (0..batch.targets_count).map(&counts).sum();
@@ -158,7 +158,7 @@ impl<E: Element> Network<E> {
             let sequences = batch_from(data, done);
             done += sequences.len();
             batch.gather(data, &sequences)?;
-            let (input, sizes) = (batch.whole().input, batch.sizes());
+            let (input, sizes) = (batch.whole()?.input, batch.sizes());
             let y = match &mut states {
                 None => self.forward(params, input, sizes, false)?,
                 Some(states) => {

@@ -310,7 +310,7 @@ impl<E: Element> Trainer<E> {
         let Current { batch, count, steps, loss, .. } = &mut self.current;
         batch.gather(data, sequences)?;
         (*steps, *loss) = (0, 0.0);
-        let whole = batch.whole();
+        let whole = batch.whole()?;
         self.loss.check_targets(whole.targets, whole.targets_count, self.model.out_features())?;
         let counts = self.loss.counts(whole.targets);
         *count = (0..whole.targets_count).map(counts).sum();
@@ -352,7 +352,7 @@ impl<E: Element> Trainer<E> {
         let sizes = batch.sizes();
         let end = tbptt.map_or(sizes.steps(), |steps| done.saturating_add(steps));
         let end = end.min(sizes.steps());
-        let chunk = batch.chunk(*done, end);
+        let chunk = batch.chunk(*done, end)?;
         let count: f64 = (0..chunk.targets_count).map(self.loss.counts(chunk.targets)).sum();
         let factors = batch.factors(*done, end, count)?;
         self.model.forward_from(chunk.input, &chunk.sizes, &mut self.states.states, true)?;

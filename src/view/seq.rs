@@ -119,9 +119,12 @@ impl<'a, E> Seq<'a, E> {
     }
 
     /// The sizes of a separate batch that has the rows and steps of this view.
-    pub(crate) fn sizes_of_rows(&self) -> Option<BatchSizes> {
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub(crate) fn sizes_of_rows(&self) -> Result<Option<BatchSizes>> {
         let steps = self.skip..self.skip + self.shape.steps;
-        self.sizes.map(|sizes| sizes.part(steps, self.first, self.shape.rows))
+        self.sizes.map(|sizes| sizes.part(steps, self.first, self.shape.rows)).transpose()
     }
 
     /// How many rows step `t` has.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::buffer::{copied, make_room};
 use crate::error::{Error, Result, ensure};
 
 /// For a batch of sequences of different lengths, the longest first: how many rows every step has. A
@@ -28,15 +29,34 @@ impl BatchSizes {
             falls && counts.first().is_none_or(|&first| first <= rows) && counts.last() != Some(&0),
             "batch sizes must fall from at most {rows} to at least 1, got {counts:?}"
         );
-        let mut offsets = vec![0];
-        for count in &counts {
-            let end: usize = offsets[offsets.len() - 1];
-            let end = end.checked_add(*count).filter(|&end| end < isize::MAX as usize);
-            offsets.push(
-                end.ok_or_else(|| Error::new("the batch has more rows than memory can hold"))?,
-            );
+        Self::with_offsets(rows, counts, None)
+    }
+
+    /// The sizes with these counts, which fall.
+    fn with_offsets(rows: usize, counts: Vec<usize>, order: Option<Vec<usize>>) -> Result<Self> {
+        let (mut offsets, mut end) = (Vec::new(), 0_usize);
+        make_room(&mut offsets, counts.len() + 1)?;
+        offsets.push(end);
+        for &count in &counts {
+            let after = end.checked_add(count).filter(|&end| end < isize::MAX as usize);
+            end =
+                after.ok_or_else(|| Error::new("the batch has more rows than memory can hold"))?;
+            offsets.push(end);
         }
-        Ok(Self { rows, counts, offsets, order: None })
+        Ok(Self { rows, counts, offsets, order })
+    }
+
+    /// A copy.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn copied(&self) -> Result<Self> {
+        Ok(Self {
+            rows: self.rows,
+            counts: copied(&self.counts)?,
+            offsets: copied(&self.offsets)?,
+            order: self.order.as_deref().map(copied).transpose()?,
+        })
     }
 
     /// The sizes of sequences of these lengths, in any order. It sorts them, the longest first;
@@ -45,11 +65,14 @@ impl BatchSizes {
     /// # Errors
     /// If the batch is too large for memory.
     pub fn of_lengths(lengths: &[usize]) -> Result<Self> {
-        let mut order: Vec<_> = (0..lengths.len()).collect();
-        order.sort_by_key(|&n| std::cmp::Reverse(lengths[n])); // stable
+        let mut order = Vec::new();
+        make_room(&mut order, lengths.len())?;
+        order.extend(0..lengths.len());
+        // Equal lengths in the caller's order. The stable sort would need memory.
+        order.sort_unstable_by_key(|&n| (std::cmp::Reverse(lengths[n]), n));
         let longest = order.first().map_or(0, |&n| lengths[n]);
         let mut counts = Vec::new();
-        counts.try_reserve(longest).map_err(|_| Error::new("a sequence is too long for memory"))?;
+        make_room(&mut counts, longest)?;
         let mut rows = lengths.len();
         for t in 0..longest {
             while lengths[order[rows - 1]] <= t {
@@ -57,7 +80,7 @@ impl BatchSizes {
             }
             counts.push(rows);
         }
-        Ok(Self { order: Some(order), ..Self::new(lengths.len(), counts)? })
+        Self::with_offsets(lengths.len(), counts, Some(order))
     }
 
     /// Which of the caller's sequences is row `b`.
@@ -97,13 +120,14 @@ impl BatchSizes {
 
     /// The sizes of some steps of `rows` rows from `first_row` on, as a batch of their own. Rows that have
     /// ended before are included, without steps.
-    pub(crate) fn part(&self, steps: Range<usize>, first_row: usize, rows: usize) -> Self {
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub(crate) fn part(&self, steps: Range<usize>, first_row: usize, rows: usize) -> Result<Self> {
         let there = |count: &usize| count.saturating_sub(first_row).min(rows);
-        let counts: Vec<_> = self.counts[steps].iter().map(there).collect();
-        let mut offsets = vec![0];
-        for count in &counts {
-            offsets.push(offsets[offsets.len() - 1] + count);
-        }
-        Self { rows, counts, offsets, order: None }
+        let mut counts = Vec::new();
+        make_room(&mut counts, steps.len())?;
+        counts.extend(self.counts[steps].iter().map(there));
+        Self::with_offsets(rows, counts, None)
     }
 }

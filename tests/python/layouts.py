@@ -137,3 +137,23 @@ REFUSED = {
     "dates": lambda a: a.astype("int64").astype("M8[s]"),
     "masked": lambda a: np.ma.masked_array(a, np.ones(a.shape, bool)),
 }
+
+
+def bits(result):
+    """All numbers of a result, with their dtypes and shapes."""
+    if isinstance(result, (np.ndarray, np.generic, int, float)):
+        array = np.asarray(result)
+        return array.dtype.str, array.shape, array.tobytes()
+    if isinstance(result, dict):
+        return {name: bits(value) for name, value in result.items()}
+    if isinstance(result, (list, tuple)):
+        return [bits(value) for value in result]
+    return result
+
+
+def memory(value):
+    """The bytes of what an argument refers to."""
+    array = getattr(value, "array", value)
+    if isinstance(array, list):
+        return [memory(part) for part in array]
+    return np.asarray(array).tobytes()

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from layouts import REFUSED, layouts
+from layouts import REFUSED, bits, layouts, memory
 
 import bptt
 from bptt import lab, plot
@@ -343,7 +343,6 @@ IDS = [f"{function}({argument})" for function, argument, _, _ in ENTRIES]
 #: Arguments that hold arrays but are no arrays, or are changed in place (a test below).
 NO_ARRAYS = {
     ("bptt.EarlyStopping.load_state_dict", "state"): "a dict of numbers from state_dict",
-    ("bptt.Stepper.__init__", "params"): "private: layers and models make steppers",
     ("lab.ByHand.__init__", "params"): "a record of results",
     ("lab.Part.__init__", "forecast"): "a record of results",
     ("lab.clip_gradient_norm", "grads"): "in place",
@@ -410,30 +409,10 @@ def test_an_argument_that_is_missing_from_the_table_is_found(monkeypatch):
     assert found - NO_ARRAYS.keys() == {("bptt.new", "x"), ("bptt.new", "flat")}
 
 
-def bits(result):
-    """All numbers of a result, with their dtypes and shapes."""
-    if isinstance(result, (np.ndarray, np.generic, int, float)):
-        array = np.asarray(result)
-        return array.dtype.str, array.shape, array.tobytes()
-    if isinstance(result, dict):
-        return {name: bits(value) for name, value in result.items()}
-    if isinstance(result, (list, tuple)):
-        return [bits(value) for value in result]
-    return result
-
-
 def as_computed(value, plain):
     """The plain array in the dtype of a layer that computes in the dtype of its input."""
     kind = np.asarray(getattr(value, "array", value)).dtype
     return plain.astype(np.float64 if kind.kind == "f" and kind.itemsize >= 8 else np.float32)
-
-
-def memory(value):
-    """The bytes of what an argument refers to."""
-    array = getattr(value, "array", value)
-    if isinstance(array, list):
-        return [memory(part) for part in array]
-    return np.asarray(array).tobytes()
 
 
 @pytest.mark.parametrize(("function", "argument", "array", "call"), ENTRIES, ids=IDS)

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use bptt::{
     BatchSizes, Dataset, Embedding, GRU, Gradients, Inputs, LSTM, Layer, LayerNorm, Linear, Loss,
-    Optimizer, Progress, Seq, SeqMut, Sequential, SequentialStepper, Shape, State, Tape, Targets,
-    Trainer, set_num_threads,
+    Optimizer, Progress, RNN, Seq, SeqMut, Sequential, SequentialStepper, Shape, State, Tape,
+    Targets, Trainer, cell::Nonlinearity, set_num_threads,
 };
 
 /// Allocations of fewer bytes never fail.
@@ -70,6 +70,8 @@ unsafe impl GlobalAlloc for Failing {
 
 const ROWS: usize = 24;
 const STEPS: usize = 40;
+/// The steps of a sequence whose lengths alone are large allocations.
+const LONG: usize = 3000;
 
 fn offsets() -> Vec<usize> {
     (0..=ROWS).map(|row| row * STEPS - row / 2).collect()
@@ -112,6 +114,7 @@ fn scenario(name: &str, fail: impl FnOnce()) -> bptt::Result<()> {
     let words = Dataset::per_sequence(Inputs::Tokens(&words), Targets::Classes(&classes), &offsets)
         .unwrap();
     let order: Vec<usize> = (0..ROWS).collect();
+    let long = vec![0.5f32; 3 * LONG];
     let until = Instant::now() + Duration::from_secs(600);
     let adam = Optimizer::adam(0.01)?;
     let layer = LSTM::new(32, 48, true)?.with_layers(2)?.with_dropout(0.1)?;
@@ -161,18 +164,32 @@ fn scenario(name: &str, fail: impl FnOnce()) -> bptt::Result<()> {
             let gradients = Gradients { params: Some(&mut grads), x: dx };
             layer.backward(&params, input, y, &mut tape, y, &mut state, gradients)?;
         }
+        "one long sequence" => {
+            let lengths = [LONG, LONG / 2, 1];
+            let sizes = BatchSizes::of_lengths(&lengths)?;
+            let offsets = [0, LONG, LONG + LONG / 2, LONG + LONG / 2 + 1];
+            let x = &long[..offsets[3]];
+            let data = Dataset::new(Inputs::Features(x), Targets::Values(x), &offsets)?;
+            let model = || filled(vec![Layer::RNN(RNN::new(1, 1, Nonlinearity::Tanh, true)?)]);
+            let trainer = Trainer::new(model()?, Loss::MeanSquaredError, adam, None)?;
+            trainer.with_tbptt(LONG - 10)?.step(&data, &[0, 1, 2])?;
+            model()?.predict(&data)?;
+            let shape = Shape::time_major(LONG, 3, 1);
+            Seq::padded(&long, shape, &sizes.copied()?)?;
+        }
         name => unreachable!("{name}"),
     }
     Ok(())
 }
 
-const SCENARIOS: [&str; 6] = [
+const SCENARIOS: [&str; 7] = [
     "train on features",
     "train in chunks",
     "train on tokens",
     "predict",
     "step",
     "a layer with checkpoints",
+    "one long sequence",
 ];
 
 /// One run in a process of its own, because a failure here would fail other tests' allocations too.

@@ -84,6 +84,14 @@ def probability(name: str, value: object) -> float:
     return number
 
 
+def choice(name: str, value: object, *names: str) -> str:
+    """Return one of the names."""
+    if not isinstance(value, str) or value not in names:
+        *first, last = (f'"{each}"' for each in names)
+        raise ValueError(f"{name} must be {', '.join(first)} or {last}, got {shown(value)}")
+    return str(value)
+
+
 def compute(value: object, dtype: object) -> str | None:
     """Return how products are computed: "bf16", or None for the dtype of the layer."""
     if value is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,13 +62,20 @@ def views_of(flat: Array, core: CoreLayer) -> dict[str, Array]:
     return views
 
 
+class Borrower(Protocol):
+    """An object that reads the parameters of a layer as they were when it borrowed them."""
+
+    def _give_back(self, array: Array) -> None:
+        """Copy what the array holds, because somebody may change it from now on."""
+
+
 class OwnArrays:
     """The parameters of a layer, and whether the user can have changed them.
 
     The core keeps packed weights from call to call. The user may change the parameters through an
     array or a view of it, so while such a reference exists the core compares all parameters at
     every call. Reference counts show when only the layer has references; then the core skips the
-    comparison.
+    comparison, and `lend` needs no copy.
     """
 
     #: Version numbers; each is used once.
@@ -79,18 +87,44 @@ class OwnArrays:
         self.array = flat
         self._views = {"": flat[:]} if core is None else views_of(flat, core)
         self._seen, self._version = True, 0
+        self._lent: Array | None = None
+        self._borrowers: weakref.WeakSet[Borrower] = weakref.WeakSet()
 
     def by_name(self) -> Mapping[str, Array]:
         """Return the arrays by name, for the user."""
+        self._call_in()
         views = MappingProxyType(self._views)
         self._seen = True  # in this order: see `version`
         return views
 
     def flat(self) -> Array:
         """Return all parameters in one array, for the user."""
+        self._call_in()
         array = self.array
         self._seen = True
         return array
+
+    def lend(self, borrower: Borrower) -> Array:
+        """Return the parameters as they are now, all in one array that nobody changes.
+
+        It is a copy only if somebody can change the parameters at any time. Otherwise it is a view,
+        and the borrower gives it back before somebody gets the parameters.
+        """
+        if self._lent is None:
+            self._lent = self.array[:]
+            self._lent.flags.writeable = False
+        self.version()
+        self._borrowers.add(borrower)
+        if self._seen:  # also by another thread, in between
+            self._borrowers.discard(borrower)
+            return self.array.copy()
+        return self._lent
+
+    def _call_in(self) -> None:
+        """Let all borrowers give the parameters back."""
+        while self._borrowers:
+            assert self._lent is not None
+            self._borrowers.pop()._give_back(self._lent)
 
     def version(self) -> int:
         """Return a number that changes whenever the user can have changed the parameters."""
@@ -108,7 +142,8 @@ class OwnArrays:
         """Return the reference counts of the dict, the flat array without its views, the views."""
         views = self._views
         counts = [sys.getrefcount(view) for view in views.values()]
-        return sys.getrefcount(views), sys.getrefcount(self.array) - len(views), max(counts)
+        own = len(views) + (self._lent is not None)
+        return sys.getrefcount(views), sys.getrefcount(self.array) - own, max(counts)
 
 
 OwnArrays._alone = OwnArrays(np.empty(1), None)._references()

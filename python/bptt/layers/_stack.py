@@ -109,4 +109,4 @@ class Stack:
         >>> model.stepper().step(2).shape
         (1, 3)
         """
-        return Stepper(self.layers, self.core_model(), self.flat_parameters(), batch)
+        return Stepper(self.layers, self.core_model(), self.dtype, batch)

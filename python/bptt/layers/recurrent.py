@@ -319,7 +319,7 @@ class Recurrent(TrainableLayer):
     def stepper(self, batch: int = 1) -> Stepper:
         """Return a `Stepper`, which takes one step of `batch` rows at a time."""
         model = Model([self._core], self.dtype == np.float64)
-        return Stepper([self], model, [self._flat], batch)
+        return Stepper([self], model, self.dtype, batch)
 
     def _state_shapes(self, rows: int) -> list[tuple[int, ...]]:
         layers = self.num_layers * (2 if self.bidirectional else 1)

@@ -88,9 +88,7 @@ class RNN(Recurrent):
         dtype: object = "float32",
         rng: object = None,
     ) -> None:
-        if not isinstance(nonlinearity, str) or nonlinearity not in ("tanh", "relu"):
-            given = check.shown(nonlinearity)
-            raise ValueError(f'nonlinearity must be "tanh" or "relu", got {given}')
+        nonlinearity = check.choice("nonlinearity", nonlinearity, "tanh", "relu")
         self.nonlinearity = self._cell = nonlinearity
         self._options = "" if nonlinearity == "tanh" else f", nonlinearity={nonlinearity!r}"
         super().__init__(

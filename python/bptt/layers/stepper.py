@@ -12,8 +12,10 @@ from bptt._core import Model
 from bptt._core import Stepper as CoreStepper
 from bptt._support import check
 from bptt.layers._arrays import Array
-from bptt.layers._base import Layer
+from bptt.layers._base import Layer, TrainableLayer
 from bptt.layers._states import GivenStates, States, from_core, states_of, to_core
+
+Dtype = np.dtype[Any]
 
 UINT32 = np.dtype(np.uint32)
 
@@ -41,10 +43,8 @@ class Stepper:
     True
     """
 
-    def __init__(
-        self, layers: Sequence[Layer], model: Model, params: Sequence[Array], batch: int
-    ) -> None:
-        self._batch, dtype = check.size("batch", batch), params[0].dtype
+    def __init__(self, layers: Sequence[Layer], model: Model, dtype: Dtype, batch: int) -> None:
+        self._batch = check.size("batch", batch)
         self._dtype, self._layers = dtype, tuple(layers)
         self._recurrent: list[Any] = [x for x in layers if hasattr(x, "_state_shapes")]
         for layer in self._recurrent:
@@ -55,17 +55,25 @@ class Stepper:
                 )
         features, self._classes = model.features, layers[0]._core.tokens
         # The dtype and shape that the core takes without a copy.
-        self._plain: tuple[np.dtype[Any], tuple[Any, ...]] = (dtype, (self._batch, features[0][0]))
+        self._plain: tuple[Dtype, tuple[Any, ...]] = (dtype, (self._batch, features[0][0]))
         if self._classes is not None:
             self._plain = (UINT32, (self._batch,))
         self._y = np.empty((self._batch, features[-1][1]), dtype)
-        # The core keeps packed parameters only. Copies and pickles of a stepper need the originals.
-        self._params = [flat.copy() for flat in params]
+        # Copies and pickles of a stepper need them, and the core looks rows up in an embedding's.
+        self._params = [
+            layer._arrays.lend(self) if isinstance(layer, TrainableLayer) else np.empty(0, dtype)
+            for layer in layers
+        ]
         self._core = CoreStepper(model, self._params, self._batch)
 
     def __reduce__(self) -> tuple[Any, ...]:
         layers = [layer._with(flat) for layer, flat in zip(self._layers, self._params)]
-        return _stepper_of, (layers, self._params, self._batch, self.state)
+        return _stepper_of, (layers, self._dtype, self._batch, self.state)
+
+    def _give_back(self, array: Array) -> None:
+        """Copy borrowed parameters: their layer may change them from now on."""
+        self._params = [flat.copy() if flat is array else flat for flat in self._params]
+        self._core.set_table(self._params[0])
 
     def step(self, x: ArrayLike) -> Array:
         """Take one step.
@@ -123,9 +131,10 @@ class Stepper:
         self._core.set_states(to_core(given))
 
 
-def _stepper_of(layers: list[Layer], params: list[Array], batch: int, state: States) -> Stepper:
-    """Return a stepper of these parameters in this state, for copies and pickles."""
-    model = Model([layer._core for layer in layers], params[0].dtype == np.float64)
-    stepper = Stepper(layers, model, params, batch)
+def _stepper_of(layers: list[Layer], dtype: Dtype, batch: int, state: States) -> Stepper:
+    """Return a stepper of these layers in this state, for copies and pickles."""
+    stepper = Stepper(
+        layers, Model([layer._core for layer in layers], dtype == np.float64), dtype, batch
+    )
     stepper.state = state
     return stepper

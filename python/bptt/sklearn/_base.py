@@ -332,8 +332,7 @@ class SequenceEstimator(BaseEstimator):
             check.size("n_iter_no_change", self.n_iter_no_change)
         for name in ("bidirectional", "shuffle", "early_stopping", "scale", "warm_start"):
             check.flag(name, getattr(self, name))
-        if not isinstance(self.cell, str) or self.cell not in _CELLS:
-            raise ValueError(f'cell must be "lstm", "gru" or "rnn", got {self.cell!r}')
+        check.choice("cell", self.cell, *_CELLS)
         if not 0 <= check.real("dropout", self.dropout) < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         if not 0 < check.real("learning_rate_init", self.learning_rate_init) < math.inf:

@@ -429,8 +429,7 @@ class SequenceForecaster(SequenceRegressor):
         check.size("window", self.window)
         check.size("horizon", self.horizon)
         check.flag("subtract_last", self.subtract_last)
-        if self.strategy not in ("direct", "recursive"):
-            raise ValueError(f'strategy must be "direct" or "recursive", got {self.strategy!r}')
+        check.choice("strategy", self.strategy, "direct", "recursive")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

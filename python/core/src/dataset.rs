@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use crate::error::Result;
 use crate::tape::Number;
+use crate::vectors::extracted;
 use crate::{read, slice_of};
 
 /// Sequences, one after the other. It holds inputs (sum of T, F) or tokens (sum of T,); a target for every
@@ -32,12 +33,13 @@ impl PyDataset {
     fn new(
         inputs: Py<PyAny>,
         targets: Option<Py<PyAny>>,
-        offsets: Vec<usize>,
+        offsets: &Bound<'_, PyAny>,
         per_sequence: bool,
-        weights: Option<Vec<f64>>,
+        weights: Option<&Bound<'_, PyAny>>,
         may_ignore: bool,
-    ) -> Self {
-        Self { inputs, targets, offsets, per_sequence, weights, may_ignore }
+    ) -> Result<Self> {
+        let (offsets, weights) = (extracted(offsets)?, weights.map(extracted).transpose()?);
+        Ok(Self { inputs, targets, offsets, per_sequence, weights, may_ignore })
     }
 }
 

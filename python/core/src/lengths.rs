@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use crate::batch::{shape_of, view};
 use crate::error::Result;
 use crate::tape::Number;
+use crate::vectors::{collected, extracted};
 use crate::{empty, read, slice_of, with_dtype, write};
 
 /// The lengths of a batch's sequences.
@@ -18,21 +19,22 @@ pub struct PyLengths {
 #[pymethods]
 impl PyLengths {
     #[new]
-    fn new(lengths: Vec<usize>) -> Result<Self> {
-        Ok(Self { sizes: BatchSizes::of_lengths(&lengths)? })
+    fn new(lengths: &Bound<'_, PyAny>) -> Result<Self> {
+        Ok(Self { sizes: BatchSizes::of_lengths(&extracted::<usize>(lengths)?)? })
     }
 
     /// The lengths of a batch without padding, from the number of rows of every step.
     #[staticmethod]
-    fn packed(counts: Vec<usize>) -> Result<Self> {
+    fn packed(counts: &Bound<'_, PyAny>) -> Result<Self> {
+        let counts = extracted::<usize>(counts)?;
         let rows = counts.first().copied().unwrap_or(0);
         Ok(Self { sizes: BatchSizes::new(rows, counts)? })
     }
 
     /// For every row of the sorted batch, the longest first: the index of its sequence.
     #[getter]
-    fn order(&self) -> Vec<usize> {
-        (0..self.sizes.rows()).map(|b| self.sizes.place(b)).collect()
+    fn order(&self) -> Result<Vec<usize>> {
+        collected((0..self.sizes.rows()).map(|b| self.sizes.place(b)))
     }
 
     /// Copies x, (T, B, F) or (B, T, F) with `batch_first`, to an array without padding, (sum of T, F).

@@ -17,6 +17,7 @@ mod stateless;
 mod stepper;
 mod tape;
 mod trainer;
+mod vectors;
 
 use numpy::{
     PyArray, PyArrayMethods, PyReadonlyArray, PyReadwriteArray, PyUntypedArrayMethods, dtype,

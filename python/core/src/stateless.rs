@@ -31,7 +31,7 @@ impl<'py, E: Number> Given<'py, E> {
             X::Tokens(x) => x.shape()[0],
         };
         let sizes = match lengths {
-            Some(lengths) => lengths.sizes.clone(),
+            Some(lengths) => lengths.sizes.copied()?,
             None => BatchSizes::new(rows, if rows > 0 { vec![rows] } else { Vec::new() })?,
         };
         Ok(Self { x, sizes })

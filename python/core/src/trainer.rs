@@ -13,6 +13,7 @@ use crate::model::{self, PyModel, read_flat, slices};
 use crate::progress::PyProgress;
 use crate::rules::{PyLoss, PyOptimizer};
 use crate::tape::Number;
+use crate::vectors::{collected, extracted};
 use crate::{array_of, read, slice_of, write};
 
 enum Any {
@@ -81,7 +82,7 @@ impl Options<'_> {
         let table = match trainer.model.layers().next() {
             Some(Layer::Embedding(table)) if trainer.is_local() => Some(Table {
                 size: table.embedding_dim(),
-                copied: vec![false; table.num_embeddings()],
+                copied: collected(std::iter::repeat_n(false, table.num_embeddings()))?,
             }),
             _ => None,
         };
@@ -156,8 +157,9 @@ impl PyTrainer {
 
     /// Sets (learning rate, momentum or None) for each of the next steps of the optimiser. All later steps
     /// use the last.
-    fn set_rates(&mut self, rates: Vec<(f64, Option<f64>)>) -> Result<()> {
-        let rates = rates.into_iter().map(|(lr, momentum)| Rate { lr, momentum }).collect();
+    fn set_rates(&mut self, rates: &Bound<'_, PyAny>) -> Result<()> {
+        let rates = extracted::<(f64, Option<f64>)>(rates)?;
+        let rates = collected(rates.into_iter().map(|(lr, momentum)| Rate { lr, momentum }))?;
         Ok(each!(&mut self.trainer, copied => copied.trainer.set_rates(rates))?)
     }
 
@@ -204,7 +206,7 @@ impl PyTrainer {
         progress: &PyProgress,
         seconds: f64,
     ) -> Result<PyProgress> {
-        let order: Vec<usize> = order.as_slice()?.iter().map(|&n| n as usize).collect();
+        let order = collected(order.as_slice()?.iter().map(|&n| n as usize))?;
         let (progress, until) = (progress.into(), until(seconds));
         let progress = each!(&mut self.trainer, copied => {
             copied.prepare(py, &self.params, data, progress)?;
@@ -322,7 +324,8 @@ fn restore<E: Number>(
     vectors: &[Bound<'_, PyAny>],
 ) -> Result<()> {
     let arrays = read_flat::<E>(vectors)?;
-    let vectors: Vec<_> = slices(&arrays)?.into_iter().map(<[E]>::to_vec).collect();
+    let vectors = slices(&arrays)?.into_iter().map(|vector| collected(vector.iter().copied()));
+    let vectors = vectors.collect::<Result<Vec<_>>>()?;
     let wrong = |_| PyValueError::new_err("an optimizer's state must have three vectors");
     Ok(trainer.restore_optimizer(steps, vectors.try_into().map_err(wrong)?)?)
 }

@@ -46,7 +46,7 @@ impl<E: Element> TaskMemory<E> {
     /// If there is not enough memory.
     pub fn begin(&mut self, x: Seq<'_, E>, record: usize, steps: Option<usize>) -> Result<()> {
         (self.rows, self.steps) = (x.shape().rows, x.shape().steps);
-        (self.sizes, self.kept) = (x.sizes_of_rows(), steps);
+        (self.sizes, self.kept) = (x.sizes_of_rows()?, steps);
         let total = self.kept.map_or(self.total(), |steps| steps * self.rows);
         self.values.resize(total.saturating_mul(record).saturating_add(APART / size_of::<E>()))
     }
