@@ -29,7 +29,7 @@ lab: $(VENV)/.core  ## train the lab's four models; table and plots (lab-plots/)
 
 test: test-rust test-python  ## all tests but those that need PyTorch
 
-# In the wheel's profile, so that the kernels are compiled once for both.
+# In the profile of the editable package, so that the kernels are compiled once for both.
 test-rust:  ## kernels, contracts and training in Rust
 	cargo test --quiet --release
 
@@ -58,6 +58,8 @@ kill: $(VENV)/.core  ## kill a training process 200 times: its checkpoint must l
 	$(BIN)/python tests/kill.py
 
 bench: $(TORCH_VENV)/.core $(TORCH_VENV)/.peers  ## beside PyTorch and others, limits, shares of the peak (half an hour)
+	$(TORCH_BIN)/pip install --quiet .  # the wheel; the next `make parity` installs the sources again
+	rm $(TORCH_VENV)/.core
 	$(TORCH_BIN)/python benches/compare.py --json target/compare.json --figure target/compare.png
 	$(TORCH_BIN)/python benches/lab.py
 	$(TORCH_BIN)/python benches/ragged.py
