@@ -22,6 +22,9 @@ Numbers = NDArray[np.float64]
 #: fast.ai and Lightning.
 SMOOTHING, EXPLODED = 0.98, 4.0
 
+#: How far the smoothed loss must fall below that of the first steps to suggest a learning rate.
+FALLEN = 0.95
+
 
 @dataclass(frozen=True)
 class RangeTest:
@@ -37,9 +40,9 @@ class RangeTest:
         The running mean of the losses: each weighs 0.98 of the one after it, corrected for the
         start as in Adam.
     suggestion : float or None
-        A tenth of the learning rate with the lowest smoothed loss, as in fast.ai's "minimum": large
-        enough to learn fast, and below where training becomes unstable. None if the smoothed loss
-        never falls by a hundredth.
+        A tenth of the learning rate with the lowest smoothed loss after the first tenth of the
+        steps, as in fast.ai's "minimum": large enough to learn fast, and below where training
+        becomes unstable. None if that loss is not a twentieth below the mean of those first steps.
     """
 
     lr: Numbers
@@ -106,10 +109,11 @@ def range_test(
             "the parameters and the data, or for targets that are all ignored"
         )
     taken = rates[: len(losses)]
-    best = int(np.nanargmin(smoothed))
-    first = smoothed[int(np.flatnonzero(np.isfinite(smoothed))[0])]
-    falls = smoothed[best] < 0.99 * first
-    suggestion = float(taken[best]) / 10 if falls else None
+    suggestion = None
+    begin = len(rates) // 10  # before, the running mean is that of few batches
+    later = np.array(smoothed[begin:])
+    if np.isfinite(later).any() and np.nanmin(later) < FALLEN * np.nanmean(losses[:begin]):
+        suggestion = float(taken[begin + np.nanargmin(later)]) / 10
     return RangeTest(taken, np.array(losses), np.array(smoothed), suggestion)
 
 
