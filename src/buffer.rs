@@ -108,6 +108,16 @@ impl<E: Element> DerefMut for Buffer<E> {
     }
 }
 
+/// Makes room for one more item at the end of a vector, and for as many again where it must grow.
+///
+/// # Errors
+/// If there is not enough memory.
+pub(crate) fn add_room<X>(vector: &mut Vec<X>) -> Result<()> {
+    let len = vector.len() + 1;
+    let failed = |_| Error::out_of_memory(len, std::any::type_name::<X>());
+    vector.try_reserve(1).map_err(failed)
+}
+
 /// Empties a vector and makes room in it for `len` numbers.
 ///
 /// # Errors

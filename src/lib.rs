@@ -39,7 +39,7 @@ pub use recurrent::{
 pub use threads::{num_threads, set_num_threads};
 pub use train::{
     Dataset, EVALUATION_ROWS, EVALUATION_STEPS, Inputs, Metric, Optimizer, Progress, Rate, Rule,
-    Trainer, clip_by_global_norm,
+    TakenStep, Trainer, clip_by_global_norm,
 };
 pub use view::{BatchSizes, Rows, RowsMut, Seq, SeqMut, Shape};
 

@@ -16,7 +16,15 @@ True
 
 from bptt import plot
 from bptt._core import __version__, get_num_threads, set_num_threads, simd_level
-from bptt.callbacks import Callback, EarlyStopping
+from bptt.callbacks import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    MLflow,
+    ModelCheckpoint,
+    TensorBoard,
+    WandB,
+)
 from bptt.history import DivergedError, History
 from bptt.layers import (
     GRU,
@@ -51,6 +59,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "BCEWithLogitsLoss",
+    "CSVLogger",
     "Callback",
     "CosineAnnealingLR",
     "CrossEntropyLoss",
@@ -65,7 +74,9 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "LinearLR",
+    "MLflow",
     "MSELoss",
+    "ModelCheckpoint",
     "OneCycleLR",
     "OneHot",
     "RMSprop",
@@ -74,6 +85,8 @@ __all__ = [
     "SparseAdam",
     "StepLR",
     "Stepper",
+    "TensorBoard",
+    "WandB",
     "__version__",
     "explain",
     "get_num_threads",

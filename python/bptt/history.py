@@ -1,18 +1,27 @@
-"""`History`, which `fit` returns: the losses of every epoch, their curves and their plot."""
+"""`History`, which `fit` returns: the numbers of every epoch, their curves and their plot."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from bptt._support.extras import require
+from bptt._history.curves import plot
+from bptt._history.frame import frame_of
+from bptt._history.steps import Steps
+
+#: Keras' names of our numbers, but for those that begin with "val_".
+_KERAS = {"learning_rate": "lr", "acc": "accuracy", "val_acc": "validation_accuracy"}
 
 
 @dataclass
-class History:
-    """Losses of a training run.
+class History(Mapping[str, list[float]]):
+    """The numbers of a training run, epoch by epoch, as attributes and by their names.
+
+    ``history["loss"]`` is ``history.loss``; ``history.keys()`` are the names of all numbers that
+    every epoch has: "loss", "validation_loss" with validation data, the metrics, and "lr".
 
     Attributes
     ----------
@@ -25,10 +34,26 @@ class History:
         "validation_accuracy". Each is also an attribute: ``history.accuracy``.
     lr : list of float
         The learning rate at the start of every epoch.
+    steps : Steps
+        The loss, the gradient norm and the learning rate of every step of the optimiser.
+    loss_name : str
+        The name of the loss, such as "mse", for the axes of plots.
     seconds : float
         The duration of training.
     interrupted : bool
         Whether Ctrl-C ended training early.
+
+    Examples
+    --------
+    >>> import numpy as np, bptt
+    >>> model = bptt.Sequential(bptt.Linear(1, 1, rng=0))
+    >>> x = np.ones((4, 3, 1))
+    >>> history = model.fit(x, x, loss="mse", optimizer=bptt.SGD(0.1), epochs=3, metrics=["rmse"],
+    ...                     validation=(x, x), progress=False)
+    >>> list(history.keys())
+    ['loss', 'validation_loss', 'rmse', 'validation_rmse', 'lr']
+    >>> history["loss"] == history.loss and history["rmse"] == history.rmse
+    True
     """
 
     loss: list[float] = field(default_factory=list)
@@ -37,13 +62,51 @@ class History:
     lr: list[float] = field(default_factory=list)
     seconds: float = 0.0
     interrupted: bool = False
+    steps: Steps = field(default_factory=Steps, compare=False)
+    loss_name: str = field(default="", compare=False)
 
     def __getattr__(self, name: str) -> list[float]:
-        metrics: dict[str, list[float]] = self.__dict__.get("metrics", {})
-        if name in metrics:
-            return metrics[name]
-        known = f"; its metrics are {', '.join(metrics)}" if metrics else ""
-        raise AttributeError(f"the history has no {name!r}{known}")
+        if "metrics" not in vars(self) or name.startswith("__"):  # not there yet, or asked by copy
+            raise AttributeError(name)
+        if name in self.metrics:
+            return self.metrics[name]
+        raise AttributeError(self._missing(name))
+
+    def __getitem__(self, name: str) -> list[float]:
+        numbers = self._numbers()
+        if name not in numbers:
+            raise KeyError(self._missing(name))
+        return numbers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers())
+
+    def __len__(self) -> int:
+        return len(self._numbers())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the attributes of a pickle; one of version 0.1.0 lacks those that came later."""
+        vars(self).update(vars(History()) | state)
+
+    def _numbers(self) -> dict[str, list[float]]:
+        """Return what every epoch has, by name."""
+        validated = {"validation_loss": self.validation_loss} if self.validation_loss else {}
+        return {"loss": self.loss} | validated | self.metrics | {"lr": self.lr}
+
+    def _missing(self, name: object) -> str:
+        """Return why there is no such number; Keras' names are answered with ours."""
+        numbers, text = self._numbers(), str(name)
+        ours = _KERAS.get(text, text)
+        if ours.startswith("val_"):
+            ours = "validation_" + ours.removeprefix("val_")
+        if ours in numbers and ours != text:
+            return f"the history has no {name!r}, here it is history[{ours!r}]"
+        if text == "history":
+            return "the history has no 'history', its numbers are history[\"loss\"] and so on"
+        known = f"the history has no {name!r}, it has {', '.join(numbers)}"
+        if ours.startswith("validation_") and not self.validation_loss:
+            return f"{known}: for validation, give fit validation=(x, y)"
+        return f"{known}: more numbers come from metrics=[...] of fit"
 
     def _append(self, logs: dict[str, float], lr: float) -> None:
         """Add the numbers of an epoch."""
@@ -56,8 +119,32 @@ class History:
 
     def _last(self) -> dict[str, float]:
         """Return the numbers of the last epoch."""
-        numbers = {"loss": self.loss, "validation_loss": self.validation_loss} | self.metrics
-        return {name: values[-1] for name, values in numbers.items() if values}
+        numbers = self._numbers().items()
+        return {name: values[-1] for name, values in numbers if values and name != "lr"}
+
+    def to_frame(self) -> Any:
+        """Return a pandas.DataFrame: a row for each epoch, a column for each number.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Its columns are those of `keys`. Its index, "epoch", counts from 1.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> import bptt
+        >>> bptt.History(loss=[0.5, 0.25], lr=[0.1, 0.1]).to_frame()  # doctest: +SKIP
+               loss   lr
+        epoch
+        1      0.50  0.1
+        2      0.25  0.1
+        """
+        return frame_of(self, "epoch", range(1, len(self.loss) + 1))
 
     def __repr__(self) -> str:
         text = f"{len(self.loss)} epochs in {self.seconds:.2f} s"
@@ -74,30 +161,53 @@ class History:
     def _repr_html_(self) -> str:
         return history_html(self)
 
-    def plot(self, ax: Any = None, *, log: bool = False) -> Any:
-        """Plot the losses over the epochs. Needs matplotlib (``pip install "bptt[plot]"``).
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        metrics: Sequence[str] = (),
+        label: str | None = None,
+        log: bool = False,
+    ) -> Any:
+        """Plot the losses over the epochs, and metrics beside them. Needs matplotlib.
+
+        The epoch with the lowest validation loss is marked. In a figure of its own, a small panel
+        below shows the learning rate, if it changes. NaN and infinity are gaps.
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, optional
-            The axes to draw on; by default those of a new figure.
+        ax : matplotlib.axes.Axes or sequence of them, optional
+            The axes to draw on: those of the losses, then one for each of the metrics. By default
+            they are those of a new figure.
+        metrics : list of str, default none
+            The names of metrics to draw beside the losses, such as "accuracy".
+        label : str, optional
+            The name of the run, for several runs on the same axes: its curves have one colour,
+            the next one or that of "RNN", "LSTM" and "GRU", and validation is dashed.
         log : bool, default False
             Whether the scale of the losses is logarithmic.
 
         Returns
         -------
         matplotlib.axes.Axes
+            Those of the losses; its ``figure`` has all of them.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If there is no such metric, or not one of the axes for each panel.
+        ImportError
+            If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import bptt
+        >>> history = bptt.History(loss=[3, 2, 1], validation_loss=[3, 1, 2], lr=[0.1, 0.1, 0.01])
+        >>> ax = history.plot()
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['training', 'validation', 'best epoch 2']
         """
-        if ax is None:
-            ax = require("matplotlib.pyplot", "plot").subplots(layout="constrained")[1]
-        epochs = range(1, len(self.loss) + 1)
-        ax.plot(epochs, self.loss, label="training")
-        if self.validation_loss:
-            ax.plot(epochs[: len(self.validation_loss)], self.validation_loss, label="validation")
-        ax.set(xlabel="epoch", ylabel="loss", yscale="log" if log else "linear")
-        ax.legend(frameon=False)
-        ax.spines[["top", "right"]].set_visible(False)
-        return ax
+        return plot(self, self.loss_name, ax, metrics, label, log)
 
 
 class DivergedError(ArithmeticError):

@@ -7,8 +7,8 @@ use crate::math::sums::AddScaled;
 use crate::simd::Element;
 use crate::train::optim::current_level;
 
-/// The sum over batches of `count * gradient`, where `gradient` is that of the mean loss of a batch's tokens
-/// and `count` the sum of their weights.
+/// The sums over batches of `count * gradient` and `count * loss`, where `gradient` is that of the mean loss of
+/// a batch's tokens and `count` the sum of their weights.
 #[derive(Default)]
 pub(super) struct Accumulated<E> {
     /// How many batches make a step. Below 2, nothing is accumulated.
@@ -16,12 +16,13 @@ pub(super) struct Accumulated<E> {
     batches: usize,
     /// The sum of the weights of all tokens.
     count: f64,
+    loss: f64,
     sum: Vec<E>,
 }
 
 impl<E: Element> Accumulated<E> {
     pub fn clear(&mut self) {
-        (self.batches, self.count) = (0, 0.0);
+        (self.batches, self.count, self.loss) = (0, 0.0, 0.0);
         self.sum.fill(E::ZERO);
     }
 
@@ -34,11 +35,11 @@ impl<E: Element> Accumulated<E> {
         Ok(())
     }
 
-    /// Adds the gradients of a batch. Once there are enough batches, returns true and replaces `grads` by
-    /// the mean gradient of all of them.
-    pub fn is_enough(&mut self, grads: &mut [E], count: f64) -> Result<bool> {
+    /// Adds the gradients and the mean loss of a batch. Once there are enough batches, replaces `grads` by
+    /// the mean gradient of all of them and returns their mean loss: NaN if no token counts.
+    pub fn add(&mut self, grads: &mut [E], count: f64, loss: f64) -> Result<Option<f64>> {
         if self.wanted < 2 {
-            return Ok(true);
+            return Ok(Some(if count > 0.0 { loss } else { f64::NAN }));
         }
         if self.sum.is_empty() {
             self.sum = zeros(grads.len())?;
@@ -47,19 +48,21 @@ impl<E: Element> Accumulated<E> {
         current_level().run(AddScaled { to: &mut self.sum, from: grads, scale });
         self.batches += 1;
         self.count += count;
-        Ok(self.batches == self.wanted && self.take(grads))
+        self.loss += count * loss;
+        Ok(if self.batches == self.wanted { self.take(grads) } else { None })
     }
 
-    /// Writes the mean gradient of the batches so far to `grads` and clears the sum. Returns false if there
-    /// are none.
-    pub fn take(&mut self, grads: &mut [E]) -> bool {
+    /// Writes the mean gradient of the batches so far to `grads`, clears the sums and returns the mean loss.
+    /// Returns `None` if there are no batches.
+    pub fn take(&mut self, grads: &mut [E]) -> Option<f64> {
         if self.batches == 0 {
-            return false;
+            return None;
         }
+        let loss = self.loss / self.count; // NaN if no token counts
         let scale = E::from_f64(if self.count > 0.0 { 1.0 / self.count } else { 0.0 });
         grads.fill(E::ZERO);
         current_level().run(AddScaled { to: grads, from: &self.sum, scale });
         self.clear();
-        true
+        Some(loss)
     }
 }

@@ -17,4 +17,4 @@ pub use data::{Dataset, Inputs};
 pub use evaluate::{EVALUATION_ROWS, EVALUATION_STEPS};
 pub use metric::Metric;
 pub use optim::{Optimizer, Rate, Rule};
-pub use trainer::{Progress, Trainer};
+pub use trainer::{Progress, TakenStep, Trainer};

@@ -241,8 +241,8 @@ impl<E: Element> Moments<E> {
         }
     }
 
-    /// Takes one step of the optimiser, on the parameters in these ranges.
-    pub fn update(&mut self, params: &mut [E], grads: &[E], ranges: &[Range<usize>]) {
+    /// Takes one step of the optimiser, on the parameters in these ranges. Returns its learning rate.
+    pub fn update(&mut self, params: &mut [E], grads: &[E], ranges: &[Range<usize>]) -> f64 {
         self.steps = self.steps.saturating_add(1);
         let rate = self.rates.get(self.next).or(self.rates.last());
         let optimizer = rate.map_or(self.optimizer, |&rate| self.optimizer.at(rate));
@@ -256,6 +256,7 @@ impl<E: Element> Moments<E> {
             let (params, grads) = (&mut params[range.clone()], &grads[range.clone()]);
             level.run(Update { optimizer, steps: self.steps, vectors, params, grads });
         }
+        optimizer.lr
     }
 }
 

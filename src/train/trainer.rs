@@ -11,19 +11,20 @@
 //!         parameters = optimiser(parameters, gradients)
 //! ```
 //!
-//! With accumulation, the optimiser takes a step after every k-th batch, with the gradients of all k.
+//! With accumulation, the optimiser takes a step after every k-th batch, with the gradients of all k. Each step
+//! leaves a [`TakenStep`].
 
 use std::ops::Range;
 use std::time::Instant;
 
 use super::accumulate::Accumulated;
 use super::batch::Batch;
-use super::clip::clip;
+use super::clip::{clip, norm};
 use super::data::Dataset;
 use super::metric::{Metric, Tally};
 use super::optim::{Moments, Optimizer, Rate};
 use super::touched::with_gradients;
-use crate::buffer::zeros;
+use crate::buffer::{add_room, zeros};
 use crate::error::{Result, ensure};
 use crate::nn::{Loss, Sequential};
 use crate::recurrent::State;
@@ -79,6 +80,8 @@ struct Update<E> {
     accumulated: Accumulated<E>,
     /// The bound of the norm of all gradients together.
     clip_norm: Option<f64>,
+    /// The steps that the last call took.
+    taken: Vec<TakenStep>,
 }
 
 /// The batch that training is in.
@@ -102,6 +105,17 @@ struct States<E: Element> {
     stateful: bool,
     /// With `stateful`, the number of rows whose states the next batch starts from.
     carried: Option<usize>,
+}
+
+/// A step that the optimiser took.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TakenStep {
+    /// The mean loss of the tokens that the step was for, computed before it; NaN if none of them counts.
+    pub loss: f64,
+    /// The norm of all gradients together, before clipping.
+    pub gradient_norm: f64,
+    /// The learning rate.
+    pub lr: f64,
 }
 
 /// How far [`Trainer::train`] got in an epoch.
@@ -147,6 +161,7 @@ impl<E: Element> Trainer<E> {
                 touched: Vec::new(),
                 accumulated: Accumulated::default(),
                 clip_norm,
+                taken: Vec::new(),
             },
             current: Current::default(),
             states: States::default(),
@@ -246,6 +261,7 @@ impl<E: Element> Trainer<E> {
     /// # Errors
     /// If the data do not fit the model or the loss, or with [`Trainer::stateful`] the batch before.
     pub fn step(&mut self, data: &Dataset<'_, E>, sequences: &[usize]) -> Result<f64> {
+        self.update.taken.clear();
         self.begin(data, sequences)?;
         while !self.batch_is_over() {
             self.next_chunk()?;
@@ -275,6 +291,7 @@ impl<E: Element> Trainer<E> {
              last call returned, or set steps to 0 to begin the batch again"
         );
         self.progress = None;
+        self.update.taken.clear();
         if (progress.batches, progress.steps) == (0, 0) {
             self.reset_states();
             self.update.accumulated.clear();
@@ -367,7 +384,8 @@ impl<E: Element> Trainer<E> {
                 })?;
             }
             let is_local = self.is_local();
-            let Update { grads, touched, accumulated, .. } = &mut self.update;
+            let Update { grads, touched, accumulated, taken, .. } = &mut self.update;
+            add_room(taken)?;
             for range in touched.drain(..) {
                 grads[range].fill(E::ZERO);
             }
@@ -376,8 +394,8 @@ impl<E: Element> Trainer<E> {
                 false => vec![Range { start: 0, end: grads.len() }],
             };
             self.model.backward(chunk.input, &chunk.sizes, grads)?;
-            if accumulated.is_enough(grads, count)? {
-                self.optimise();
+            if let Some(loss) = accumulated.add(grads, count, loss)? {
+                self.optimise(loss);
             }
         }
         let Current { count: of_batch, steps, loss: batch_loss, .. } = &mut self.current;
@@ -389,13 +407,15 @@ impl<E: Element> Trainer<E> {
         Ok(())
     }
 
-    /// Takes a step of the optimiser with the current gradients.
-    fn optimise(&mut self) {
-        let Update { moments, grads, touched, clip_norm, .. } = &mut self.update;
-        if let Some(norm) = *clip_norm {
-            clip(grads, touched, norm);
-        }
-        moments.update(&mut self.model.params, grads, touched);
+    /// Takes a step of the optimiser with the current gradients, which are those of this mean loss.
+    fn optimise(&mut self, loss: f64) {
+        let Update { moments, grads, touched, clip_norm, taken, .. } = &mut self.update;
+        let gradient_norm = match *clip_norm {
+            Some(max_norm) => clip(grads, touched, max_norm),
+            None => norm(grads, touched),
+        };
+        let lr = moments.update(&mut self.model.params, grads, touched);
+        taken.push(TakenStep { loss, gradient_norm, lr });
     }
 }
 
@@ -416,9 +436,31 @@ impl<E: Element> Trainer<E> {
 
     /// At the end of an epoch, takes a step with the gradients that are accumulated but not used yet, if any.
     pub fn finish_epoch(&mut self) {
-        if self.update.accumulated.take(&mut self.update.grads) {
-            self.optimise();
+        self.update.taken.clear();
+        if let Some(loss) = self.update.accumulated.take(&mut self.update.grads) {
+            self.optimise(loss);
         }
+    }
+
+    /// Returns the steps of the optimiser that the last call of [`Trainer::train`], [`Trainer::step`] or
+    /// [`Trainer::finish_epoch`] took, in order, and forgets them.
+    ///
+    /// # Examples
+    /// ```
+    /// use bptt::{Dataset, Inputs, Layer, Linear, Loss, Optimizer, Sequential, Targets, Trainer};
+    ///
+    /// let mut model = Sequential::<f64>::new(vec![Layer::Linear(Linear::new(1, 1, false)?)])?;
+    /// model.params[0] = 1.0;
+    /// let data = Dataset::new(Inputs::Features(&[2.0]), Targets::Values(&[5.0]), &[0, 1])?;
+    /// let optimizer = Optimizer::sgd(0.01, 0.0)?;
+    /// let mut trainer = Trainer::new(model, Loss::MeanSquaredError, optimizer, None)?;
+    /// trainer.step(&data, &[0])?;
+    /// let taken = trainer.take_steps();
+    /// assert_eq!((taken[0].loss, taken[0].gradient_norm, taken[0].lr), (9.0, 12.0, 0.01));
+    /// # Ok::<(), bptt::Error>(())
+    /// ```
+    pub fn take_steps(&mut self) -> Vec<TakenStep> {
+        std::mem::take(&mut self.update.taken)
     }
 
     /// Whether a step leaves parameters without a gradient as they are. Rows of an

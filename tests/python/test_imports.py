@@ -17,7 +17,7 @@ import bptt
 #: the rows below its own; within its folder, whatever makes no circle.
 ORDER = [
     {"_support"},
-    {"layers"},
+    {"layers", "_history"},
     {"losses", "optimizers", "schedules", "history", "plot"},
     {"callbacks"},
     {"_data"},

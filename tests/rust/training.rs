@@ -1,14 +1,14 @@
 //! Models and training from Rust: what is refused, and that a step does the work of its parts. Python's
 //! tests compare the loss curves with PyTorch's.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bptt::Compiled;
 use bptt::cell::{Lstm, Nonlinearity, Rnn};
 use bptt::{
     BatchSizes, Dataset, Embedding, Gradients, IGNORED, Input, Inputs, LSTM, Layer, Linear, Loss,
-    Metric, Network, Optimizer, Progress, RNN, Recurrent, Rule, Seq, SeqMut, Sequential, Shape,
-    State, Tape, Targets, Trainer, clip_by_global_norm,
+    Metric, Network, Optimizer, Progress, RNN, Rate, Recurrent, Rule, Seq, SeqMut, Sequential,
+    Shape, State, TakenStep, Tape, Targets, Trainer, clip_by_global_norm,
 };
 
 /// The sizes of a batch of sequences of three steps.
@@ -160,6 +160,101 @@ fn accumulated_batches_are_one_larger_batch() {
     let both = |error: bptt::Error| assert!(error.to_string().contains("one of the two"));
     both(trainer().with_accumulation(2).unwrap().with_tbptt(5).err().unwrap());
     both(trainer().with_tbptt(5).unwrap().with_accumulation(2).err().unwrap());
+}
+
+/// The steps of one epoch of gradient descent, and how far each moved the parameters, divided by its rate.
+/// `until` is when a call of `train` ends.
+fn epoch_of(
+    mut trainer: Trainer<f64>,
+    data: &Dataset<'_, f64>,
+    order: &[usize],
+    until: impl Fn() -> Instant,
+) -> (Vec<TakenStep>, Vec<f64>) {
+    let (mut steps, mut moved, mut progress) = (Vec::new(), Vec::new(), Progress::default());
+    let mut before = trainer.model.params.clone();
+    while progress.done < order.len() {
+        progress = trainer.train(data, order, 2, progress, until()).unwrap();
+        let taken = trainer.take_steps();
+        assert!(trainer.take_steps().is_empty(), "they are forgotten");
+        if let [step] = taken[..] {
+            let squares = before.iter().zip(&trainer.model.params).map(|(p, q)| (p - q).powi(2));
+            moved.push(squares.sum::<f64>().sqrt() / step.lr);
+            before.clone_from(&trainer.model.params);
+        }
+        steps.extend(taken);
+    }
+    trainer.finish_epoch();
+    steps.extend(trainer.take_steps());
+    (steps, moved)
+}
+
+#[test]
+fn taken_steps_have_the_loss_the_norm_and_the_rate() {
+    let (x, y, offsets) = ragged();
+    let data = Dataset::new(Inputs::Tokens(&x), Targets::Classes(&y), &offsets).unwrap();
+    let order = [0, 1, 2, 3, 4, 5];
+    let rates = [0.3, 0.2, 0.1].map(|lr| Rate { lr, momentum: None });
+    let trainer = |clip_norm| {
+        let optimizer = Optimizer::sgd(7.0, 0.0).unwrap();
+        let mut trainer =
+            Trainer::new(model(), Loss::cross_entropy(), optimizer, clip_norm).unwrap();
+        trainer.set_rates(rates.to_vec()).unwrap();
+        trainer
+    };
+    let (now, later) = (Instant::now, || Instant::now() + Duration::from_secs(1000));
+    let (steps, moved) = epoch_of(trainer(None), &data, &order, now);
+    assert_eq!((steps.len(), moved.len()), (3, 3));
+    for (n, (step, moved)) in steps.iter().zip(&moved).enumerate() {
+        assert_eq!(step.lr, rates[n].lr);
+        assert!((step.gradient_norm - moved).abs() < 1e-12, "{step:?} moved by {moved}");
+    }
+    assert_eq!(epoch_of(trainer(None), &data, &order, later).0, steps, "calls do not show");
+
+    // The loss is that of the batch, before the step.
+    let mut alone = trainer(None);
+    assert_eq!(alone.step(&data, &order[..2]).unwrap(), steps[0].loss);
+    assert_eq!(alone.take_steps(), steps[..1]);
+    alone.step(&data, &order[2..4]).unwrap();
+    alone.step(&data, &order[4..]).unwrap();
+    assert_eq!(alone.take_steps(), steps[2..], "only the last call's");
+
+    // The norm is the one before clipping.
+    let bound = steps[0].gradient_norm / 2.0;
+    let (clipped, moved) = epoch_of(trainer(Some(bound)), &data, &order, now);
+    assert_eq!(clipped[0], steps[0]);
+    assert!((moved[0] - bound).abs() < 1e-6, "{} is not {bound}", moved[0]);
+
+    // Accumulated batches are one step, like one larger batch; the last has the rest.
+    let accumulated = trainer(None).with_accumulation(2).unwrap();
+    let (accumulated, _) = epoch_of(accumulated, &data, &order, later);
+    let mut whole = trainer(None);
+    for (step, batch) in accumulated.iter().zip([&order[..4], &order[4..]]) {
+        whole.step(&data, batch).unwrap();
+        let one = whole.take_steps()[0];
+        assert!((step.loss - one.loss).abs() < 1e-13, "{step:?} {one:?}");
+        assert!((step.gradient_norm - one.gradient_norm).abs() < 1e-13, "{step:?} {one:?}");
+    }
+    assert_eq!(accumulated.len(), 2);
+}
+
+#[test]
+fn every_chunk_is_a_step_and_a_loss_of_nothing_is_nan() {
+    let (x, mut y, offsets) = ragged();
+    y[4..6].fill(IGNORED); // the first two steps of sequence 2, which has five
+    let data = Dataset::new(Inputs::Tokens(&x), Targets::Classes(&y), &offsets).unwrap();
+    let optimizer = Optimizer::sgd(0.1, 0.0).unwrap();
+    let trainer = Trainer::new(model(), Loss::cross_entropy(), optimizer, None).unwrap();
+    let mut trainer = trainer.with_tbptt(2).unwrap();
+    let loss = trainer.step(&data, &[2]).unwrap();
+    let steps = trainer.take_steps();
+    assert_eq!(steps.len(), 3);
+    assert!(steps[0].loss.is_nan() && steps[0].gradient_norm == 0.0, "{steps:?}");
+    assert!((loss - (2.0 * steps[1].loss + steps[2].loss) / 3.0).abs() < 1e-14);
+
+    // A step that is not taken leaves nothing.
+    trainer.model.params[0] = f64::NAN;
+    assert!(!trainer.step(&data, &[0]).unwrap().is_finite());
+    assert_eq!(trainer.take_steps(), []);
 }
 
 #[test]

@@ -20,6 +20,7 @@ from bptt._training.metrics import metrics_of
 from bptt._training.rates import Rates
 from bptt._training.settings import Settings
 from bptt._training.state import (
+    Array,
     HistoryState,
     Order,
     Resumable,
@@ -76,7 +77,8 @@ class Run:
         if training.schedule is not None and not training.schedule_state:
             training.schedule_state = training.schedule._start(float(training.optimizer.lr))
         self._done = 0  # epochs
-        self.history, self.stopped, self.kept = History(), False, training.copy()
+        self.history = History(loss_name=settings.loss.name)
+        self.stopped, self.kept = False, training.copy()
 
     def prepare(self, file: Checkpoint | None, resume: bool) -> None:
         """Resume from the file, if requested, and plan the learning rates."""
@@ -182,6 +184,7 @@ class Run:
                 self._calls.end()
             raise
         finally:
+            self._keep_steps()  # those of a call that Ctrl-C or an error ended
             self.history.seconds = time.perf_counter() - start
         self._calls.end()
         return self.history
@@ -255,15 +258,21 @@ class Run:
         """Train one epoch and return the mean loss of its steps, and the data of the last."""
         trainer, source, rates, settings = self._trainer, self._source, self._rates, self._settings
         done_before, batches, loss, count, counts = 0, 0, 0.0, 0.0, False
+        calls, stopped = self._calls, False
+        calls.begin_steps()
         for piece in source.pieces(self._order.next(), settings.batch_size):
             rates.set(settings.steps_of(piece))
             progress = Progress(batches=batches, loss_sum=loss, count=count)
-            while progress.done < len(piece.order):
+            while progress.done < len(piece.order) and not stopped:
+                calls.before_step()
+                seconds = 0.0 if calls.each_step else piece.slice
                 progress = trainer.train(
-                    piece.data.core, piece.order, piece.batch_size, progress, piece.slice
+                    piece.data.core, piece.order, piece.batch_size, progress, seconds
                 )
                 if piece.release is not None:
                     piece.release()
+                calls.after_steps(self._keep_steps())
+                stopped = calls.stop_after_step() and not progress.steps and progress.count > 0
                 if progress.diverged:
                     return math.nan, piece
                 if source.lengths is not None:
@@ -273,13 +282,22 @@ class Run:
             counts |= piece.data.counts
             batches, loss, count = progress.batches, progress.loss_sum, progress.count
             rates.after_steps()
+            if stopped:
+                break
         if not counts or count == 0:  # the latter if targets have changed
             raise ValueError(
                 "all targets are ignored, or have weight 0: there is nothing to train on"
             )
         trainer.finish_epoch()
+        calls.after_steps(self._keep_steps())
         rates.after_steps()
         return loss / count, piece
+
+    def _keep_steps(self) -> Array:
+        """Add the optimiser's steps of the last call of the core to the history; return them."""
+        steps = self._trainer.take_steps()
+        self.history.steps._extend(steps)
+        return steps
 
 
 def _sequences_done(progress: Progress, piece: Piece) -> float:

@@ -9,7 +9,8 @@ import numpy as np
 
 from bptt._data.sources import Lengths, Piece, Source
 from bptt._training.state import Training
-from bptt.callbacks import EarlyStopping
+from bptt.callbacks import ModelCheckpoint
+from bptt.callbacks.base import Monitor
 from bptt.losses import Loss
 from bptt.schedules import Schedule
 
@@ -103,8 +104,10 @@ def check_monitors(watchers: list[Any], metrics: list[str], validation: bool) ->
     names += [f"validation_{name}" for name in names] if validation else []
     for watcher in watchers:
         monitor = getattr(watcher, "monitor", None)
-        if isinstance(watcher, (Schedule, EarlyStopping)) and monitor not in (None, *names):
+        if isinstance(watcher, (Schedule, Monitor)) and monitor not in (None, *names):
             raise ValueError(
                 f"monitor of {type(watcher).__name__} must be one of {', '.join(names)}, got "
                 f"{monitor!r}: add it to metrics, or give validation data"
             )
+        if isinstance(watcher, ModelCheckpoint):
+            watcher.check_names(names)

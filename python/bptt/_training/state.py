@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import Trainer
+from bptt._history.steps import Steps
 from bptt._support.check import shown
 from bptt.history import History
 from bptt.optimizers import Optimizer
@@ -169,10 +170,14 @@ class HistoryState:
         self._metrics = [*metrics, *(f"validation_{name}" for name in metrics if validated)]
 
     def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self._history))
+        state = {**vars(self._history), "steps": self._history.steps.__getstate__()}
+        del state["loss_name"]  # the settings have it
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        _check_names(state, vars(self._history))
+        if isinstance(state, dict):  # a file of version 0.1.0 has no steps
+            state = {"steps": Steps().__getstate__()} | state
+        _check_names(state, vars(self._history).keys() - {"loss_name"})
         _check_names(state["metrics"], self._metrics)
         loss, validated = state["loss"], state["validation_loss"]
         if not isinstance(loss, list):
@@ -188,7 +193,9 @@ class HistoryState:
             raise ValueError(
                 f"interrupted must be True or False, got {shown(state['interrupted'])}"
             )
-        vars(self._history).update(state)
+        steps = Steps()
+        steps.__setstate__(state["steps"])
+        vars(self._history).update(state, steps=steps)
 
 
 def _check_names(state: Any, names: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, Literal, overload
@@ -23,9 +24,10 @@ from bptt._support.progress import sequence_bar
 from bptt._training.checkpoint import Checkpoint
 from bptt._training.evaluate import evaluate, predict
 from bptt._training.metrics import check_metrics, metrics_of
+from bptt._training.range_test import RangeTest, range_test
 from bptt._training.run import Run
 from bptt._training.settings import Settings, check_monitors, check_stateful
-from bptt._training.state import Training, training_of
+from bptt._training.state import Order, Training, training_of
 from bptt._training.trainer import trainer_of
 from bptt.callbacks import Callback, Calls, EarlyStopping
 from bptt.history import History
@@ -208,7 +210,7 @@ class Sequential(Stack):
         early_stopping : EarlyStopping, optional
             Stops training when it no longer improves, and restores the best parameters.
         callbacks : list, default none
-            Objects that are called between epochs; see `Callback`.
+            Objects that are called between epochs, and around every step; see `Callback`.
         accumulate : int, default 1
             The number of batches whose gradients make one step of the optimiser. Up to rounding,
             the step is that of one large batch. Not with `tbptt`.
@@ -325,6 +327,95 @@ class Sequential(Stack):
         run.prepare(file, resume)
         self.history, self.stop_training, self._training = run.history, run.stopped, run.kept
         return run()
+
+    def find_lr(
+        self,
+        x: Data | Batches,
+        y: Data | None = None,
+        *,
+        loss: str | Loss,
+        optimizer: Optimizer | None = None,
+        batch_size: int = 32,
+        low: float = 1e-7,
+        high: float = 10.0,
+        steps: int = 100,
+        clip_norm: float | None = None,
+        tbptt: int | None = None,
+        sample_weight: ArrayLike | None = None,
+        shuffle: bool = True,
+        rng: object = None,
+        check_finite: bool = True,
+    ) -> RangeTest:
+        """Try learning rates from low to high for one step each, and suggest one for `fit`.
+
+        The learning rate grows by the same factor from step to step, until the smoothed loss is
+        four times its lowest value or no longer finite (Smith, "Cyclical Learning Rates for
+        Training Neural Networks", 2017; settings of fast.ai and Lightning). It starts from the
+        parameters and the state of the optimiser that `fit` would start from. The steps change
+        copies: parameters, optimiser, history and the seeds of dropout stay as they are, also if
+        an error or Ctrl-C ends the call.
+
+        Parameters
+        ----------
+        x, y, loss, batch_size, clip_norm, tbptt, sample_weight, shuffle, rng, check_finite
+            As for `fit`, and best the same values. An iterable of batches must be one that can be
+            iterated again. `rng` is the source of dropout, too.
+        optimizer : Optimizer, optional
+            The update rule; by default the optimiser of the last `fit`. Its own learning rate does
+            not matter.
+        low, high : float, default 1e-7 and 10
+            The first and the last learning rate, above 0.
+        steps : int, default 100
+            The number of steps, at least 10. There are as many passes over the data as they need.
+
+        Returns
+        -------
+        RangeTest
+            The learning rates (`lr`), the losses (`loss`, `smoothed`), a `suggestion` and
+            ``plot()``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If data or settings do not fit, as for `fit`, or the first loss is not finite.
+
+        Examples
+        --------
+        >>> import numpy as np, bptt
+        >>> wave = np.sin(0.3 * np.arange(1001)).reshape(-1, 7, 1)  # (N, T, F)
+        >>> x, y = wave[:, :-1], wave[:, 1:]
+        >>> model = bptt.Sequential(bptt.GRU(1, 8, rng=0), bptt.Linear(8, 1, rng=1))
+        >>> found = model.find_lr(x, y, loss="mse", optimizer=bptt.Adam(), rng=0)
+        >>> 1e-4 < found.suggestion < 0.3
+        True
+        >>> history = model.fit(x, y, loss="mse", optimizer=bptt.Adam(found.suggestion), epochs=20,
+        ...                     progress=False)
+        """
+        loss = loss_of(loss)
+        low, high = check.real("low", low), check.real("high", high)
+        if not 0 < low < high < math.inf:
+            raise ValueError(
+                f"low and high must be 0 < low < high < infinity, got {low} and {high}"
+            )
+        rates = np.geomspace(low, high, check.size("steps", steps, least=10))
+        batch_size = check.size("batch_size", batch_size)
+        generator, shuffle = check.generator(rng), check.flag("shuffle", shuffle)
+        training = training_of(self._training, optimizer, None)
+        use = Use(check.flag("check_finite", check_finite))
+        source = training_source(self, loss, "", x, y, sample_weight, 2, use)
+        trainer = trainer_of(
+            self,
+            loss,
+            training.optimizer,
+            clip_norm=None if clip_norm is None else check.real("clip_norm", clip_norm),
+            tbptt=None if tbptt is None else check.size("tbptt", tbptt),
+        )
+        if training.moments is not None:
+            trainer.restore_optimizer(*training.moments)
+        trainer.set_seed(int(generator.integers(2**63)))
+        count = None if source.lengths is None else len(source.lengths)
+        order = Order(count, generator if shuffle else None)
+        return range_test(trainer, source, order, batch_size, rates)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the model to a file, for `bptt.load`.

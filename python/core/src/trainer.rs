@@ -3,7 +3,7 @@
 //! embedding's table without a gradient, only the rows of the data's tokens are copied.
 
 use bptt::{Layer, Metric, Progress, Rate, Sequential, Trainer};
-use numpy::{PyArray1, PyReadonlyArray1};
+use numpy::{PyArray1, PyArray2, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -14,7 +14,7 @@ use crate::progress::PyProgress;
 use crate::rules::{PyLoss, PyOptimizer};
 use crate::tape::Number;
 use crate::vectors::{collected, extracted};
-use crate::{array_of, read, slice_of, write};
+use crate::{array_of, empty, read, slice_of, write};
 
 enum Any {
     F32(Copied<f32>),
@@ -181,6 +181,17 @@ impl PyTrainer {
     /// Continues from a state that `optimizer_state` returned for the same optimiser and model.
     fn restore_optimizer(&mut self, steps: usize, vectors: Vec<Bound<'_, PyAny>>) -> Result<()> {
         each!(&mut self.trainer, copied => restore(&mut copied.trainer, steps, &vectors))
+    }
+
+    /// The steps of the optimiser that the last call of `train` or `finish_epoch` took, and forgets them: an
+    /// array (steps, 3) of float64 with the loss, the norm of the gradients and the learning rate.
+    fn take_steps<'py>(&mut self, py: Python<'py>) -> Result<Bound<'py, PyArray2<f64>>> {
+        let taken = each!(&mut self.trainer, copied => copied.trainer.take_steps());
+        let array: Bound<'py, PyArray2<f64>> = empty(py, &[taken.len(), 3])?;
+        for (row, step) in write(&array)?.as_slice_mut()?.chunks_exact_mut(3).zip(taken) {
+            row.copy_from_slice(&[step.loss, step.gradient_norm, step.lr]);
+        }
+        Ok(array)
     }
 
     /// Takes a step with the gradients that are accumulated at the end of an epoch, if there are any.

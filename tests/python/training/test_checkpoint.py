@@ -233,7 +233,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path):
         (lambda t, tensors: t["parts"]["trainer"].update(vectors=3), "state of trainer"),
         (lambda t, tensors: t["parts"]["history"].pop("loss"), "state of history"),
         (lambda t, tensors: t["parts"]["order"]["generator"].pop("state"), "state of order"),
-        (lambda t, tensors: tensors["training.3"].fill(0), "state of order"),
+        (lambda t, tensors: tensors["training.4"].fill(0), "state of order"),
         (lambda t, tensors: tensors.pop("training.0"), "damaged training state"),
     ],
 )

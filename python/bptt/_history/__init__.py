@@ -1,0 +1,1 @@
+"""What `History` is made of: the steps of the optimiser, frames and plots."""
