@@ -14,8 +14,11 @@ Examples
 True
 """
 
+from typing import TYPE_CHECKING, Any
+
 from bptt import plot
 from bptt._core import __version__, get_num_threads, set_num_threads, simd_level
+from bptt._support import names as _names
 from bptt.callbacks import Callback, EarlyStopping
 from bptt.history import DivergedError, History
 from bptt.layers import (
@@ -82,3 +85,10 @@ __all__ = [
     "set_num_threads",
     "simd_level",
 ]
+
+if not TYPE_CHECKING:  # type checkers know which names there are
+
+    def __getattr__(name: str) -> Any:
+        near = {known.lower(): known for known in __all__}.get(name.lower())
+        known = "" if near is None else f": type bptt.{near}"
+        raise _names.no_attribute("module 'bptt'", "MODULE", name, known)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from bptt._support import names
 from bptt._support.extras import require
 
 
@@ -42,6 +43,8 @@ class History:
         metrics: dict[str, list[float]] = self.__dict__.get("metrics", {})
         if name in metrics:
             return metrics[name]
+        if (known := names.answer("HISTORY", name)) is not None:
+            raise AttributeError(f"the history has no {name!r}: type history.{known}")
         known = f"; its metrics are {', '.join(metrics)}" if metrics else ""
         raise AttributeError(f"the history has no {name!r}{known}")
 
@@ -75,7 +78,7 @@ class History:
         return history_html(self)
 
     def plot(self, ax: Any = None, *, log: bool = False) -> Any:
-        """Plot the losses over the epochs. Needs matplotlib (``pip install "bptt[plot]"``).
+        """Plot the losses over the epochs. Needs matplotlib (``pip install matplotlib``).
 
         Parameters
         ----------

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bptt._core import Trainer
 from bptt._support.check import shown
 from bptt.history import History
-from bptt.optimizers import Optimizer
+from bptt.optimizers import Optimizer, named
 from bptt.schedules import Schedule
 
 Array = NDArray[Any]
@@ -57,7 +57,8 @@ def training_of(last: Training | None, optimizer: object, schedule: Schedule | N
         optimizer = last.optimizer
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
-            f"optimizer must be an optimiser such as bptt.Adam(), got {shown(optimizer)}"
+            f"optimizer must be an optimiser such as bptt.Adam(), got {shown(optimizer)}: type "
+            f"optimizer=bptt.{named(optimizer)}()"
         )
     training = Training(optimizer, schedule=schedule)
     if last is not None and last.optimizer is optimizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,8 @@ from bptt._data.sources import (
     training_source,
     validation_source,
 )
-from bptt._support import check
+from bptt._support import check, names
+from bptt._support.entry import entry
 from bptt._support.progress import sequence_bar
 from bptt._training.checkpoint import Checkpoint
 from bptt._training.evaluate import evaluate, predict
@@ -47,7 +48,8 @@ class Sequential(Stack):
     Parameters
     ----------
     *layers : RNN, LSTM, GRU, Linear, OneHot, Embedding, LayerNorm, Dropout or LastStep
-        The layers, all of the same dtype. For data of tokens, the first is OneHot or Embedding.
+        The layers, all of the same dtype, or one list of them. For data of tokens, the first is
+        OneHot or Embedding.
 
     Attributes
     ----------
@@ -64,7 +66,8 @@ class Sequential(Stack):
     For a model that starts with OneHot or Embedding they are (N, T), or N arrays (T_i,), of whole
     numbers. Every step has a target: a class (N, T) for the loss "cross_entropy", real numbers (N,
     T, O) for the other losses. With a LastStep among the layers, every sequence has one target:
-    (N,) or (N, O). Arrays may have any real dtype and layout. Masked values (numpy.ma) are refused.
+    (N,) or (N, O); where O is 1, (N,) does as well. Calling a model is `predict` without
+    progress. Arrays may have any real dtype and layout. Masked values (numpy.ma) are refused.
 
     Examples
     --------
@@ -78,11 +81,30 @@ class Sequential(Stack):
     [[1, 2, 0, 1, 2], [2, 0, 1]]
     """
 
-    def __init__(self, *layers: Layer) -> None:
+    @entry
+    def __init__(self, *layers: Layer | Sequence[Layer]) -> None:
         super().__init__(*layers)
         self.history: History | None = None
         self.stop_training = False
         self._training: Training | None = None
+
+    if not TYPE_CHECKING:  # type checkers know which attributes there are
+
+        def __getattr__(self, name: str) -> Any:
+            raise names.no_attribute("'Sequential' object", "MODEL", name)
+
+    @entry
+    def __call__(self, x: Data) -> Array | list[Array]:
+        """Return the outputs for x, as `predict` does, without progress.
+
+        Examples
+        --------
+        >>> import numpy as np, bptt
+        >>> model = bptt.Sequential(bptt.LSTM(1, 4, rng=0), bptt.Linear(4, 2, rng=1))
+        >>> model(np.zeros((3, 5, 1))).shape
+        (3, 5, 2)
+        """
+        return self.predict(x, progress=False)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
@@ -114,6 +136,7 @@ class Sequential(Stack):
         """
         return _summary.summary(self)
 
+    @entry
     def fit(
         self,
         x: Data | Batches,
@@ -180,7 +203,7 @@ class Sequential(Stack):
         rng : None, int or numpy.random.Generator
             The source of the shuffling.
         progress : bool, default True
-            Whether to show a progress bar (needs tqdm, ``pip install "bptt[progress]"``).
+            Whether to show a progress bar (needs tqdm, ``pip install tqdm``).
         tbptt : int, optional
             Truncated backpropagation through time: a batch is processed in chunks of so many steps.
             Each chunk starts from the final states of the chunk before and makes one step of the
@@ -326,6 +349,7 @@ class Sequential(Stack):
         self.history, self.stop_training, self._training = run.history, run.stopped, run.kept
         return run()
 
+    @entry
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the model to a file, for `bptt.load`.
 
@@ -381,6 +405,7 @@ class Sequential(Stack):
         check_finite: bool = True,
     ) -> tuple[Array | list[Array], States]: ...
 
+    @entry
     def predict(
         self,
         x: Data,
@@ -486,6 +511,7 @@ class Sequential(Stack):
         check_finite: bool = True,
     ) -> dict[str, float]: ...
 
+    @entry
     def evaluate(
         self,
         x: Data | Batches,
@@ -536,6 +562,7 @@ class Sequential(Stack):
             return value
         return {"loss": value} | metrics_of(names, trainer.take_metrics(True))
 
+    @entry
     def generate(
         self,
         prompt: ArrayLike,
@@ -588,6 +615,7 @@ class Sequential(Stack):
         return generate(self, prompt, n, temperature, top_k, rng)
 
 
+@entry
 def load(path: str | os.PathLike[str]) -> Sequential:
     """Load a model from a file of `Sequential.save`, or from a checkpoint of `Sequential.fit`.
 
