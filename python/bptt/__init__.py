@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bptt import plot
 from bptt._core import __version__, get_num_threads, set_num_threads, simd_level
+from bptt._data.findings import DataWarning
 from bptt._support import names as _names
 from bptt.callbacks import Callback, EarlyStopping
 from bptt.history import DivergedError, History
@@ -35,7 +36,7 @@ from bptt.layers import (
     explain,
 )
 from bptt.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss
-from bptt.model import Sequential, load
+from bptt.model import Sequential, check, load
 from bptt.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, SparseAdam
 from bptt.schedules import (
     CosineAnnealingLR,
@@ -57,6 +58,7 @@ __all__ = [
     "Callback",
     "CosineAnnealingLR",
     "CrossEntropyLoss",
+    "DataWarning",
     "DivergedError",
     "Dropout",
     "EarlyStopping",
@@ -78,6 +80,7 @@ __all__ = [
     "StepLR",
     "Stepper",
     "__version__",
+    "check",
     "explain",
     "get_num_threads",
     "load",

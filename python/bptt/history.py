@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from bptt._support import names
+from bptt._support import curves, names
 from bptt._support.extras import require
 
 
@@ -76,6 +76,22 @@ class History:
 
     def _repr_html_(self) -> str:
         return history_html(self)
+
+    def summary(self) -> str:
+        """Return what happened in training, and what to do about it, in a sentence or two.
+
+        It tells of over-fitting, of losses that hardly move, rise, jump or still fall, and why
+        validation may be below training. Epochs are counted from 1.
+
+        Examples
+        --------
+        >>> import bptt
+        >>> history = bptt.History(loss=[0.9, 0.5, 0.3, 0.2, 0.1, 0.05],
+        ...                        validation_loss=[0.9, 0.6, 0.5, 0.55, 0.6, 0.7])
+        >>> history.summary().split(",")[0]
+        'Validation was best at epoch 3 (0.5) and rises since (to 0.7)'
+        """
+        return curves.summary(self.loss, self.validation_loss, self.interrupted)
 
     def plot(self, ax: Any = None, *, log: bool = False) -> Any:
         """Plot the losses over the epochs. Needs matplotlib (``pip install matplotlib``).

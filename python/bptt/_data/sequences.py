@@ -186,12 +186,17 @@ class Converted:
         Whether a target has a weight above 0.
     not_finite : callable
         Returns a sentence about the NaN and infinity in what is read, or None.
+    x, y : ndarray
+        The arrays of the data set: the steps of all sequences one after the other, (sum of T, F) or
+        tokens (sum of T,), and their targets; without targets y is empty.
     """
 
     core: Dataset
     lengths: NDArray[np.int64]
     counts: bool
     not_finite: Callable[[], str | None]
+    x: Array
+    y: Array
 
 
 def inputs_only(stack: Stack, name: str, x: Any, numbers: Array | None) -> Converted:
@@ -202,7 +207,8 @@ def inputs_only(stack: Stack, name: str, x: Any, numbers: Array | None) -> Conve
     def fault() -> str | None:
         return not_finite(name, inputs.flat, inputs.offsets, None, numbers)
 
-    return Converted(core, np.diff(inputs.offsets), True, fault)
+    none = np.empty(0, inputs.flat.dtype)
+    return Converted(core, np.diff(inputs.offsets), True, fault, inputs.flat, none)
 
 
 @np.errstate(over="ignore")
@@ -271,4 +277,5 @@ def dataset_of(
             name, flat, of_y, weighed, numbers
         )
 
-    return Converted(core, lengths, counted is None or bool(counted.any()), fault)
+    counts = counted is None or bool(counted.any())
+    return Converted(core, lengths, counts, fault, inputs.flat, flat)

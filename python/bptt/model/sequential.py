@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bptt._data.findings import DataWarning, surely_wrong
 from bptt._data.finite import FIX, not_finite
 from bptt._data.sequences import Use
 from bptt._data.sources import (
     Batches,
     Data,
+    Whole,
     prediction_source,
     training_source,
     validation_source,
@@ -21,6 +23,7 @@ from bptt._data.sources import (
 from bptt._support import check, names
 from bptt._support.entry import entry
 from bptt._support.progress import sequence_bar
+from bptt._support.warn import warn
 from bptt._training.checkpoint import Checkpoint
 from bptt._training.evaluate import evaluate, predict
 from bptt._training.metrics import check_metrics, metrics_of
@@ -253,6 +256,12 @@ class Sequential(Stack):
             or for iterables and memory-mapped arrays when a batch is read. With False they go
             through the model, as IEEE says.
 
+        Warns
+        -----
+        DataWarning
+            If x and y are nearly surely a mistake: numbers far above 1000, or hundreds of targets
+            that are all the same. `bptt.check` tells more.
+
         Returns
         -------
         History
@@ -335,6 +344,8 @@ class Sequential(Stack):
             raise ValueError("resume=True needs a file to resume from: give checkpoint=path")
         use = Use(settings.check_finite, stateful=settings.stateful)
         source = training_source(self, loss, "", x, y, sample_weight, epochs, use)
+        if isinstance(source, Whole) and (told := surely_wrong(self, loss, source.data)):
+            warn(f"{told}; bptt.check(model, x, y) tells more", DataWarning)
         check_stateful(settings, source.lengths)
         checked = None
         if validation is not None:
