@@ -391,8 +391,11 @@ def monitored(monitor: str | None, logs: dict[str, float]) -> float:
 def schedule_of(schedule: Any) -> Schedule | None:
     """Return a schedule or None, or raise an error."""
     if schedule is not None and not isinstance(schedule, Schedule):
+        known = schedule.__name__ if isinstance(schedule, type) else "StepLR"
+        told = "bptt.StepLR(10)" if known == "StepLR" else f"bptt.{known}(...)"
         raise TypeError(
-            f"schedule must be a schedule such as bptt.StepLR(10), got {check.shown(schedule)}"
+            f"schedule must be a schedule such as bptt.StepLR(10), got {check.shown(schedule)}: "
+            f"type schedule={told}"
         )
     return schedule
 

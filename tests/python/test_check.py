@@ -471,3 +471,12 @@ def test_the_warning_as_an_error_changes_nothing():
     assert m.history is None
     for name, array in m.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_estimators_scale_their_data_and_do_not_warn():
+    sklearn = pytest.importorskip("bptt.sklearn")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", bptt.DataWarning)
+        warnings.filterwarnings("ignore", message="Maximum iterations")
+        for series in (np.full(300, 7.0), 1e6 * np.sin(np.arange(300.0))):
+            sklearn.SequenceForecaster(8, 1, hidden_size=4, max_iter=1).fit(series)

@@ -208,6 +208,42 @@ MISTAKES = {
         + ", validation=(x, y), early_stopping=bptt.EarlyStopping(monitor='validation_loss'))",
     ),
     "epochs as a float": (TRAIN + ", epochs=3.0)", "type 3", TRAIN + ", epochs=3)"),
+    "a share for validation": (
+        TRAIN + ", validation=0.2)",
+        "type validation=(x[n:], y[n:]) and fit x[:n], y[:n], where n = len(x) * 8 // 10",
+        "n = len(x) * 8 // 10; "
+        + TRAIN.replace("x, y", "x[:n], y[:n]")
+        + ", validation=(x[n:], y[n:]))",
+    ),
+    "no optimiser": (
+        "model.fit(x, y, loss='mse')",
+        "type optimizer=bptt.Adam()",
+        TRAIN + ")",
+    ),
+    "a loss without its name": (
+        "model.fit(x, y, 'mse')",
+        'type model.fit(x, y, loss="mse", optimizer=bptt.Adam()), with a name for each setting',
+        TRAIN + ")",
+    ),
+    "classes and mse": (
+        CLASSIFY.replace("cross_entropy", "mse") + ")",
+        'type loss="cross_entropy"',
+        CLASSIFY + ")",
+    ),
+    "a list of targets at every step with LastStep": (
+        TRAIN.replace("model", "single").replace("x, y", "list(x), [y[0], y[1, 1:]] * 4") + ")",
+        "type [part[-1] for part in y]",
+        TRAIN.replace("model", "single").replace(
+            "x, y", "list(x), [part[-1] for part in [y[0], y[1, 1:]] * 4]"
+        )
+        + ")",
+    ),
+    "a schedule of an optimiser": (
+        "bptt.StepLR(bptt.Adam(), step_size=10)",
+        "step_size is the first argument, type bptt.StepLR(step_size=...)",
+        "bptt.StepLR(step_size=10)",
+    ),
+    "a percentage": ("bptt.Dropout(20)", "type 0.2 for 20 %", "bptt.Dropout(0.2)"),
     # Methods and names of other libraries.
     "compile": (
         "model.compile(loss='mse', optimizer='adam')",
@@ -226,7 +262,7 @@ MISTAKES = {
     "SimpleRNN": ("bptt.SimpleRNN(32)", "type bptt.RNN(1, 32)", "bptt.RNN(1, 32)"),
     "a layer of units alone": (
         "bptt.LSTM(32)",
-        "type LSTM(input_size, hidden_size)",
+        "type bptt.LSTM(input_size, hidden_size)",
         "bptt.LSTM(1, 32)",
     ),
     "units": ("bptt.LSTM(1, units=32)", "type hidden_size=32", "bptt.LSTM(1, hidden_size=32)"),

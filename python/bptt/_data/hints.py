@@ -91,10 +91,13 @@ def _classes(shape: Shape, outputs: int, column: str) -> str:
     return ": a class is a number, type y.argmax(axis=-1)" if shape[-1] == outputs else ""
 
 
-def target_per_sequence(shape: Shape, count: int, outputs: int, classes: bool) -> str:
+def target_per_sequence(given: Array, count: int, outputs: int, classes: bool) -> str:
     """Return what to type for a y of this shape, where every one of `count` sequences has one."""
+    shape = given.shape
     if shape[:1] != (count,):
         return ""
+    if len(shape) == 1 and not classes and np.array_equal(given, np.rint(given)):
+        return ': for classes, type loss="cross_entropy"'
     rank, leave = len(shape), "or leave LastStep() out for a target at every step"
     if classes:
         if rank == 2:

@@ -105,7 +105,12 @@ def one_per_sequence(
 
     Where F is 1, a target may also be the number itself, (N,).
     """
-    array = convert(name, value)
+    try:
+        array = convert(name, value)
+    except ValueError as error:
+        if "differ in length" not in str(error):
+            raise
+        raise ValueError(f"{error}: with LastStep, type [part[-1] for part in y]") from None
     if features == 1 and array.shape == (count,):
         return array[:, None]
     shape = (count,) if features is None else (count, features)
@@ -113,7 +118,7 @@ def one_per_sequence(
         raise ValueError(
             f"{name} must have shape {shape}, got {array.shape}, because a model with LastStep "
             f"takes one target for each of the {count} sequences"
-            f"{hints.target_per_sequence(array.shape, count, outputs, features is None)}"
+            f"{hints.target_per_sequence(array, count, outputs, features is None)}"
         )
     return array
 

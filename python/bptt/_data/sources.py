@@ -241,7 +241,13 @@ def validation_source(
     if isinstance(given, Iterable) and not isinstance(given, (tuple, list, np.ndarray)):
         given = (given, None)  # an iterable of batches
     if not isinstance(given, (tuple, list)) or len(given) != 2:
-        raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
+        told = "validation=(x, y)"
+        if isinstance(given, float):
+            told = "validation=(x[n:], y[n:]) and fit x[:n], y[:n], where n = len(x) * 8 // 10"
+        raise ValueError(
+            "validation must be a tuple (x, y) or an iterable of batches, got "
+            f"{shown(given)}: type {told}"
+        )
     x, y = given
     return training_source(
         stack, loss, prefix, x, y, None, epochs, Use(check_finite, evaluated=True)

@@ -49,7 +49,9 @@ def size(name: str, value: object, least: int = 1) -> int:
         number = operator.index(value)  # type: ignore[arg-type]
     except Exception:  # an array or a tensor raises anything
         message = f"{name} must be a whole number, got {shown(value)} ({type(value).__name__})"
-        if isinstance(value, float) and value.is_integer():
+        if (isinstance(value, float) and value.is_integer()) or (
+            isinstance(value, str) and value.isdecimal()
+        ):
             message += f": type {int(value)}"
         raise TypeError(message) from None
     if number < least:
@@ -82,7 +84,8 @@ def probability(name: str, value: object) -> float:
     """Return a probability below 1."""
     number = real(name, value)
     if not 0 <= number < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value}")
+        told = f": type {number / 100:g} for {number:g} %" if 1 < number < 100 else ""
+        raise ValueError(f"{name} must be in [0, 1), got {value}{told}")
     return number
 
 
@@ -170,7 +173,7 @@ def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
     if array.dtype.kind not in "fiub":
         told = ""
         if array.dtype.kind in "USO" and _holds_text(array):
-            told = f": {_numbered(name)} if it holds names of classes or tokens"
+            told = f": if it holds names of classes or tokens, type {_numbered(name)}"
         raise TypeError(f"{name} must hold real numbers, got {_kind(value, array)}{told}")
     # ascontiguousarray would turn a 0-D array into a 1-D one.
     return _aligned(np.asarray(array, dtype=dtype, order="C"))
@@ -234,7 +237,12 @@ def _to_classes(name: str, array: Array) -> str:
     if array.dtype.kind == "b":
         return f": type {letter}.astype(int)"
     if array.dtype.kind == "f" and np.array_equal(array, np.rint(array)):
-        if array.ndim > 1 and array.min() == 0 and (array.max(axis=-1) == array.sum(axis=-1)).all():
+        if (
+            array.ndim > 1
+            and array.size
+            and array.min() == 0
+            and (array.max(axis=-1) == array.sum(axis=-1)).all()
+        ):
             return f": these look like one-hot vectors, type {letter}.argmax(axis=-1)"
         return f": type {letter}.astype(int)"
     if array.dtype.kind == "f":
@@ -258,7 +266,7 @@ def _in_range(name: str, least: int, most: int, below: int) -> str:
 
 def _kind(value: object, array: Array) -> str:
     """Return what was given instead of numbers, and what to do about objects."""
-    if array.dtype.kind != "O":
+    if array.dtype.kind != "O" or _holds_text(array):
         return f"dtype {array.dtype}"
     if not array.ndim:
         return type(value).__name__

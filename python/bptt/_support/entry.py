@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from bptt._support import names
+from bptt._support.warn import is_ours
 
 Entry = TypeVar("Entry", bound=Callable[..., Any])
 
@@ -53,13 +54,17 @@ def _answer(function: Callable[..., Any], error: str, given: dict[str, Any]) -> 
         if argument not in known:
             told = names.argument(name, argument, known)
             return f"{name}() got an unexpected keyword argument {argument!r}: {told}"
-    return f"{error.replace(function.__qualname__, name)}: type {_call(name, parameters)}"
+    told = error.replace(function.__qualname__, name)
+    whole = f"model.{name}" if owner and own != "__init__" else f"bptt.{name}"
+    if "multiple values" in error:
+        return f"{told}: {known[0]} is the first argument, type {whole}({known[0]}=...)"
+    return f"{told}: type {_call(whole, parameters)}"
 
 
 def _call(name: str, parameters: list[inspect.Parameter]) -> str:
     """Return a call with all arguments that must be given."""
     loss = 'loss="mse"'
-    if name == "fit":
+    if name == "model.fit":
         return f"model.fit(x, y, {loss}, optimizer=bptt.Adam()), with a name for each setting"
     needed = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
     texts = [
@@ -73,10 +78,10 @@ def _call(name: str, parameters: list[inspect.Parameter]) -> str:
 
 
 def _hide(trace: TracebackType | None) -> None:
-    """Hide the frames of this package, and those of its context managers."""
+    """Hide the frames of this package."""
     while trace is not None:
         frame, trace = trace.tb_frame, trace.tb_next
-        if frame.f_globals.get("__name__", "").partition(".")[0] in ("bptt", "contextlib"):
+        if is_ours(frame):
             frame.f_locals["__tracebackhide__"] = _hidden
 
 

@@ -217,7 +217,7 @@ HISTORY = {
     "val_rmse val_root_mean_squared_error": "validation_rmse",
     "val_perplexity": "validation_perplexity",
     "acc": "accuracy",
-    "train_loss training_loss": "loss",
+    "train_loss training_loss history": "loss",
     "learning_rate": "lr",
     "root_mean_squared_error": "rmse",
 }

@@ -52,7 +52,8 @@ def training_of(last: Training | None, optimizer: object, schedule: Schedule | N
     if optimizer is None:
         if last is None:
             raise ValueError(
-                "optimizer is missing: the first fit of a model needs one, such as bptt.Adam()"
+                "optimizer is missing: the first fit of a model needs one, type "
+                "optimizer=bptt.Adam()"
             )
         optimizer = last.optimizer
     if not isinstance(optimizer, Optimizer):

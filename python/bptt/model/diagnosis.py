@@ -8,13 +8,14 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bptt._core import Progress
+from bptt._core import Dataset, Progress
 from bptt._data.findings import Finding, findings_of
 from bptt._data.sequences import Converted, Use, dataset_of
 from bptt._data.sources import Data, Whole, is_mapped
@@ -202,7 +203,7 @@ def _findings(model: Stack, loss: Loss, x: Any, y: Any) -> Iterator[Finding]:
         yield Finding("targets", "error", "Every target is ignored, or has weight 0.")
         return
     yield from findings_of(model, loss, data)
-    some = dataset_of(model, loss, "", (*_some(model, x, y), None), None, Use(check_finite=True))
+    some = _some(model, loss, data)
     if not some.counts:
         return
     begin = evaluate(trainer_of(model, loss), Whole(some))
@@ -217,19 +218,23 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper() if not text.startswith(('x', 'y')) else text[0]}{text[1:]}."
 
 
-def _some(model: Stack, x: Any, y: Any) -> tuple[Any, Any]:
-    """Return some sequences at equal distances, cut to some steps where that is possible."""
-    chosen = np.linspace(0, len(x) - 1, min(SEQUENCES, len(x))).astype(int)
-    steps = slice(-LAST, None) if model.per_sequence else slice(FIRST)
-
-    def take(values: Any) -> Any:
-        if isinstance(values, (list, tuple)):
-            return [values[n][steps] for n in chosen]
-        return checks.array_of("", values)[chosen, steps]
-
+def _some(model: Stack, loss: Loss, data: Converted) -> Converted:
+    """Return some sequences at equal distances, with some of their steps."""
+    chosen = np.linspace(0, len(data.lengths) - 1, min(SEQUENCES, len(data.lengths))).astype(int)
+    ends = np.cumsum(data.lengths)[chosen]
+    starts = ends - data.lengths[chosen]
     if model.per_sequence:
-        return take(x), checks.array_of("", y)[chosen]
-    return take(x), take(y)
+        starts, targets = np.maximum(starts, ends - LAST), data.y[chosen]
+    else:
+        ends = np.minimum(ends, starts + FIRST)
+        targets = np.concatenate([data.y[start:end] for start, end in zip(starts, ends)])
+    x = np.concatenate([data.x[start:end] for start, end in zip(starts, ends)])
+    counted = loss._counted(targets) if isinstance(loss, CrossEntropyLoss) else np.ones(1, bool)
+    offsets = [0, *np.cumsum(ends - starts).tolist()]
+    core = Dataset(x, targets, offsets, model.per_sequence, None, not counted.all())
+    return replace(
+        data, core=core, lengths=ends - starts, counts=bool(counted.any()), x=x, y=targets
+    )
 
 
 def _chance(loss: Loss, y: Array, outputs: int) -> float:

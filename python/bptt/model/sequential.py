@@ -84,6 +84,9 @@ class Sequential(Stack):
     [[1, 2, 0, 1, 2], [2, 0, 1]]
     """
 
+    #: Whether `fit` warns of data that are nearly surely a mistake. Estimators scale theirs.
+    _warns = True
+
     @entry
     def __init__(self, *layers: Layer | Sequence[Layer]) -> None:
         super().__init__(*layers)
@@ -344,7 +347,11 @@ class Sequential(Stack):
             raise ValueError("resume=True needs a file to resume from: give checkpoint=path")
         use = Use(settings.check_finite, stateful=settings.stateful)
         source = training_source(self, loss, "", x, y, sample_weight, epochs, use)
-        if isinstance(source, Whole) and (told := surely_wrong(self, loss, source.data)):
+        if (
+            self._warns
+            and isinstance(source, Whole)
+            and (told := surely_wrong(self, loss, source.data))
+        ):
             warn(f"{told}; bptt.check(model, x, y) tells more", DataWarning)
         check_stateful(settings, source.lengths)
         checked = None

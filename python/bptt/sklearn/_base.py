@@ -269,6 +269,7 @@ class SequenceEstimator(BaseEstimator):
         if until_stale or self._optimizer is None:
             self._optimizer = bptt.Adam(self.learning_rate_init)
         self.n_iter_ = 0
+        self._model._warns = False
         history = self._model.fit(
             self._scaled(sequences),
             self._to_model(targets),
