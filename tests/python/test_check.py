@@ -456,6 +456,14 @@ def test_fit_is_silent_about_what_may_be_meant(make):
         fit(*make())
 
 
+def test_what_is_not_finite_on_purpose_is_let_pass():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for value in (np.nan, np.inf):
+            with pytest.raises(bptt.DivergedError):
+                fit(model(), at(X, (0, 0), value), Y, check_finite=False)
+
+
 def test_iterables_are_not_looked_at():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

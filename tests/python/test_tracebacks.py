@@ -42,6 +42,29 @@ MISTAKES = {
 }
 
 
+def estimators():
+    sklearn = pytest.importorskip("bptt.sklearn")
+    classifier, series = sklearn.SequenceClassifier(max_iter=1), np.arange(9.0)
+    yield lambda: classifier.fit(X, np.zeros(3))
+    yield lambda: classifier.predict(X)
+    yield lambda: classifier.partial_fit(X, ["a"] * 4, classes=["b"])
+    yield lambda: sklearn.SequenceForecaster(20, 3).fit(series)
+    yield lambda: sklearn.make_windows(series, 20)
+
+
+def test_frames_of_estimators_are_hidden():
+    for work in estimators():
+        assert ("bptt", False) not in frames(work)
+
+
+def test_warnings_of_estimators_point_at_the_users_line():
+    sklearn = pytest.importorskip("bptt.sklearn")
+    with pytest.warns(UserWarning) as caught:
+        fit = sklearn.SequenceForecaster(4, 1, hidden_size=4, max_iter=1).fit(np.arange(40.0))
+        fit.predict(1e9 * np.arange(1.0, 9.0)[None, :, None])
+    assert {warning.filename for warning in caught} == {__file__}
+
+
 @pytest.mark.parametrize("work", MISTAKES.values(), ids=MISTAKES)
 def test_frames_of_the_package_are_hidden(work):
     found = frames(work)

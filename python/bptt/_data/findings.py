@@ -56,12 +56,14 @@ class DataWarning(UserWarning):
     """`fit` was given data that are nearly surely a mistake; `bptt.check` tells more."""
 
 
+@np.errstate(all="ignore")  # with check_finite=False, NaN and infinity are the user's wish
 def surely_wrong(stack: Stack, loss: Loss, data: Converted) -> str | None:
     """Return a sentence about data that are nearly surely a mistake, from a sample, or None."""
     y = data.y
     if data.x.dtype.kind == "f" and not isinstance(stack.layers[0], LayerNorm):
         features = _sample(data.x)
-        if (worst := _worst(features)) is not None and _rms(features)[worst] > HOPELESS:
+        worst = _worst(features)
+        if worst is not None and HOPELESS < _rms(features)[worst] < np.inf:
             return f"{_of('x', features, worst)}: {_scaling('x', features)}"
     if len(y) < MANY:
         return None
@@ -73,7 +75,7 @@ def surely_wrong(stack: Stack, loss: Loss, data: Converted) -> str | None:
     if (targets == targets[0]).all() and (y == y[0]).all():
         return f"every target is {y[0].tolist()}: there is nothing to learn"
     worst = _worst(targets)
-    if worst is not None and _rms(targets)[worst] > HOPELESS:
+    if worst is not None and HOPELESS < _rms(targets)[worst] < np.inf:
         return f"{_of('y', targets, worst)}, outputs begin near 0: {_scaling('y', targets)}"
     return None
 
