@@ -367,7 +367,7 @@ def test_in_a_notebook_the_table_is_there_once(monkeypatch):
     shell = types.SimpleNamespace(kernel=None, execution_count=3)
     ipython = types.SimpleNamespace(
         get_ipython=lambda: shell,
-        display=types.SimpleNamespace(display=lambda thing: shown.append(thing._repr_html_())),
+        display=types.SimpleNamespace(display=lambda forms, raw: shown.append(forms["text/html"])),
     )
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     report = bptt.check(model(), X, Y)

@@ -8,8 +8,9 @@ from types import FrameType
 
 
 def is_ours(frame: FrameType) -> bool:
-    """Tell whether a frame belongs to this package, or to one of its context managers."""
-    return frame.f_globals.get("__name__", "").partition(".")[0] in ("bptt", "contextlib")
+    """Tell whether a frame belongs to this package, or to what stands between its functions."""
+    name = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0] in ("bptt", "contextlib", "importlib", "numpy")
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

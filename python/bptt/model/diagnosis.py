@@ -100,7 +100,8 @@ class Report:
         if shell is None:
             print(self)
             return
-        sys.modules["IPython"].display.display(self)
+        forms = {"text/plain": str(self), "text/html": self._repr_html_()}
+        sys.modules["IPython"].display.display(forms, raw=True)
         self._shown_in = shell.execution_count
 
 
