@@ -14,8 +14,12 @@ Examples
 True
 """
 
+from typing import TYPE_CHECKING, Any
+
 from bptt import plot
 from bptt._core import __version__, get_num_threads, set_num_threads, simd_level
+from bptt._data.findings import DataWarning
+from bptt._support import names as _names
 from bptt.callbacks import (
     Callback,
     CSVLogger,
@@ -40,7 +44,7 @@ from bptt.layers import (
     explain,
 )
 from bptt.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss
-from bptt.model import Sequential, load
+from bptt.model import Sequential, check, load
 from bptt.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, SparseAdam
 from bptt.schedules import (
     CosineAnnealingLR,
@@ -63,6 +67,7 @@ __all__ = [
     "Callback",
     "CosineAnnealingLR",
     "CrossEntropyLoss",
+    "DataWarning",
     "DivergedError",
     "Dropout",
     "EarlyStopping",
@@ -88,6 +93,7 @@ __all__ = [
     "TensorBoard",
     "WandB",
     "__version__",
+    "check",
     "explain",
     "get_num_threads",
     "load",
@@ -95,3 +101,10 @@ __all__ = [
     "set_num_threads",
     "simd_level",
 ]
+
+if not TYPE_CHECKING:  # type checkers know which names there are
+
+    def __getattr__(name: str) -> Any:
+        near = {known.lower(): known for known in __all__}.get(name.lower())
+        known = "" if near is None else f": type bptt.{near}"
+        raise _names.no_attribute("module 'bptt'", "MODULE", name, known)

@@ -11,9 +11,7 @@ from typing import Any
 from bptt._history.curves import plot
 from bptt._history.frame import frame_of
 from bptt._history.steps import Steps
-
-#: Keras' names of our numbers, but for those that begin with "val_".
-_KERAS = {"learning_rate": "lr", "acc": "accuracy", "val_acc": "validation_accuracy"}
+from bptt._support import curves, names
 
 
 @dataclass
@@ -75,7 +73,7 @@ class History(Mapping[str, list[float]]):
     def __getitem__(self, name: str) -> list[float]:
         numbers = self._numbers()
         if name not in numbers:
-            raise KeyError(self._missing(name))
+            raise KeyError(self._missing(name, 'history["{}"]'))
         return numbers[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -93,18 +91,12 @@ class History(Mapping[str, list[float]]):
         validated = {"validation_loss": self.validation_loss} if self.validation_loss else {}
         return {"loss": self.loss} | validated | self.metrics | {"lr": self.lr}
 
-    def _missing(self, name: object) -> str:
-        """Return why there is no such number; Keras' names are answered with ours."""
-        numbers, text = self._numbers(), str(name)
-        ours = _KERAS.get(text, text)
-        if ours.startswith("val_"):
-            ours = "validation_" + ours.removeprefix("val_")
-        if ours in numbers and ours != text:
-            return f"the history has no {name!r}, here it is history[{ours!r}]"
-        if text == "history":
-            return "the history has no 'history', its numbers are history[\"loss\"] and so on"
-        known = f"the history has no {name!r}, it has {', '.join(numbers)}"
-        if ours.startswith("validation_") and not self.validation_loss:
+    def _missing(self, name: object, form: str = "history.{}") -> str:
+        """Return why there is no such number, and what to type."""
+        if (ours := names.answer("HISTORY", name)) is not None:
+            return f"the history has no {name!r}: type {form.format(ours)}"
+        known = f"the history has no {name!r}, it has {', '.join(self._numbers())}"
+        if str(name).startswith("val") and not self.validation_loss:
             return f"{known}: for validation, give fit validation=(x, y)"
         return f"{known}: more numbers come from metrics=[...] of fit"
 
@@ -160,6 +152,22 @@ class History(Mapping[str, list[float]]):
 
     def _repr_html_(self) -> str:
         return history_html(self)
+
+    def summary(self) -> str:
+        """Return what happened in training, and what to do about it, in a sentence or two.
+
+        It tells of over-fitting, of losses that hardly move, rise, jump or still fall, and why
+        validation may be below training. Epochs are counted from 1.
+
+        Examples
+        --------
+        >>> import bptt
+        >>> history = bptt.History(loss=[0.9, 0.5, 0.3, 0.2, 0.1, 0.05],
+        ...                        validation_loss=[0.9, 0.6, 0.5, 0.55, 0.6, 0.7])
+        >>> history.summary().split(",")[0]
+        'Validation was best at epoch 3 (0.5) and rises since (to 0.7)'
+        """
+        return curves.summary(self.loss, self.validation_loss, self.interrupted)
 
     def plot(
         self,

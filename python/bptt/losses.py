@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from bptt._core import IGNORED
 from bptt._core import Loss as CoreLoss
-from bptt._support import check
+from bptt._support import check, names
+from bptt._support.entry import entry
 
 Array = NDArray[Any]
 
@@ -34,6 +35,7 @@ class Loss:
         raise NotImplementedError
 
 
+@entry
 @dataclass(frozen=True)
 class CrossEntropyLoss(Loss):
     """Softmax cross-entropy of logits and classes, in nats, as torch.nn.CrossEntropyLoss.
@@ -80,6 +82,7 @@ class CrossEntropyLoss(Loss):
         return counted
 
 
+@entry
 @dataclass(frozen=True)
 class BCEWithLogitsLoss(Loss):
     """Binary cross-entropy of logits and targets in [0, 1], as torch.nn.BCEWithLogitsLoss.
@@ -107,6 +110,7 @@ class BCEWithLogitsLoss(Loss):
         return CoreLoss.bce_with_logits(pos_weight=_weights("pos_weight", self.pos_weight))
 
 
+@entry
 @dataclass(frozen=True)
 class MSELoss(Loss):
     """The mean squared error over all numbers, as torch.nn.MSELoss.
@@ -124,6 +128,7 @@ class MSELoss(Loss):
         return CoreLoss.mse()
 
 
+@entry
 @dataclass(frozen=True)
 class L1Loss(Loss):
     """The mean absolute error over all numbers, as torch.nn.L1Loss.
@@ -141,6 +146,7 @@ class L1Loss(Loss):
         return CoreLoss.mae()
 
 
+@entry
 @dataclass(frozen=True)
 class HuberLoss(Loss):
     """Quadratic for small errors and linear for large ones, as torch.nn.HuberLoss.
@@ -179,9 +185,18 @@ def loss_of(loss: object) -> Loss:
         return loss
     if isinstance(loss, str) and loss in LOSSES:
         return LOSSES[loss]()
-    names = ", ".join(f'"{name}"' for name in LOSSES)
+    listed = ", ".join(f'"{name}"' for name in LOSSES)
+    told = ""
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        told = f": type loss=bptt.{loss.__name__}()"
+    else:
+        given = loss if isinstance(loss, str) else type(loss).__name__
+        lower = given.lower().replace(" ", "_")
+        known = names.answer("LOSSES", lower) or names.near(lower, LOSSES)
+        told = f': type loss="{known}"' if known is not None else ""
     raise ValueError(
-        f"loss must be {names} or an object such as bptt.HuberLoss(), got {check.shown(loss)}"
+        f"loss must be {listed} or an object such as bptt.HuberLoss(), got {check.shown(loss)}"
+        f"{told}"
     )
 
 

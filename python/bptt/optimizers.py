@@ -11,6 +11,7 @@ from typing import Any
 
 from bptt._core import Optimizer as CoreOptimizer
 from bptt._support import check
+from bptt._support.entry import entry
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,14 @@ class Optimizer:
         return check.flag(name, getattr(self, name))
 
 
+def named(given: object) -> str:
+    """Return the name of the optimiser that was meant: a text, a class or another library's."""
+    kind = given if isinstance(given, type) else type(given)
+    name = given if isinstance(given, str) else kind.__name__
+    ours = {optimizer.__name__.lower(): optimizer.__name__ for optimizer in _OPTIMIZERS}
+    return ours.get(name.lower(), "Adam")
+
+
 def _two_betas(betas: Any) -> tuple[float, float]:
     try:
         beta1, beta2 = betas
@@ -42,6 +51,7 @@ def _two_betas(betas: Any) -> tuple[float, float]:
     return check.real("betas[0]", beta1), check.real("betas[1]", beta2)
 
 
+@entry
 @dataclass(frozen=True)
 class SGD(Optimizer):
     """Stochastic gradient descent, as torch.optim.SGD.
@@ -77,6 +87,7 @@ class SGD(Optimizer):
         return CoreOptimizer.sgd(**numbers, nesterov=self._flag("nesterov"))
 
 
+@entry
 @dataclass(frozen=True)
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015), as torch.optim.Adam.
@@ -112,6 +123,7 @@ class Adam(Optimizer):
         return CoreOptimizer.adam(**numbers, betas=betas, decoupled=False)
 
 
+@entry
 @dataclass(frozen=True)
 class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW.
@@ -146,6 +158,7 @@ class AdamW(Optimizer):
         return CoreOptimizer.adam(**numbers, betas=betas, decoupled=True)
 
 
+@entry
 @dataclass(frozen=True)
 class SparseAdam(Optimizer):
     """Adam for an `Embedding` of which a batch reads a few rows, as torch.optim.SparseAdam.
@@ -178,6 +191,7 @@ class SparseAdam(Optimizer):
         return CoreOptimizer.sparse_adam(**self._numbers("lr", "eps"), betas=_two_betas(self.betas))
 
 
+@entry
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
     """RMSprop (Hinton 2012), as torch.optim.RMSprop.
@@ -219,6 +233,7 @@ class RMSprop(Optimizer):
         return CoreOptimizer.rmsprop(**numbers, centered=self._flag("centered"))
 
 
+@entry
 @dataclass(frozen=True)
 class Adagrad(Optimizer):
     """Adagrad (Duchi, Hazan and Singer 2011), as torch.optim.Adagrad.
@@ -251,3 +266,6 @@ class Adagrad(Optimizer):
 
     def _core(self) -> CoreOptimizer:
         return CoreOptimizer.adagrad(**self._numbers("lr", "weight_decay", "lr_decay", "eps"))
+
+
+_OPTIMIZERS = (SGD, Adam, AdamW, SparseAdam, RMSprop, Adagrad)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bptt._support import check
+from bptt._support.entry import entry
 
 #: A learning rate, and a momentum that replaces the optimiser's, or None.
 Rate = tuple[float, float | None]
@@ -47,6 +48,7 @@ class Schedule:
         """Refuse a run of so many steps of the optimiser if it is too long; None: not known."""
 
 
+@entry
 @dataclass(frozen=True)
 class StepLR(Schedule):
     """Multiply the learning rate by `gamma` after every `step_size` epochs, as torch's StepLR.
@@ -80,6 +82,7 @@ class StepLR(Schedule):
         return lr * self.gamma ** ((state["step"] + ahead) // self.step_size), None
 
 
+@entry
 @dataclass(frozen=True)
 class CosineAnnealingLR(Schedule):
     """Follow a cosine to `eta_min` in `T_max` epochs, then back up, as torch's CosineAnnealingLR.
@@ -116,6 +119,7 @@ class CosineAnnealingLR(Schedule):
         return self.eta_min + (lr - self.eta_min) * (1 + wave) / 2, None
 
 
+@entry
 @dataclass(frozen=True)
 class LinearLR(Schedule):
     """Change a factor of the learning rate linearly, as torch's LinearLR: a warm-up.
@@ -157,6 +161,7 @@ class LinearLR(Schedule):
         return lr * (self.start_factor + (self.end_factor - self.start_factor) * done), None
 
 
+@entry
 @dataclass(frozen=True)
 class OneCycleLR(Schedule):
     """Raise the learning rate to `max_lr` and lower it again, as torch's OneCycleLR.
@@ -283,6 +288,7 @@ class OneCycleLR(Schedule):
         return end + (start - end) / 2 * (1 + math.cos(math.pi * done))
 
 
+@entry
 @dataclass(frozen=True)
 class ReduceLROnPlateau(Schedule):
     """Lower the learning rate when a number no longer improves, as torch's ReduceLROnPlateau.
@@ -379,8 +385,11 @@ def monitored(monitor: str | None, logs: dict[str, float]) -> float:
 def schedule_of(schedule: Any) -> Schedule | None:
     """Return a schedule or None, or raise an error."""
     if schedule is not None and not isinstance(schedule, Schedule):
+        known = schedule.__name__ if isinstance(schedule, type) else "StepLR"
+        told = "bptt.StepLR(10)" if known == "StepLR" else f"bptt.{known}(...)"
         raise TypeError(
-            f"schedule must be a schedule such as bptt.StepLR(10), got {check.shown(schedule)}"
+            f"schedule must be a schedule such as bptt.StepLR(10), got {check.shown(schedule)}: "
+            f"type schedule={told}"
         )
     return schedule
 

@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from layouts import REFUSED, bits, layouts, memory
 
 import bptt
 from bptt import lab, plot
+from bptt.model import diagnosis
 
 N, T, F, H = 3, 4, 2, 3  # rows, steps, features, hidden units
 RNG = np.random.default_rng(0)
@@ -37,6 +39,16 @@ def trained(m, *data, **settings):
     settings = {"loss": "mse", "epochs": 2, "batch_size": 2, "progress": False, "rng": 0} | settings
     history = m.fit(*data, optimizer=bptt.Adam(0.01), **settings)
     return history.loss, history.validation_loss, m.state_dict()
+
+
+def told(x, y):
+    """What check finds, in words, with one step of learning by heart."""
+    with mock.patch.object(diagnosis, "STEPS", 1):
+        findings = bptt.check(model(), x, y, loss="mse", show=False)
+    sentences = [finding.sentence for finding in findings]
+    if len(sentences) == 1:  # that the data do not fit
+        raise ValueError(sentences[0])
+    return sentences
 
 
 def loaded(layer, name):
@@ -141,6 +153,9 @@ def models():
     yield predict, "state", h, lambda v: tokens_model().predict(tokens, state=((v, h),))
     yield evaluate, "x", x, lambda v: model().evaluate(v, y, loss="mse")
     yield evaluate, "y", y, lambda v: model().evaluate(x, v, loss="mse")
+    yield "bptt.Sequential.__call__", "x", x, lambda v: np.array(model()(v))
+    yield "bptt.check", "x", x, lambda v: told(v, y)
+    yield "bptt.check", "y", y, lambda v: told(x, v)
     prompt = whole(T)
     yield (
         "bptt.Sequential.generate",

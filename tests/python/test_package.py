@@ -3,8 +3,12 @@
 import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import bptt
+from bptt._support.extras import require
 
 
 def test_numpy_is_all_it_requires():
@@ -28,3 +32,17 @@ def test_every_public_name_is_documented():
     for name in bptt.__all__:
         if not name.startswith("__"):
             assert getattr(bptt, name).__doc__, name
+
+
+def test_what_is_missing_is_named_with_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    told = r'this needs scikit-learn: pip install scikit-learn \(the extra "sklearn"\)'
+    with pytest.raises(ImportError, match=told):
+        require("sklearn", "sklearn")
+
+
+def test_no_text_installs_the_package_from_an_index():
+    # There is no release: pip would find nothing.
+    root = Path(bptt.__file__).parent
+    texts = {path.name: path.read_text() for path in root.rglob("*.py")}
+    assert [name for name, text in texts.items() if 'pip install "bptt' in text] == []

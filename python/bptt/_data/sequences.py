@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bptt._core import IGNORED, Dataset
+from bptt._data import hints
 from bptt._data.finite import not_finite
 from bptt._support import check
 from bptt.layers._stack import Stack
@@ -36,7 +37,13 @@ class Sequences:
         value: Any,
         features: int | None,
         convert: Callable[[str, Any], Array],
+        hint: Callable[[Array, bool], str] = lambda given, listed: "",
     ) -> None:
+        """Convert the value.
+
+        For a shape that does not fit, `hint` returns what to type: it is given the array, or one
+        of a list and True.
+        """
         rank = 1 if features is None else 2  # dimensions of one sequence
         one = "(T,)" if features is None else f"(T, {features})"
         many = "(N, T)" if features is None else f"(N, T, {features})"
@@ -45,7 +52,10 @@ class Sequences:
         if is_array:
             array = convert(name, value)
             if array.ndim != rank + 1:
-                raise ValueError(f"{name} must be {takes}, got an array of shape {array.shape}")
+                raise ValueError(
+                    f"{name} must be {takes}, got an array of shape {array.shape}"
+                    f"{hint(array, False)}"
+                )
             parts = [array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])]
             lengths = [array.shape[1]] * array.shape[0]
         else:
@@ -54,6 +64,7 @@ class Sequences:
                 if part.ndim != rank:
                     raise ValueError(
                         f"{name} must be {takes}, got {name}[{n}] of shape {part.shape}"
+                        f"{hint(part, True)}"
                     )
             lengths = [len(part) for part in parts]
         if not lengths:
@@ -65,9 +76,10 @@ class Sequences:
         for n, part in enumerate(parts):
             if features is not None and part.shape[-1] != features:
                 where = name if is_array else f"{name}[{n}]"
+                told = hint(array, False) if is_array else hint(part, True)
                 raise ValueError(
                     f"{where} must have {features} features in its last dimension, "
-                    f"got {part.shape[-1]}"
+                    f"got {part.shape[-1]}{told}"
                 )
         self.flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
         self.offsets = [0, *np.cumsum(lengths).tolist()]
@@ -86,15 +98,27 @@ def one_per_sequence(
     value: Any,
     features: int | None,
     count: int,
+    outputs: int,
     convert: Callable[[str, Any], Array],
 ) -> Array:
-    """Return one target for each sequence: (N, F), or classes (N,)."""
-    array = convert(name, value)
+    """Return one target for each sequence: (N, F), or classes (N,).
+
+    Where F is 1, a target may also be the number itself, (N,).
+    """
+    try:
+        array = convert(name, value)
+    except ValueError as error:
+        if "differ in length" not in str(error):
+            raise
+        raise ValueError(f"{error}: with LastStep, type [part[-1] for part in y]") from None
+    if features == 1 and array.shape == (count,):
+        return array[:, None]
     shape = (count,) if features is None else (count, features)
     if array.shape != shape:
         raise ValueError(
-            f"{name} must have shape {shape}, got {array.shape}: a model with LastStep takes one "
-            f"target for each of the {count} sequences"
+            f"{name} must have shape {shape}, got {array.shape}, because a model with LastStep "
+            f"takes one target for each of the {count} sequences"
+            f"{hints.target_per_sequence(array, count, outputs, features is None)}"
         )
     return array
 
@@ -138,9 +162,19 @@ def sample_weights(name: str, value: Any, count: int) -> list[float]:
 def inputs_of(stack: Stack, name: str, x: Any) -> Sequences:
     """Return x as sequences of what the first layer takes: tokens or features."""
     tokens, features = stack.tokens, stack.features[0][0]
-    if tokens is not None:
-        return Sequences(name, x, None, lambda part, v: check.classes(part, v, tokens))
-    return Sequences(name, x, features, lambda part, v: check.floats(part, v, stack.dtype))
+    first = type(stack.layers[0]).__name__
+
+    def convert(part: str, value: Any) -> Array:
+        if tokens is not None:
+            return check.classes(part, value, tokens)
+        return check.floats(part, value, stack.dtype)
+
+    def hint(given: Array, listed: bool) -> str:
+        # The array as it was given still tells whether it holds whole numbers.
+        own = x[0] if listed and isinstance(x, (list, tuple)) else x
+        return hints.inputs(given, np.asarray(own).dtype.kind, listed, features, first)
+
+    return Sequences(name, x, features, convert, hint)
 
 
 @dataclass
@@ -157,12 +191,17 @@ class Converted:
         Whether a target has a weight above 0.
     not_finite : callable
         Returns a sentence about the NaN and infinity in what is read, or None.
+    x, y : ndarray
+        The arrays of the data set: the steps of all sequences one after the other, (sum of T, F) or
+        tokens (sum of T,), and their targets; without targets y is empty.
     """
 
     core: Dataset
     lengths: NDArray[np.int64]
     counts: bool
     not_finite: Callable[[], str | None]
+    x: Array
+    y: Array
 
 
 def inputs_only(stack: Stack, name: str, x: Any, numbers: Array | None) -> Converted:
@@ -173,7 +212,8 @@ def inputs_only(stack: Stack, name: str, x: Any, numbers: Array | None) -> Conve
     def fault() -> str | None:
         return not_finite(name, inputs.flat, inputs.offsets, None, numbers)
 
-    return Converted(core, np.diff(inputs.offsets), True, fault)
+    none = np.empty(0, inputs.flat.dtype)
+    return Converted(core, np.diff(inputs.offsets), True, fault, inputs.flat, none)
 
 
 @np.errstate(over="ignore")
@@ -200,20 +240,23 @@ def dataset_of(
         return check.floats(part, value, stack.dtype)
 
     if stack.per_sequence:
-        flat = one_per_sequence(name, y, features, len(inputs), convert)
+        flat = one_per_sequence(name, y, features, len(inputs), outputs, convert)
     else:
-        targets = Sequences(name, y, features, convert)
+
+        def hint(given: Array, listed: bool) -> str:
+            return hints.targets(given, listed, outputs, inputs.lengths[0], loss._classes)
+
+        targets = Sequences(name, y, features, convert, hint)
         if len(inputs) != len(targets):
             raise ValueError(
                 f"{prefix}x and {prefix}y must have the same number of sequences, got "
-                f"{len(inputs)} and {len(targets)}"
+                f"{len(inputs)} and {len(targets)}{hints.counts(x, len(inputs), len(targets))}"
             )
         for n, (given, wanted) in enumerate(zip(targets.lengths, inputs.lengths)):
             if given != wanted:
                 raise ValueError(
                     f"{prefix}y[{n}] must have a target for each of the {wanted} steps of "
-                    f"{prefix}x[{n}], got {given}; for one target per sequence add LastStep to the "
-                    "model"
+                    f"{prefix}x[{n}], got {given}{hints.steps(given, wanted)}"
                 )
         flat = targets.flat
     lengths = np.diff(inputs.offsets)
@@ -239,4 +282,5 @@ def dataset_of(
             name, flat, of_y, weighed, numbers
         )
 
-    return Converted(core, lengths, counted is None or bool(counted.any()), fault)
+    counts = counted is None or bool(counted.any())
+    return Converted(core, lengths, counts, fault, inputs.flat, flat)

@@ -66,12 +66,12 @@ class Whole:
 
     def __init__(self, data: Converted) -> None:
         self.lengths = data.lengths
-        self._data = data
+        self.data = data
 
     def pieces(self, order: NDArray[np.uint64] | None, batch_size: int) -> Iterator[Piece]:
         """Return all sequences as one piece."""
         order = np.arange(len(self.lengths), dtype=np.uint64) if order is None else order
-        yield Piece(self._data, order, batch_size)
+        yield Piece(self.data, order, batch_size)
 
     def batches(self, batch_size: int) -> int:
         """Return the number of batches."""
@@ -211,7 +211,7 @@ def training_source(
                 "sample_weight needs x and y as arrays or lists: give batches (x, y, sample_weight)"
             )
         return Iterated(convert, prefix, x, epochs)
-    if _is_mapped(x) or _is_mapped(y):
+    if is_mapped(x) or is_mapped(y):
         return Mapped(convert, prefix, x, y, weights)
     data = convert(prefix, (x, y, weights), None)
     if not data.counts:
@@ -241,7 +241,13 @@ def validation_source(
     if isinstance(given, Iterable) and not isinstance(given, (tuple, list, np.ndarray)):
         given = (given, None)  # an iterable of batches
     if not isinstance(given, (tuple, list)) or len(given) != 2:
-        raise ValueError("validation must be a tuple (x, y) or an iterable of batches")
+        told = "validation=(x, y)"
+        if isinstance(given, float):
+            told = "validation=(x[n:], y[n:]) and fit x[:n], y[:n], where n = len(x) * 8 // 10"
+        raise ValueError(
+            "validation must be a tuple (x, y) or an iterable of batches, got "
+            f"{shown(given)}: type {told}"
+        )
     x, y = given
     return training_source(
         stack, loss, prefix, x, y, None, epochs, Use(check_finite, evaluated=True)
@@ -256,12 +262,12 @@ def prediction_source(stack: Stack, x: Any, check_finite: bool) -> Source:
     ) -> Converted:
         return _checked(inputs_only(stack, f"{prefix}x", data[0], numbers), check_finite)
 
-    if _is_mapped(x):
+    if is_mapped(x):
         return Mapped(convert, "", x, None, None)
     return Whole(convert("", (x, None, None), None))
 
 
-def _is_mapped(value: Any) -> bool:
+def is_mapped(value: Any) -> bool:
     """Tell whether sequences lie in mapped files."""
     if isinstance(value, (list, tuple)):
         return any(mapping_of(part) is not None for part in value)

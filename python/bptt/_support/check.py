@@ -49,6 +49,10 @@ def size(name: str, value: object, least: int = 1) -> int:
         number = operator.index(value)  # type: ignore[arg-type]
     except Exception:  # an array or a tensor raises anything
         message = f"{name} must be a whole number, got {shown(value)} ({type(value).__name__})"
+        if (isinstance(value, float) and value.is_integer()) or (
+            isinstance(value, str) and value.isdecimal()
+        ):
+            message += f": type {int(value)}"
         raise TypeError(message) from None
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {shown(number)}")
@@ -80,7 +84,8 @@ def probability(name: str, value: object) -> float:
     """Return a probability below 1."""
     number = real(name, value)
     if not 0 <= number < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value}")
+        told = f": type {number / 100:g} for {number:g} %" if 1 < number < 100 else ""
+        raise ValueError(f"{name} must be in [0, 1), got {value}{told}")
     return number
 
 
@@ -133,7 +138,10 @@ def array_of(name: str, value: ArrayLike) -> Array:
     except (TypeError, BufferError) as error:  # such as a tensor in another device's memory
         raise TypeError(f"{name} must be an array: {error}") from None
     except (ValueError, RuntimeError) as error:  # such as a tensor that needs its gradient
-        raise ValueError(f"{name} must be an array: {error}") from None
+        what = f"{name} must be an array: {error}"
+        if isinstance(value, list) and "inhomogeneous" in str(error):
+            what = f"{name} must be an array, but its items differ in length"
+        raise ValueError(what) from None
     return array
 
 
@@ -171,7 +179,10 @@ def floats(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
         return value
     array = array_of(name, value)
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold real numbers, got {_kind(value, array)}")
+        told = ""
+        if array.dtype.kind in "USO" and _holds_text(array):
+            told = f": if it holds names of classes or tokens, type {_numbered(name)}"
+        raise TypeError(f"{name} must hold real numbers, got {_kind(value, array)}{told}")
     # ascontiguousarray would turn a 0-D array into a 1-D one.
     return _aligned(np.asarray(array, dtype=dtype, order="C"))
 
@@ -194,7 +205,7 @@ def classes(
     if array.dtype.kind not in "iu":
         raise TypeError(
             f"{name} must hold whole numbers (tokens or classes) in an integer dtype, "
-            f"got {_kind(value, array)}"
+            f"got {_kind(value, array)}{_to_classes(name, array)}"
         )
     if ignored is not None:
         where = array == ignored[0]
@@ -206,13 +217,64 @@ def classes(
         least, most = array.min(), array.max()
         if least < 0 or most >= below:
             wrong = least if least < 0 else most
-            raise ValueError(f"{name} must hold numbers from 0 to {below - 1}, got {wrong}")
+            told = _in_range(name, int(least), int(most), below)
+            raise ValueError(f"{name} must hold numbers from 0 to {below - 1}, got {wrong}{told}")
     return _aligned(np.asarray(array, dtype=np.uint32, order="C"))
+
+
+def _letter(name: str) -> str:
+    """Return the variable of a name in errors: y of "validation y[3]"."""
+    return name.rpartition(" ")[2].partition("[")[0]
+
+
+def _numbered(name: str) -> str:
+    """Return the line that makes classes of names."""
+    letter = _letter(name)
+    return f"names, {letter} = np.unique({letter}, return_inverse=True)"
+
+
+def _holds_text(array: Array) -> bool:
+    return array.dtype.kind in "US" or any(isinstance(part, str) for part in array.flat[:1])
+
+
+def _to_classes(name: str, array: Array) -> str:
+    """Return what to type where numbers or names should be classes or tokens."""
+    letter = _letter(name)
+    if array.dtype.kind in "USO":
+        return f": type {_numbered(name)}" if _holds_text(array) else ""
+    if array.dtype.kind == "b":
+        return f": type {letter}.astype(int)"
+    if array.dtype.kind == "f" and np.array_equal(array, np.rint(array)):
+        if (
+            array.ndim > 1
+            and array.size
+            and array.min() == 0
+            and (array.max(axis=-1) == array.sum(axis=-1)).all()
+        ):
+            return f": these look like one-hot vectors, type {letter}.argmax(axis=-1)"
+        return f": type {letter}.astype(int)"
+    if array.dtype.kind == "f":
+        other = 'loss="mse"' if letter == "y" else "bptt.LSTM(features, ...) as the first layer"
+        return f": for numbers, type {other}"
+    return ""
+
+
+def _in_range(name: str, least: int, most: int, below: int) -> str:
+    """Return what to type where classes or tokens are not from 0 to below."""
+    letter = _letter(name)
+    if least < 0:
+        ignored = f": to ignore such targets, type loss=bptt.CrossEntropyLoss(ignore_index={least})"
+        return ignored if letter == "y" else ""
+    if (least, most) == (1, below):
+        return f": they count from 0, type {letter} - 1"
+    if letter == "y":
+        return f": type bptt.Linear(..., {most + 1}) as the last layer"
+    return f": type bptt.OneHot({most + 1}) or bptt.Embedding({most + 1}, ...) as the first layer"
 
 
 def _kind(value: object, array: Array) -> str:
     """Return what was given instead of numbers, and what to do about objects."""
-    if array.dtype.kind != "O":
+    if array.dtype.kind != "O" or _holds_text(array):
         return f"dtype {array.dtype}"
     if not array.ndim:
         return type(value).__name__

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from bptt._support.extras import require
+from bptt._support.warn import warn
 
 #: Seconds after which a call into Rust returns, so that Python can draw progress and see Ctrl-C.
 SLICE = 0.1
@@ -22,8 +22,7 @@ def _tqdm() -> Any:
     try:
         return require("tqdm.auto", "progress").tqdm
     except ImportError as error:
-        # Frames up to the caller of `predict` or `evaluate`: this, the bar, the loop, the method.
-        warnings.warn(f"no progress bar: {error}", stacklevel=5)
+        warn(f"no progress bar: {error}")
         return None
 
 

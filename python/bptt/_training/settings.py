@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bptt._data.sources import Lengths, Piece, Source
+from bptt._support import names as other_names
 from bptt._training.state import Training
 from bptt.callbacks import ModelCheckpoint
 from bptt.callbacks.base import Monitor
@@ -105,9 +106,14 @@ def check_monitors(watchers: list[Any], metrics: list[str], validation: bool) ->
     for watcher in watchers:
         monitor = getattr(watcher, "monitor", None)
         if isinstance(watcher, (Schedule, Monitor)) and monitor not in (None, *names):
+            meant = other_names.answer("HISTORY", monitor) or monitor
+            told = f'type monitor="{meant}"'
+            if meant not in names:
+                more = "validation=(x, y)" if not validation else f'metrics=["{meant}"]'
+                told = f"add it to metrics, or give validation data, {more}, and {told}"
             raise ValueError(
                 f"monitor of {type(watcher).__name__} must be one of {', '.join(names)}, got "
-                f"{monitor!r}: add it to metrics, or give validation data"
+                f"{monitor!r}: {told}"
             )
         if isinstance(watcher, ModelCheckpoint):
             watcher.check_names(names)

@@ -15,7 +15,7 @@ from bptt._core import Trainer
 from bptt._history.steps import Steps
 from bptt._support.check import shown
 from bptt.history import History
-from bptt.optimizers import Optimizer
+from bptt.optimizers import Optimizer, named
 from bptt.schedules import Schedule
 
 Array = NDArray[Any]
@@ -53,12 +53,14 @@ def training_of(last: Training | None, optimizer: object, schedule: Schedule | N
     if optimizer is None:
         if last is None:
             raise ValueError(
-                "optimizer is missing: the first fit of a model needs one, such as bptt.Adam()"
+                "optimizer is missing: the first fit of a model needs one, type "
+                "optimizer=bptt.Adam()"
             )
         optimizer = last.optimizer
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
-            f"optimizer must be an optimiser such as bptt.Adam(), got {shown(optimizer)}"
+            f"optimizer must be an optimiser such as bptt.Adam(), got {shown(optimizer)}: type "
+            f"optimizer=bptt.{named(optimizer)}()"
         )
     training = Training(optimizer, schedule=schedule)
     if last is not None and last.optimizer is optimizer:

@@ -2,5 +2,5 @@
 
 All contenders run in one process. `cases` has what is timed, `contenders` the libraries, `runner`
 the timing, `report` and `figure` the results. The other libraries are optional:
-``pip install "bptt[bench]"``.
+``pip install ".[bench]"`` in a clone.
 """

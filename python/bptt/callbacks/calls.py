@@ -22,15 +22,19 @@ class Calls:
     def __init__(self, model: TrainedModel, callbacks: object, early_stopping: object) -> None:
         if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
             raise TypeError(
-                f"early_stopping must be bptt.EarlyStopping(...), got {check.shown(early_stopping)}"
+                "early_stopping must be bptt.EarlyStopping(...), got "
+                f"{check.shown(early_stopping)}: type early_stopping=bptt.EarlyStopping(patience=5)"
             )
         if not isinstance(callbacks, (list, tuple)):
-            raise TypeError(f"callbacks must be a list, got {type(callbacks).__name__}")
+            raise TypeError(
+                f"callbacks must be a list, got {type(callbacks).__name__}: type callbacks=[...]"
+            )
         for n, callback in enumerate(callbacks):
             if isinstance(callback, type) or not any(hasattr(callback, hook) for hook in _HOOKS):
+                told = f": type {callback.__name__}(...)" if isinstance(callback, type) else ""
                 raise TypeError(
                     f"callbacks[{n}] must be an object with one of {', '.join(_HOOKS)}, "
-                    f"got {check.shown(callback)}"
+                    f"got {check.shown(callback)}{told}"
                 )
         first = [] if early_stopping is None else [early_stopping]
         self.callbacks = [*first, *callbacks]

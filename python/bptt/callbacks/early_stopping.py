@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from bptt._support import check
+from bptt._support.entry import entry
 from bptt.callbacks.base import Logs, Monitor, epoch_of
 from bptt.history import History
 
 
+@entry
 class EarlyStopping(Monitor):
     """Stop when a number no longer improves and restore the best parameters, as in Keras.
 

@@ -10,10 +10,12 @@ from string import Formatter
 from typing import IO, Any
 
 from bptt._support import check
+from bptt._support.entry import entry
 from bptt.callbacks.base import Callback, Logs, Monitor
 from bptt.layers._files import path_of
 
 
+@entry
 class ModelCheckpoint(Monitor):
     """Save the model after every epoch that is the best so far, as in Keras.
 
@@ -127,6 +129,7 @@ class ModelCheckpoint(Monitor):
         self._resumed = True
 
 
+@entry
 class CSVLogger(Callback):
     """Write a row for every epoch to a CSV file: the epoch, counted from 1, and its numbers.
 

@@ -8,11 +8,13 @@ from typing import Any
 
 from bptt._history.steps import Steps
 from bptt._support import check
+from bptt._support.entry import entry
 from bptt._support.extras import require
 from bptt.callbacks.base import Callback, Logs
 from bptt.layers._files import path_of
 
 
+@entry
 class TensorBoard(Callback):
     """Write the numbers of every epoch for TensorBoard. Needs the package tensorboard.
 
@@ -88,6 +90,7 @@ class TensorBoard(Callback):
         return {**vars(self), "_writers": {}}  # open files have no copies
 
 
+@entry
 class MLflow(Callback):
     """Log the numbers of every epoch to MLflow. Needs the package mlflow or mlflow-skinny.
 
@@ -133,6 +136,7 @@ class MLflow(Callback):
         return self.model.history is not None and self.model.history.interrupted
 
 
+@entry
 class WandB(Callback):
     """Log the numbers of every epoch to Weights & Biases. Needs the package wandb.
 

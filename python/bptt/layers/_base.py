@@ -6,13 +6,13 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bptt._core import Layer as CoreLayer
-from bptt._support import check
+from bptt._support import check, names
 from bptt.layers._arrays import Array, OwnArrays, load_arrays, new_parameters, views_of
 
 
@@ -27,6 +27,14 @@ class Layer:
 
     parameters: Mapping[str, Array] = MappingProxyType({})
     _core: CoreLayer
+
+    if not TYPE_CHECKING:  # type checkers know which attributes there are
+
+        def __getattr__(self, name: str) -> Any:
+            known = ""
+            if "_arrays" in self.__dict__ and name in self.parameters:
+                known = f': type layer.parameters["{name}"]'
+            raise names.no_attribute(f"{type(self).__name__!r} object", "LAYER", name, known)
 
     def _make_core(self) -> CoreLayer:
         raise NotImplementedError

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bptt._core import Model
+from bptt._support import names
 from bptt.layers._arrays import Array, load_arrays
 from bptt.layers._base import Layer, TrainableLayer
 from bptt.layers.last_step import LastStep
 from bptt.layers.recurrent import Recurrent
 from bptt.layers.stepper import Stepper
+
+
+def _told(given: object) -> str:
+    """Return what to type for an object that is no layer of bptt."""
+    name = given.__name__ if isinstance(given, type) else type(given).__name__
+    if isinstance(given, type) and issubclass(given, Layer):
+        return f": {name} is a class, type bptt.{name}(...) with its sizes"
+    told = names.answer("MODULE", name)
+    return f": {told}" if told is not None else ": type bptt.Sequential(bptt.LSTM(1, 32), ...)"
+
+
+def _fitting(layers: Sequence[Layer]) -> str:
+    """Return what to type for the first layer that does not fit the one below it."""
+    gives = None
+    for n, layer in enumerate(layers):
+        takes = layer._core.in_features
+        if gives is not None and takes is not None and takes != gives:
+            return f": type bptt.{type(layer).__name__}({gives}, ...) for layer {n}"
+        gives = layer._core.out_features or gives
+    return ""
 
 
 class Stack:
@@ -34,12 +55,17 @@ class Stack:
         Whether the output has one step for each sequence (LastStep) instead of all steps.
     """
 
-    def __init__(self, *layers: Layer) -> None:
-        for n, layer in enumerate(layers):
+    def __init__(self, *layers: Layer | Sequence[Layer]) -> None:
+        given: Sequence[Any] = layers
+        if len(layers) == 1 and isinstance(layers[0], (list, tuple)):
+            given = layers[0]
+        for n, layer in enumerate(given):
             if not isinstance(layer, Layer):
-                raise TypeError(f"layer {n} must be a bptt layer, got {type(layer).__name__}")
-        self.layers = layers
-        trained = [layer for layer in layers if isinstance(layer, TrainableLayer)]
+                raise TypeError(
+                    f"layer {n} must be a bptt layer, got {type(layer).__name__}{_told(layer)}"
+                )
+        self.layers: tuple[Layer, ...] = tuple(given)
+        trained = [layer for layer in self.layers if isinstance(layer, TrainableLayer)]
         dtypes = {layer.dtype for layer in trained}
         if len(dtypes) > 1:
             raise ValueError(
@@ -48,9 +74,12 @@ class Stack:
         if len({id(layer) for layer in trained}) < len(trained):
             raise ValueError("a layer can be in a model only once: make another layer, or copy it")
         self.dtype: np.dtype[Any] = dtypes.pop() if dtypes else np.dtype(np.float32)
-        self.features = self.core_model().features  # checks that the layers fit together
-        self.tokens = layers[0]._core.tokens
-        self.per_sequence = any(isinstance(layer, LastStep) for layer in layers)
+        try:
+            self.features = self.core_model().features  # checks that the layers fit together
+        except ValueError as error:
+            raise ValueError(f"{error}{_fitting(self.layers)}") from None
+        self.tokens = self.layers[0]._core.tokens
+        self.per_sequence = any(isinstance(layer, LastStep) for layer in self.layers)
 
     @property
     def outputs(self) -> int:

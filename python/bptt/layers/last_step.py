@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from bptt._core import Layer as CoreLayer
 from bptt._core import Lengths
 from bptt._support import check
+from bptt._support.entry import entry
 from bptt.layers._arrays import Array
 from bptt.layers._batch import Batch
 from bptt.layers.stateless import Record, Shape, Stateless
@@ -29,6 +30,7 @@ class _Steps(Record):
         self._batch, self._lengths, self._directions = batch, lengths, directions
 
 
+@entry
 class LastStep(Stateless):
     """The last step of every sequence: from (T, B, F) to (B, F).
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bptt._support import check
+from bptt._support.entry import entry
 from bptt.layers.recurrent import Recurrent
 
 
+@entry
 class RNN(Recurrent):
     """The vanilla recurrent network, as torch.nn.RNN.
 

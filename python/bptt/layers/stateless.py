@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from bptt._core import Layer as CoreLayer
 from bptt._support import check
+from bptt._support.entry import entry
 from bptt.layers._arrays import Array
 from bptt.layers._base import Layer, TrainableLayer, uniform
 
@@ -112,6 +113,7 @@ class Stateless(Layer):
         return record
 
 
+@entry
 class Linear(Stateless, TrainableLayer):
     """A linear layer, as torch.nn.Linear: ``y = x W' + b`` over the last dimension.
 
@@ -176,6 +178,7 @@ def _features(x: ArrayLike, dtype: np.dtype[Any], features: int, name: str) -> A
     return array
 
 
+@entry
 class OneHot(Layer):
     """From tokens to one-hot vectors; the first layer of a model that reads tokens.
 
@@ -210,6 +213,7 @@ class OneHot(Layer):
         return f"OneHot({self.classes})"
 
 
+@entry
 class Embedding(Stateless, TrainableLayer):
     """A trained vector for every token, as torch.nn.Embedding.
 
@@ -263,6 +267,7 @@ class Embedding(Stateless, TrainableLayer):
         return f"Embedding({self.num_embeddings}, {self.embedding_dim}{_dtype(self.dtype)})"
 
 
+@entry
 class LayerNorm(Stateless, TrainableLayer):
     """Layer normalisation of the last dimension, as torch.nn.LayerNorm.
 
@@ -333,6 +338,7 @@ class LayerNorm(Stateless, TrainableLayer):
         return f"LayerNorm({self.normalized_shape}{options}{_dtype(self.dtype)})"
 
 
+@entry
 class Dropout(Stateless):
     """Dropout, as torch.nn.Dropout: training sets random numbers of the input to zero.
 

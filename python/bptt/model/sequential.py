@@ -5,22 +5,26 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bptt._data.findings import DataWarning, surely_wrong
 from bptt._data.finite import FIX, not_finite
 from bptt._data.sequences import Use
 from bptt._data.sources import (
     Batches,
     Data,
+    Whole,
     prediction_source,
     training_source,
     validation_source,
 )
-from bptt._support import check
+from bptt._support import check, names
+from bptt._support.entry import entry
 from bptt._support.progress import sequence_bar
+from bptt._support.warn import warn
 from bptt._training.checkpoint import Checkpoint
 from bptt._training.evaluate import evaluate, predict
 from bptt._training.metrics import check_metrics, metrics_of
@@ -49,7 +53,8 @@ class Sequential(Stack):
     Parameters
     ----------
     *layers : RNN, LSTM, GRU, Linear, OneHot, Embedding, LayerNorm, Dropout or LastStep
-        The layers, all of the same dtype. For data of tokens, the first is OneHot or Embedding.
+        The layers, all of the same dtype, or one list of them. For data of tokens, the first is
+        OneHot or Embedding.
 
     Attributes
     ----------
@@ -66,7 +71,8 @@ class Sequential(Stack):
     For a model that starts with OneHot or Embedding they are (N, T), or N arrays (T_i,), of whole
     numbers. Every step has a target: a class (N, T) for the loss "cross_entropy", real numbers (N,
     T, O) for the other losses. With a LastStep among the layers, every sequence has one target:
-    (N,) or (N, O). Arrays may have any real dtype and layout. Masked values (numpy.ma) are refused.
+    (N,) or (N, O); where O is 1, (N,) does as well. Calling a model is `predict` without
+    progress. Arrays may have any real dtype and layout. Masked values (numpy.ma) are refused.
 
     Examples
     --------
@@ -80,11 +86,33 @@ class Sequential(Stack):
     [[1, 2, 0, 1, 2], [2, 0, 1]]
     """
 
-    def __init__(self, *layers: Layer) -> None:
+    #: Whether `fit` warns of data that are nearly surely a mistake. Estimators scale theirs.
+    _warns = True
+
+    @entry
+    def __init__(self, *layers: Layer | Sequence[Layer]) -> None:
         super().__init__(*layers)
         self.history: History | None = None
         self.stop_training = False
         self._training: Training | None = None
+
+    if not TYPE_CHECKING:  # type checkers know which attributes there are
+
+        def __getattr__(self, name: str) -> Any:
+            raise names.no_attribute("'Sequential' object", "MODEL", name)
+
+    @entry
+    def __call__(self, x: Data) -> Array | list[Array]:
+        """Return the outputs for x, as `predict` does, without progress.
+
+        Examples
+        --------
+        >>> import numpy as np, bptt
+        >>> model = bptt.Sequential(bptt.LSTM(1, 4, rng=0), bptt.Linear(4, 2, rng=1))
+        >>> model(np.zeros((3, 5, 1))).shape
+        (3, 5, 2)
+        """
+        return self.predict(x, progress=False)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
@@ -116,6 +144,7 @@ class Sequential(Stack):
         """
         return _summary.summary(self)
 
+    @entry
     def fit(
         self,
         x: Data | Batches,
@@ -182,7 +211,7 @@ class Sequential(Stack):
         rng : None, int or numpy.random.Generator
             The source of the shuffling.
         progress : bool, default True
-            Whether to show a progress bar (needs tqdm, ``pip install "bptt[progress]"``).
+            Whether to show a progress bar (needs tqdm, ``pip install tqdm``).
         tbptt : int, optional
             Truncated backpropagation through time: a batch is processed in chunks of so many steps.
             Each chunk starts from the final states of the chunk before and makes one step of the
@@ -231,6 +260,12 @@ class Sequential(Stack):
             Whether NaN and infinity in x, y and the validation data are an error: before training,
             or for iterables and memory-mapped arrays when a batch is read. With False they go
             through the model, as IEEE says.
+
+        Warns
+        -----
+        DataWarning
+            If x and y are nearly surely a mistake: numbers far above 1000, or hundreds of targets
+            that are all the same. `bptt.check` tells more.
 
         Returns
         -------
@@ -314,6 +349,12 @@ class Sequential(Stack):
             raise ValueError("resume=True needs a file to resume from: give checkpoint=path")
         use = Use(settings.check_finite, stateful=settings.stateful)
         source = training_source(self, loss, "", x, y, sample_weight, epochs, use)
+        if (
+            self._warns
+            and isinstance(source, Whole)
+            and (told := surely_wrong(self, loss, source.data))
+        ):
+            warn(f"{told}; bptt.check(model, x, y) tells more", DataWarning)
         check_stateful(settings, source.lengths)
         checked = None
         if validation is not None:
@@ -328,6 +369,7 @@ class Sequential(Stack):
         self.history, self.stop_training, self._training = run.history, run.stopped, run.kept
         return run()
 
+    @entry
     def find_lr(
         self,
         x: Data | Batches,
@@ -417,6 +459,7 @@ class Sequential(Stack):
         order = Order(count, generator if shuffle else None)
         return range_test(trainer, source, order, batch_size, rates)
 
+    @entry
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the model to a file, for `bptt.load`.
 
@@ -472,6 +515,7 @@ class Sequential(Stack):
         check_finite: bool = True,
     ) -> tuple[Array | list[Array], States]: ...
 
+    @entry
     def predict(
         self,
         x: Data,
@@ -577,6 +621,7 @@ class Sequential(Stack):
         check_finite: bool = True,
     ) -> dict[str, float]: ...
 
+    @entry
     def evaluate(
         self,
         x: Data | Batches,
@@ -627,6 +672,7 @@ class Sequential(Stack):
             return value
         return {"loss": value} | metrics_of(names, trainer.take_metrics(True))
 
+    @entry
     def generate(
         self,
         prompt: ArrayLike,
@@ -679,6 +725,7 @@ class Sequential(Stack):
         return generate(self, prompt, n, temperature, top_k, rng)
 
 
+@entry
 def load(path: str | os.PathLike[str]) -> Sequential:
     """Load a model from a file of `Sequential.save`, or from a checkpoint of `Sequential.fit`.
 

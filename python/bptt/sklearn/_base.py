@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -18,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import bptt
 from bptt._support import check
+from bptt._support.warn import warn
 from bptt.sklearn._sequences import FAR, Scale, Sequences, read_sequences, take
 from bptt.sklearn._threads import limit_worker_threads
 
@@ -269,6 +269,7 @@ class SequenceEstimator(BaseEstimator):
         if until_stale or self._optimizer is None:
             self._optimizer = bptt.Adam(self.learning_rate_init)
         self.n_iter_ = 0
+        self._model._warns = False
         history = self._model.fit(
             self._scaled(sequences),
             self._to_model(targets),
@@ -283,12 +284,11 @@ class SequenceEstimator(BaseEstimator):
             callbacks=[_Passes(self, validation)],
         )
         if history.interrupted:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warn("Training interrupted by user.")
         elif until_stale and not self._model.stop_training:
-            warnings.warn(
+            warn(
                 f"Maximum iterations ({passes}) reached and the optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
 
     def _scaled(self, sequences: Sequences) -> Any:
@@ -303,10 +303,9 @@ class SequenceEstimator(BaseEstimator):
         parts = scaled if isinstance(scaled, list) else [scaled]
         far = max(float(np.abs(part).max()) for part in parts)
         if self.scale and far > FAR:
-            warnings.warn(
+            warn(
                 f"X is up to {far:.3g} standard deviations away from the training data: give data "
-                "in the same units",
-                stacklevel=3,
+                "in the same units"
             )
         outputs = np.asarray(self._model.predict(scaled, progress=False))
         if not np.isfinite(outputs).all():

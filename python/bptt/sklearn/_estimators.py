@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
 
 from bptt._support.check import unmasked
+from bptt._support.entry import entry
 from bptt.sklearn._base import SequenceEstimator
 from bptt.sklearn._sequences import Scale, Sequences, r_squared, read_sequences
 
@@ -55,10 +56,12 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
 
     _loss = "cross_entropy"
 
+    @entry
     def fit(self, X: Any, y: Any) -> Self:
         """Train with sequences X and classes y, (n,)."""
         return self._fit(X, y)
 
+    @entry
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
         """Make one pass over some data, continuing from the previous call.
 
@@ -67,21 +70,25 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         unmasked("classes", classes)
         return self._partial_fit(X, y, classes)
 
+    @entry
     def predict(self, X: Any) -> Array:
         """Return the most likely class of every sequence, (n,)."""
         sequences = self._read_fitted(X)
         predicted: Array = self.classes_[self._predict(sequences).argmax(axis=1)]
         return predicted
 
+    @entry
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the mean accuracy, the share of sequences whose class is predicted."""
         unmasked("y", y)
         return float(super().score(X, y, sample_weight))
 
+    @entry
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probabilities of the classes, (n, classes), in the order of `classes_`."""
         return np.exp(self.predict_log_proba(X))
 
+    @entry
     def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the logarithms of `predict_proba`."""
         logits = self._predict(self._read_fitted(X)).astype(np.float64)
@@ -161,10 +168,12 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
 
     _loss = "mse"
 
+    @entry
     def fit(self, X: Any, y: Any) -> Self:
         """Train with sequences X and targets y, (n,) or (n, outputs)."""
         return self._fit(X, y)
 
+    @entry
     def partial_fit(self, X: Any, y: Any) -> Self:
         """Make one pass over some data, continuing from the previous call.
 
@@ -172,11 +181,13 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         """
         return self._partial_fit(X, y)
 
+    @entry
     def predict(self, X: Any) -> NDArray[np.float64]:
         """Return predictions for the sequences, (n,) or (n, outputs) as y in `fit`."""
         outputs = self._predict_targets(self._read_fitted(X))
         return outputs[:, 0] if self._target_rank == 1 else outputs
 
+    @entry
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R^2 of the predictions for sequences X."""
         unmasked("y", y)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -13,6 +12,8 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
 
 from bptt._support import check
+from bptt._support.entry import entry
+from bptt._support.warn import warn
 from bptt.sklearn._estimators import SequenceRegressor
 from bptt.sklearn._frames import Arrays, Form, Several, is_labelled, read_labelled, read_one
 from bptt.sklearn._sequences import (
@@ -32,6 +33,7 @@ Array = NDArray[np.float64]
 Scales = list[Scale | None] | None  # those of series that are scaled by themselves
 
 
+@entry
 def make_windows(series: Any, window: int, horizon: int = 1) -> tuple[Array, Array]:
     """Cut one time series or several into windows and the steps that follow each window.
 
@@ -183,10 +185,12 @@ class SequenceForecaster(SequenceRegressor):
         self.strategy = strategy
         self.subtract_last = subtract_last
 
+    @entry
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train with series X, or with windows X and the steps y that follow them."""
         return self._fit(X, y)
 
+    @entry
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Make one pass over some series, or over windows and the steps that follow them.
 
@@ -194,6 +198,7 @@ class SequenceForecaster(SequenceRegressor):
         """
         return self._partial_fit(X, y)
 
+    @entry
     def predict(self, X: Any) -> Any:
         """Return the `horizon` steps that follow each history in X.
 
@@ -214,6 +219,7 @@ class SequenceForecaster(SequenceRegressor):
         sequences = self._read_fitted(X)
         return _as_given(self._continue(sequences, self.horizon))
 
+    @entry
     def forecast(self, steps: int | None = None, series: Any = None) -> Any:
         """Return the steps that follow a series.
 
@@ -254,6 +260,7 @@ class SequenceForecaster(SequenceRegressor):
         standard, scales = self._by_themselves(histories)
         return self._restored(self._roll(self._ends(standard), steps), scales)
 
+    @entry
     def score(self, X: Any, y: Any = None) -> float:  # type: ignore[override]
         """Return R^2 for windows X and the steps y after them, or for all windows of series X."""
         check_is_fitted(self)
@@ -356,10 +363,8 @@ class SequenceForecaster(SequenceRegressor):
         check_consistent_length(windows, y)
         shape = (len(y), self.horizon, self._input_size)
         if y.shape == (len(y), 1) and shape[1:] == (1, 1):
-            warnings.warn(
-                "A column-vector y was passed when a 1d array was expected.",
-                DataConversionWarning,
-                stacklevel=2,
+            warn(
+                "A column-vector y was passed when a 1d array was expected.", DataConversionWarning
             )
         accepted: list[tuple[int, ...]] = [shape, shape[:2]] if shape[2] == 1 else [shape]
         accepted += [shape[:1]] if shape[1:] == (1, 1) else []

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._support.warn import warn
+
 Moments = NDArray[Any]
 _DAY = np.timedelta64(1, "D")
 
@@ -68,13 +70,12 @@ def grid_of(moments: Moments, name: str, labels: Any = None) -> Grid | None:
     if odd.any():
         n = int(odd.argmax())
         usual = f"{step} {unit}" if unit else _length(step)
-        warnings.warn(
+        warn(
             f"the index of {name} has gaps, or is not evenly spaced: {_pair(moments, labels, n)}, "
             f"most steps are of {usual}"
             + ". The network takes all steps as equal: fill gaps first (asfreq in pandas, upsample "
             "in polars)",
             UserWarning,
-            stacklevel=2,
         )
     return Grid(moments[-1], step, unit)
 

@@ -34,10 +34,12 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from bptt._support import extras
+
 try:
     import torch
 except ImportError as error:
-    raise ImportError('bptt.torch needs PyTorch: pip install "bptt[torch]"') from error
+    raise ImportError(f"bptt.torch needs PyTorch: {extras.install('torch', 'torch')}") from error
 
 from bptt.torch._function import run
 from bptt.torch._path import (

@@ -213,7 +213,7 @@ def test_what_does_not_fit_a_last_step():
         model.fit(x, np.zeros((4, 3)), tbptt=2, **fit)
     with pytest.raises(ValueError, match=r"x\[1\] is empty"):
         model.predict([x[0], x[1, :0]])
-    with pytest.raises(ValueError, match="for one target per sequence add LastStep to the model"):
+    with pytest.raises(ValueError, match=r"for one target a sequence, add LastStep\(\)"):
         bptt.Sequential(bptt.GRU(2, 3)).fit(x, np.zeros((4, 1, 3)), **fit)
     with pytest.raises(ValueError, match="no layer says"):
         bptt.Sequential(bptt.LastStep())
