@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 TORCH_BIN = $(TORCH_VENV)/bin
 CORE_SOURCES = Cargo.toml Cargo.lock pyproject.toml python/core/Cargo.toml $(shell find src python/core -name '*.rs')
 
-.PHONY: help check lab test test-rust test-python test-levels parity notebooks kill bench lint deny \
+.PHONY: help check lab test test-rust test-python test-levels parity notebooks pictures kill bench lint deny \
 	docs clean
 
 help:  ## this list
@@ -53,6 +53,9 @@ parity: $(TORCH_VENV)/.core  ## random layers against the real PyTorch (a large 
 
 notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/ from top to bottom
 	for notebook in examples/*.ipynb; do $(TORCH_BIN)/jupyter-execute $$notebook || exit 1; done
+
+pictures: $(VENV)/.core  ## draw the pictures of docs/ again (tests/pictures.py --check only compares)
+	$(BIN)/python tests/pictures.py
 
 kill: $(VENV)/.core  ## kill a training process 200 times: its checkpoint must load and training go on (2 minutes)
 	$(BIN)/python tests/kill.py

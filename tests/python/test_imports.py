@@ -18,8 +18,8 @@ import bptt
 ORDER = [
     {"_support"},
     {"layers", "_history"},
-    {"losses", "optimizers", "schedules", "history", "plot"},
-    {"callbacks"},
+    {"losses", "optimizers", "schedules", "history"},
+    {"callbacks", "plot"},
     {"_data"},
     {"_training"},
     {"model"},

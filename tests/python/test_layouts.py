@@ -308,10 +308,12 @@ def plots():
             (image.get_array().data, image.get_clim()) for ax in figure.axes for image in ax.images
         ]
         lines = [line.get_xydata() for ax in figure.axes for line in ax.lines]
-        return found, lines, [t.get_text() for ax in figure.axes for t in ax.texts]
+        bars = [bar.get_height() for ax in figure.axes for bar in ax.patches]
+        return found, lines, bars, [t.get_text() for ax in figure.axes for t in ax.texts]
 
     series, classes = numbers(9), whole(9)
     yield "plot.gates", "values", numbers(T, H), lambda v: images(plot.gates({"c_l0": v}))
+    yield "plot.weights", "model", numbers(T, H), lambda v: images(plot.weights({"w": v}))
     yield (
         "plot.confusion",
         "y_true",
@@ -384,13 +386,10 @@ def arguments(prefix, function):
 
 def public_arguments():
     """Yield (function, argument) wherever the package says that it takes arrays."""
-    plots = {
-        name: f for name, f in vars(plot).items() if getattr(f, "__module__", "") == plot.__name__
-    }
     for prefix, module in (
         ("bptt", {name: getattr(bptt, name) for name in bptt.__all__}),
         ("lab", {name: getattr(lab, name) for name in lab.__all__}),
-        ("plot", {name: f for name, f in plots.items() if not name.startswith("_")}),
+        ("plot", {name: getattr(plot, name) for name in plot.__all__}),
     ):
         for name, value in module.items():
             if inspect.isclass(value):

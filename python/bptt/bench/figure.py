@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bptt._support import palette
 from bptt._support.extras import require
 from bptt.bench.report import MODES, About
 from bptt.bench.runner import Result
 
 #: The colour and the marker of each library, the same for all its contenders.
 LOOKS = {
-    "torch": ("#d9480f", "o"),
-    "ONNX Runtime": ("#1971c2", "s"),
-    "JAX": ("#2f9e44", "^"),
-    "NumPy": ("#868e96", "D"),
-    "bptt float32": ("#7048e8", "P"),
+    "torch": (palette.VERMILLION, "o"),
+    "ONNX Runtime": (palette.BLUE, "s"),
+    "JAX": (palette.GREEN, "^"),
+    "NumPy": (palette.GREY, "D"),
+    "bptt float32": (palette.PURPLE, "P"),
 }
+#: The colours of the bars.
+INFERENCE, TRAINING = palette.SKY, palette.BLUE
 
 
 def draw(results: Sequence[Result], about: About) -> Any:
@@ -33,8 +36,8 @@ def draw(results: Sequence[Result], about: About) -> Any:
     places, starts = _places(labels)
     ratios = [t.median / r.timings[0].median for r in results for t in r.timings[1:]]
     low, high = min([0.5, *ratios]) / 1.25, max([2.0, *ratios]) * 1.25
-    height = 1.6 + 0.25 * (max(places.values(), default=0) + 1)
-    figure = figures.Figure(figsize=(11, height), layout="constrained")
+    height = 1.6 + 0.27 * (max(places.values(), default=0) + 1)
+    figure = figures.Figure(figsize=(12, height), layout="constrained")
     axes = figure.subplots(
         1, len(modes) + 1, sharey=True, squeeze=False, width_ratios=[1.0] * len(modes) + [0.75]
     )[0]
@@ -48,15 +51,15 @@ def draw(results: Sequence[Result], about: About) -> Any:
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="y", color="0.93", linewidth=0.8)
         axis.set_axisbelow(True)
-    axes[0].set_yticks(list(places.values()), [label for _, label in places], fontsize=8)
+    axes[0].set_yticks(list(places.values()), [label for _, label in places], fontsize=10)
     for group, place in starts.items():
         axes[0].text(
             -0.02, place, group, ha="right", va="center",
-            fontsize=8.5, fontweight="bold", transform=axes[0].get_yaxis_transform(),
+            fontsize=10, fontweight="bold", transform=axes[0].get_yaxis_transform(),
         )  # fmt: skip
     _legend(figure, axes, results)
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
-    figure.suptitle(f"{about.cpu}, {about.threads} threads. {versions}", fontsize=8, color="0.35")
+    figure.suptitle(f"{about.cpu}, {about.threads} threads. {versions}", fontsize=10, color="0.35")
     return figure
 
 
@@ -98,15 +101,15 @@ def _peers(
                       markeredgewidth=1.2 if lost else 0.5)  # fmt: skip
     axis.set_xscale("log")
     axis.set_xlim(low, high)
-    axis.axvspan(low, 1, color="#fa5252", alpha=0.12, zorder=0, linewidth=0)
+    axis.axvspan(low, 1, color=palette.VERMILLION, alpha=0.12, zorder=0, linewidth=0)
     axis.axvline(1, color="0.2", linewidth=1, zorder=2)
     steps = (1, 2, 5) if high / low < 200 else (1, 3) if high / low < 2000 else (1,)
     ticks = [step * 10.0**power for power in range(-3, 6) for step in steps]
     ticks = [tick for tick in ticks if low <= tick <= high]
-    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=10)
     axis.set_xticks([], minor=True)
     middle = low**0.5  # between low and 1, on this scale
-    axis.text(middle, -1.5, "slower", color="#c92a2a", fontsize=8, ha="center", va="top")
+    axis.text(middle, -1.5, "slower", color=palette.VERMILLION, fontsize=10, ha="center", va="top")
 
 
 def _look(name: str) -> tuple[str, str]:
@@ -122,10 +125,10 @@ def _shares(axis: Any, results: Sequence[Result], places: dict[tuple[str, str], 
             place = places[result.case.group, result.case.label]
             train = result.case.mode == "train"
             axis.barh(place + (0.19 if train else -0.19), 100 * result.share, 0.36,
-                      color="#4c6ef5" if train else "#91a7ff")  # fmt: skip
+                      color=TRAINING if train else INFERENCE)  # fmt: skip
     axis.axvline(100, color="0.2", linewidth=1)
     axis.set_xlim(0, max([105.0, *(103 * (r.share or 0) for r in results)]))
-    axis.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"], fontsize=8)
+    axis.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"], fontsize=10)
     axis.set_title("bptt's share of the FMA peak", fontsize=10)
 
 
@@ -138,8 +141,8 @@ def _legend(figure: Any, axes: Sequence[Any], results: Sequence[Result]) -> None
         if (color, marker) in present
     ]
     handles += [
-        patches.Patch(color="#91a7ff", label="inference"),
-        patches.Patch(color="#4c6ef5", label="training"),
+        patches.Patch(color=INFERENCE, label="inference"),
+        patches.Patch(color=TRAINING, label="training"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False,
-                  fontsize=9)  # fmt: skip
+                  fontsize=10)  # fmt: skip

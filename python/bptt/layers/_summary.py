@@ -1,22 +1,10 @@
-"""The summary of a model: a table of its layers in text or HTML.
-
-HTML takes its colours from the notebook (``currentColor``), so it is readable on light and dark.
-"""
+"""The summary of a model: a table of its layers in text and HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
-
+from bptt._support.text import Text, table_html
 from bptt.layers._stack import Stack
 from bptt.layers.last_step import LastStep
-
-
-class Text(str):
-    """A string that Python's prompt shows without quotes."""
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 def _rows(stack: Stack) -> tuple[list[list[str]], str]:
@@ -49,25 +37,5 @@ def summary(stack: Stack) -> Text:
         cells = layer.ljust(widths[0]), shape.ljust(widths[1]), count.rjust(widths[2])
         lines.append("  ".join(cells).rstrip())
     rule = "-" * (sum(widths) + 4)
-    return Text("\n".join([lines[0], rule, *lines[1:], rule, total]))
-
-
-def summary_html(stack: Stack) -> str:
-    """Return the same table as HTML."""
-    rows, total = _rows(stack)
-    line = "border-bottom:1px solid currentColor"
-
-    def row(tag: str, cells: Sequence[str], style: str = "") -> str:
-        sides = ("left", "left", "right")
-        made = (
-            f'<{tag} style="text-align:{side};padding:2px 10px;{style}">{escape(cell)}</{tag}>'
-            for side, cell in zip(sides, cells)
-        )
-        return f"<tr>{''.join(made)}</tr>"
-
-    body = "".join(row("td", cells) for cells in rows)
-    return (
-        '<table style="border-collapse:collapse"><caption style="caption-side:bottom;'
-        f'text-align:left;padding:2px 10px;color:inherit">{escape(total)}</caption>'
-        f"<thead>{row('th', _HEAD, line)}</thead><tbody>{body}</tbody></table>"
-    )
+    text = "\n".join([lines[0], rule, *lines[1:], rule, total])
+    return Text(text, table_html(_HEAD, rows, total, ("left", "left", "right")))

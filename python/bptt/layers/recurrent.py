@@ -13,6 +13,7 @@ from bptt._core import Layer as CoreLayer
 from bptt._core import Model
 from bptt._core import Tape as CoreTape
 from bptt._support import check
+from bptt._support.text import Text, table_html
 from bptt.layers._arrays import Array
 from bptt.layers._base import TrainableLayer, uniform
 from bptt.layers._batch import Batch, State
@@ -392,9 +393,9 @@ def explain(layer: Recurrent, x: ArrayLike, lengths: ArrayLike | None = None) ->
     Returns
     -------
     str
-        A text to print: the instruction set and the threads, and for each layer the arithmetic of
-        a pass, the memory of its weights and of a tape, and how threads share the work. None of
-        these choices changes results.
+        A text to print, which a notebook shows as a table: the instruction set and the threads,
+        and for each layer the arithmetic of a pass, the memory of its weights and of a tape, and
+        how threads share the work. None of these choices changes results.
 
     Raises
     ------
@@ -414,4 +415,13 @@ def explain(layer: Recurrent, x: ArrayLike, lengths: ArrayLike | None = None) ->
         kind = type(layer).__name__
         raise TypeError(f"layer must be an LSTM, GRU or RNN of bptt, got {kind}")
     array, batch = layer._batch_of(x, lengths)
-    return layer._core.explain(batch.to_three(array), layer.batch_first, batch.lengths)
+    text = layer._core.explain(batch.to_three(array), layer.batch_first, batch.lengths)
+    about, *lines = text.split("\n")
+    rows: list[list[str]] = []
+    for line in lines:
+        if line.startswith(" "):  # more about the layer above
+            rows[-1][2] += "\n" * bool(rows[-1][2]) + line.strip()
+        else:
+            rows.append([*line.split(": ", 1), ""])
+    head = ("layer", "work and memory", "how threads share it")
+    return Text(text, table_html(head, rows, about, ("left", "left", "left")))

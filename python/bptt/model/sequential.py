@@ -117,8 +117,8 @@ class Sequential(Stack):
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
 
-    def _repr_html_(self) -> str:
-        return _summary.summary_html(self)
+    def _repr_html_(self) -> str | None:
+        return _summary.summary(self)._repr_html_()
 
     def summary(self) -> str:
         """Return a table of the layers, the shapes of their outputs and their parameters.
@@ -126,7 +126,7 @@ class Sequential(Stack):
         Returns
         -------
         str
-            Python's prompt shows the table as it is; elsewhere, print it.
+            Python's prompt shows the table as it is, and a notebook as HTML; elsewhere, print it.
 
         Examples
         --------

@@ -69,7 +69,10 @@ _PARAMETERS = """hidden_size : int, default 64
     verbose : bool, default False
         Whether to print the loss of every pass."""
 
-_ATTRIBUTES = """loss_curve_ : list of float
+_ATTRIBUTES = """network_ : bptt.Sequential
+        The network. It takes what `network_input` returns, and its layers, gates and steppers are
+        those of every model.
+    loss_curve_ : list of float
         The mean loss of every pass, computed while training.
     loss_ : float
         The last of these losses.
@@ -139,6 +142,7 @@ class SequenceEstimator(BaseEstimator):
 
     # Subclasses define these. Targets are rows (n, outputs) of float64, or classes (n,) of intp.
 
+    network_: bptt.Sequential
     _loss: str
     _optimizer: bptt.Adam | None
     _stale = 0  # passes in a row without improvement
@@ -186,7 +190,7 @@ class SequenceEstimator(BaseEstimator):
 
     def _fit(self, X: Any, y: Any) -> Self:
         with self._unchanged_by_errors():
-            fresh = not (self.warm_start and hasattr(self, "_model"))
+            fresh = not (self.warm_start and hasattr(self, "network_"))
             check.unmasked("y", y)
             sequences, targets = self._read(X, y, fresh)
             if fresh:
@@ -210,7 +214,7 @@ class SequenceEstimator(BaseEstimator):
         with self._unchanged_by_errors():
             if self.early_stopping:
                 raise ValueError("partial_fit does not support early_stopping=True")
-            fresh = not hasattr(self, "_model")
+            fresh = not hasattr(self, "network_")
             check.unmasked("y", y)
             sequences, targets = self._read(X, y, fresh, classes)
             if fresh:
@@ -238,7 +242,7 @@ class SequenceEstimator(BaseEstimator):
         """Make a new model for these data."""
         steps = np.concatenate([part.reshape(-1, self._input_size) for part in sequences])
         self._scale = Scale.of(steps, self.scale)
-        self._model = self._make_model(self._outputs(targets), self._generator)
+        self.network_ = self._make_model(self._outputs(targets), self._generator)
         self._optimizer = None
 
     def _make_model(self, outputs: int, rng: np.random.Generator) -> bptt.Sequential:
@@ -269,8 +273,8 @@ class SequenceEstimator(BaseEstimator):
         if until_stale or self._optimizer is None:
             self._optimizer = bptt.Adam(self.learning_rate_init)
         self.n_iter_ = 0
-        self._model._warns = False
-        history = self._model.fit(
+        self.network_._warns = False
+        history = self.network_.fit(
             self._scaled(sequences),
             self._to_model(targets),
             loss=self._loss,
@@ -285,11 +289,21 @@ class SequenceEstimator(BaseEstimator):
         )
         if history.interrupted:
             warn("Training interrupted by user.")
-        elif until_stale and not self._model.stop_training:
+        elif until_stale and not self.network_.stop_training:
             warn(
                 f"Maximum iterations ({passes}) reached and the optimization hasn't converged yet.",
                 ConvergenceWarning,
             )
+
+    def network_input(self, X: Any) -> Any:
+        """Return sequences X as `network_` takes them: in the scale of the training data.
+
+        Returns
+        -------
+        ndarray of float32, or list of ndarray of float32
+            (n, T, F), or n arrays (T_i, F) of a list.
+        """
+        return self._scaled(self._read_fitted(X))
 
     def _scaled(self, sequences: Sequences) -> Any:
         if isinstance(sequences, list):
@@ -307,7 +321,7 @@ class SequenceEstimator(BaseEstimator):
                 f"X is up to {far:.3g} standard deviations away from the training data: give data "
                 "in the same units"
             )
-        outputs = np.asarray(self._model.predict(scaled, progress=False))
+        outputs = np.asarray(self.network_.predict(scaled, progress=False))
         if not np.isfinite(outputs).all():
             n = int(np.isfinite(outputs).all(axis=1).argmin())
             raise ValueError(

@@ -39,7 +39,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
     Notes
     -----
     X is a table (n, T) of T steps of one feature, an array (n, T, F), or a list of n arrays (T_i,)
-    or (T_i, F) of any lengths. The loss is in nats; the score is the accuracy.
+    or (T_i, F) of any lengths. The loss is in nats; the score is the accuracy. The outputs of
+    `network_` are logits, in the order of `classes_`.
 
     Examples
     --------
@@ -52,6 +53,17 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
     >>> classifier = classifier.set_params(tol=0.01).fit(X, y)
     >>> classifier.predict([np.sin(0.5 * np.arange(15)), np.sin(np.arange(25))]).tolist()
     ['slow', 'fast']
+
+    The gates for a sequence, and the class after its last step, step by step:
+
+    >>> steps = classifier.network_input(X[:1])[0]
+    >>> y, state, gates = classifier.network_.layers[0](steps, return_gates=True)
+    >>> gates["f_l0"].shape == (len(X[0]), 8)
+    True
+    >>> stepper = classifier.network_.stepper()
+    >>> classes = [classifier.classes_[stepper.step(step).argmax()] for step in steps]
+    >>> print(classes[-1])
+    slow
     """
 
     _loss = "cross_entropy"
@@ -153,7 +165,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
     -----
     X is a table (n, T) of T steps of one feature, an array (n, T, F), or a list of n arrays (T_i,)
     or (T_i, F) of any lengths; y is (n,) or (n, outputs). With ``scale=True`` y is standardised,
-    too, so the loss is relative to its variance. The score is R^2.
+    too, so the loss is relative to its variance; so are the outputs of `network_`. The score is
+    R^2.
 
     Examples
     --------
@@ -219,7 +232,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
     def _begin(self, sequences: Sequences, targets: Array) -> None:
         super()._begin(sequences, targets)
         self._target_scale = scale = Scale.of(targets, self.scale)
-        for parameter in self._model.layers[-1].parameters.values():
+        for parameter in self.network_.layers[-1].parameters.values():
             parameter[scale.constant] = 0  # a constant target is known: its mean
 
     def _outputs(self, targets: Array) -> int:

@@ -255,6 +255,28 @@ class SequenceForecaster(SequenceRegressor):
         learn_features(self, parts, reset=False)
         return form.wrap(self._continue(parts, steps))
 
+    def network_input(self, X: Any) -> Any:
+        """Return histories X as `network_` takes them: the last window of each, in its scale.
+
+        Parameters
+        ----------
+        X : array_like
+            n histories as (n, T), (n, T, F) or a list, each at least as long as the window.
+
+        Returns
+        -------
+        ndarray of float32, or list of ndarray of float32
+            (n, window, F), with `subtract_last` relative to the last value of the window.
+        """
+        check_is_fitted(self)
+        if _has_index(X) and not self._from_table:
+            given: Sequences = _read_series(X)[0]
+            learn_features(self, given, reset=False)
+        else:
+            given = self._read_fitted(X)
+        histories = self._ends(self._by_themselves(given)[0])
+        return self._scaled(self._relative(histories)[0])
+
     def _continue(self, histories: Sequences, steps: int) -> Array:
         """Return the (n, steps, F) that follow the histories."""
         standard, scales = self._by_themselves(histories)

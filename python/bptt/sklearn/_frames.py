@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_array
 
-from bptt.sklearn._times import PandasTime, PolarsTime, is_time, pandas, polars
+from bptt._support.times import PandasTime, PolarsTime, is_time, pandas, polars
 
 Array = NDArray[np.float64]
 

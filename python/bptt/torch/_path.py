@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import torch
@@ -38,6 +39,9 @@ class Path:
 
     def __str__(self) -> str:
         return "core" if self.core else f"torch: {self.reason}"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{escape(str(self))}</code>"
 
 
 def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> Path:

@@ -1,5 +1,7 @@
 """Generated tokens, and how models and histories show themselves."""
 
+import copy
+import pickle
 from xml.etree import ElementTree
 
 import numpy as np
@@ -113,10 +115,21 @@ def test_summary_counts_the_parameters():
     assert "1,001,000 parameters, float64, 7.6 MiB" in large.summary()
 
 
+def test_a_text_with_html_is_a_string():
+    table = model().summary()
+    for copied in (copy.copy(table), pickle.loads(pickle.dumps(table))):
+        assert copied == table and isinstance(copied, str)
+        assert copied._repr_html_() == table._repr_html_()
+    described = bptt.explain(bptt.GRU(3, 5, rng=0), np.zeros((7, 2, 3)))
+    assert repr(described) == str(described) and described.startswith("7 steps, 2 rows")
+
+
 def test_html_is_well_formed_and_takes_the_notebooks_colours():
     history = bptt.History(loss=[3.0, 2.0, float("nan"), 1.0], validation_loss=[2.5, 2.0, 2.0, 1.5])
     shown = [
         model()._repr_html_(),
+        model().summary()._repr_html_(),
+        bptt.explain(bptt.GRU(3, 5, 2, rng=0), np.zeros((7, 2, 3)))._repr_html_(),
         history._repr_html_(),
         bptt.History()._repr_html_(),
         bptt.History(loss=[1.0])._repr_html_(),
@@ -127,7 +140,11 @@ def test_html_is_well_formed_and_takes_the_notebooks_colours():
         ElementTree.fromstring(html.replace("<br>", "<br/>"))
         for colour in ("black", "white", "#", "rgb"):
             assert colour not in html
-    assert "LSTM(6, 8)" in shown[0] and "30" in shown[0]
+    assert "LSTM(6, 8)" in shown[0] and "30" in shown[0] and shown[1] == shown[0]
+    rows = ElementTree.fromstring(shown.pop(2).replace("<br>", "<br/>")).findall(".//tbody/tr")
+    assert [row[0].text for row in rows] == ["layer 0", "layer 1"]
+    assert all("tape" in row[1].text and "thread" in row[2].text for row in rows)
+    del shown[1]
     lines = ElementTree.fromstring(shown[1].replace("<br>", "<br/>")).findall(".//polyline")
     assert [len(line.get("points").split()) for line in lines] == [3, 4]
     assert lines[0].get("points").startswith("2.0,2.0") and lines[0].get("points").endswith(
