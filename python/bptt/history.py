@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from bptt._support.curves import training_html
 from bptt._support.extras import require
+from bptt._support.screen import is_shown
 
 
 @dataclass
@@ -71,8 +72,9 @@ class History:
             text += ", interrupted"
         return f"<History: {text}>"
 
-    def _repr_html_(self) -> str:
-        return history_html(self)
+    def _repr_html_(self) -> str | None:
+        """Return numbers and curves; None where the cell's display of the training has them."""
+        return None if is_shown(self) else training_html(escape(repr(self)[1:-1]), self)
 
     def plot(self, ax: Any = None, *, log: bool = False) -> Any:
         """Plot the losses over the epochs. Needs matplotlib (``pip install "bptt[plot]"``).
@@ -118,37 +120,3 @@ class DivergedError(ArithmeticError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DivergedError, (str(self), self.history)
-
-
-#: The size of the curves in pixels.
-WIDTH, HEIGHT = 260, 70
-
-
-def history_html(history: History) -> str:
-    """Return the text of a history and its curves: training solid, validation dashed."""
-    text = escape(repr(history)[1:-1])
-    curves = [("", history.loss), (' stroke-dasharray="4 3"', history.validation_loss)]
-    known = [y for _, losses in curves for y in losses if math.isfinite(y)]
-    if len(history.loss) < 2 or not known:
-        return f"<div>{text}</div>"
-    least, most = min(known), max(known)
-    across, up = WIDTH / (len(history.loss) - 1), HEIGHT / ((most - least) or 1.0)
-    lines = []
-    for dashes, losses in curves:
-        points = " ".join(
-            f"{2 + n * across:.1f},{2 + (most - y) * up:.1f}"
-            for n, y in enumerate(losses)
-            if math.isfinite(y)
-        )
-        if points:
-            lines.append(
-                f'<polyline points="{points}" fill="none" stroke="currentColor" '
-                f'stroke-width="1.5"{dashes}/>'
-            )
-    dashed = " (validation dashed)" if history.validation_loss else ""
-    return (
-        f'<div>{text}<br><svg width="{WIDTH + 4}" height="{HEIGHT + 4}" role="img" '
-        f'aria-label="losses over the epochs">{"".join(lines)}</svg><br>'
-        f"<small>loss over {len(history.loss)} epochs, {least:.4g} to {most:.4g}{dashed}"
-        "</small></div>"
-    )

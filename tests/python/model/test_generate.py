@@ -114,23 +114,8 @@ def test_summary_counts_the_parameters():
 
 
 def test_html_is_well_formed_and_takes_the_notebooks_colours():
-    history = bptt.History(loss=[3.0, 2.0, float("nan"), 1.0], validation_loss=[2.5, 2.0, 2.0, 1.5])
-    shown = [
-        model()._repr_html_(),
-        history._repr_html_(),
-        bptt.History()._repr_html_(),
-        bptt.History(loss=[1.0])._repr_html_(),
-        bptt.History(loss=[1.0, 1.0])._repr_html_(),
-        bptt.History(loss=[float("nan")] * 3)._repr_html_(),
-    ]
-    for html in shown:
-        ElementTree.fromstring(html.replace("<br>", "<br/>"))
-        for colour in ("black", "white", "#", "rgb"):
-            assert colour not in html
-    assert "LSTM(6, 8)" in shown[0] and "30" in shown[0]
-    lines = ElementTree.fromstring(shown[1].replace("<br>", "<br/>")).findall(".//polyline")
-    assert [len(line.get("points").split()) for line in lines] == [3, 4]
-    assert lines[0].get("points").startswith("2.0,2.0") and lines[0].get("points").endswith(
-        "262.0,72.0"
-    )
-    assert "polyline" not in shown[3] and "polyline" in shown[4] and "polyline" not in shown[5]
+    html = model()._repr_html_()
+    ElementTree.fromstring(html.replace("<br>", "<br/>"))
+    for colour in ("black", "white", "#", "rgb"):
+        assert colour not in html
+    assert "LSTM(6, 8)" in html and "30" in html
