@@ -135,11 +135,8 @@ class Page:
 
     def run(self):
         """Run all cells."""
-        self.page.wait_for_selector(
-            "[data-status=idle], .jp-NotebookKernelStatus >> text=idle",
-            timeout=120_000,
-            state="attached",
-        )
+        kernel = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel"
+        self.page.wait_for_function(f"{kernel}?.status === 'idle'", timeout=120_000)
         self.command("notebook:run-all-cells")
 
     def running(self):
@@ -204,6 +201,14 @@ def run_notebook(browser, client, theme, source, folder, seconds):
             page.page.wait_for_timeout(2000)
             page.page.close()
         saved = json.loads(book.read_text())
+        errors = [
+            output["evalue"]
+            for cell in saved["cells"]
+            for output in cell.get("outputs", [])
+            if output["output_type"] == "error"
+        ]
+        if errors:
+            raise AssertionError(f"{source}: {errors}")
         home = Path(temporary) / "another-home"  # without the signatures: the file is not trusted
         home.mkdir()
         with server(client, root, home, theme) as address:
@@ -220,14 +225,6 @@ def run_notebook(browser, client, theme, source, folder, seconds):
         page.goto(html.as_uri(), wait_until="domcontentloaded")
         page.screenshot(path=folder / f"{source.stem}-7-converted.png", full_page=True)
         page.close()
-    errors = [
-        output["evalue"]
-        for cell in saved["cells"]
-        for output in cell.get("outputs", [])
-        if output["output_type"] == "error"
-    ]
-    if errors:
-        raise AssertionError(f"{source}: {errors}")
     if 0 in images:
         raise AssertionError(f"{source}: an image of the reopened file is not shown")
     return seen, saved, reopened
