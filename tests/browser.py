@@ -51,9 +51,10 @@ model = bptt.Sequential(bptt.OneHot(8), bptt.LSTM(8, 64, rng=0), bptt.Linear(64,
 settings = {"loss": "cross_entropy", "optimizer": bptt.Adam(0.003), "metrics": ["accuracy"]}
 model.fit(x[:300, :-1], x[:300, 1:], validation=(x[300:, :-1], x[300:, 1:]), epochs=EPOCHS,
           **settings)""",
-    """long = np.tile(x, (LONG, 1))
+    """first = model.history
+long = np.tile(x, (LONG, 1))
 model.fit(long[:, :-1], long[:, 1:], epochs=1, **settings)""",
-    "model.history",
+    "first",
 ]
 
 
@@ -125,13 +126,13 @@ class Page:
     """A notebook in the browser."""
 
     def __init__(self, browser, address, client, name):
-        self.page = browser.new_page(viewport={"width": 1100, "height": 900})
+        self.page = browser.new_page(viewport={"width": 1100, "height": 1200})
         self.page.goto(f"{address}/{CLIENTS[client][2]}/{name}")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
         self.page.wait_for_function("window.jupyterapp !== undefined")
 
     def command(self, name):
-        self.page.evaluate(f"window.jupyterapp.commands.execute('{name}')")
+        self.page.evaluate(f"void window.jupyterapp.commands.execute('{name}')")
 
     def run(self):
         """Run all cells."""
@@ -168,7 +169,7 @@ class Page:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path)
         if whole:
-            self.page.set_viewport_size({"width": 1100, "height": 900})
+            self.page.set_viewport_size({"width": 1100, "height": 1200})
 
 
 def run_notebook(browser, client, theme, source, folder, seconds):
@@ -221,7 +222,7 @@ def run_notebook(browser, client, theme, source, folder, seconds):
         convert = [sys.executable, "-m", "nbconvert", "--to", "html", "--log-level=ERROR"]
         options = ["--theme", theme, "--output", str(html), str(book)]
         subprocess.run([*convert, *options], check=True)
-        page = browser.new_page(viewport={"width": 1100, "height": 900})
+        page = browser.new_page(viewport={"width": 1100, "height": 1200})
         page.goto(html.as_uri(), wait_until="domcontentloaded")
         page.screenshot(path=folder / f"{source.stem}-7-converted.png", full_page=True)
         page.close()

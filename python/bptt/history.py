@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 from bptt._support.curves import training_html
 from bptt._support.extras import require
+from bptt._support.progress import duration
 from bptt._support.screen import is_shown
 
 
@@ -74,7 +74,11 @@ class History:
 
     def _repr_html_(self) -> str | None:
         """Return numbers and curves; None where the cell's display of the training has them."""
-        return None if is_shown(self) else training_html(escape(repr(self)[1:-1]), self)
+        if is_shown(self):
+            return None
+        epochs = f"{len(self.loss)} epoch{'' if len(self.loss) == 1 else 's'}"
+        head = f"<b>{epochs} in {duration(self.seconds)}</b>"
+        return training_html(head + (", interrupted" if self.interrupted else ""), self)
 
     def plot(self, ax: Any = None, *, log: bool = False) -> Any:
         """Plot the losses over the epochs. Needs matplotlib (``pip install "bptt[plot]"``).

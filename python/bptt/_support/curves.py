@@ -110,13 +110,14 @@ def _curves_html(
         The mean loss of each stretch of steps within the epochs, and where the stretch ends.
     """
     lines = [
-        _Line(f"{TRAINING}", 1.0, 0.35, *_points(stretches)),
+        _Line(TRAINING, 1.5, 1.0 if len(history.loss) < 2 else 0.5, *_points(stretches)),
         _Line(TRAINING, 2.0, 1.0, *_points(enumerate(history.loss, 1))),
         _Line(VALIDATION, 2.0, 1.0, *_points(enumerate(history.validation_loss, 1))),
     ]
     if max(len(line.x) for line in lines) < 2:
         return ""
-    svg = _svg(lines, best_epoch(history), reach or len(history.loss))
+    best = best_epoch(history) if len(history.loss) > 1 else None
+    svg = _svg(lines, best, reach or len(history.loss))
     data = base64.b64encode(svg.encode()).decode()
     return (
         f'<img width="{WIDTH}" height="{HEIGHT}" alt="loss over the epochs" '
@@ -165,7 +166,7 @@ def _svg(lines: list[_Line], best: int | None, reach: int) -> str:
         least, most = least - room, most + room
         values = [value for value in values if least <= value <= most]
     labels = _labels(values)
-    left = 12 + 7.5 * max(map(len, labels), default=1)
+    left = 16 + 7.5 * max(len("epoch"), *map(len, labels))
     begin = min(float(line.x.min()) for line in lines if len(line.x))
     begin = 0.0 if begin < 1 else 1.0
     across = (WIDTH - left - RIGHT) / max(reach - begin, 1e-9)
@@ -186,7 +187,7 @@ def _svg(lines: list[_Line], best: int | None, reach: int) -> str:
     parts.append(f'<path d="M{left:.1f} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>')
     for epoch in _epoch_ticks(begin, reach):
         parts.append(_text(x_of(epoch), HEIGHT - 7, f"{epoch}", "middle"))
-    parts.append(_text(WIDTH - RIGHT, HEIGHT - BOTTOM - 6, "epoch", "end"))
+    parts.append(_text(left - 12, HEIGHT - 7, "epoch", "end"))
     if best is not None:
         x = x_of(best)
         parts.append(
