@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
 
 #: The colours of the lines (Okabe and Ito: also for the colour-blind), and of axes and text.
 TRAINING, VALIDATION, BEST, INK = "#0072B2", "#D55E00", "#009E73", "#7a7a7a"
@@ -44,8 +46,8 @@ def best_epoch(history: Losses) -> int | None:
     losses = history.validation_loss or history.loss
     if not history.validation_loss and any(map(_is_validation, history.metrics)):
         return None  # something else than a loss says what is best
-    known = [n for n, loss in enumerate(losses) if not math.isnan(loss)]
-    return min(known, key=losses.__getitem__) + 1 if known else None
+    known = np.nan_to_num(np.array(losses), nan=np.inf, posinf=np.inf, neginf=-np.inf)
+    return int(known.argmin()) + 1 if known.min(initial=np.inf) < np.inf else None
 
 
 def training_html(
@@ -105,19 +107,22 @@ def _curves_html(
     history : Losses
         The losses of the epochs.
     reach : int, optional
-        The epoch at the right end; by default the last one.
+        The epoch at the right end, unless the losses go beyond it.
     stretches : sequence of (epochs, loss)
         The mean loss of each stretch of steps within the epochs, and where the stretch ends.
     """
+    pairs = np.array(stretches, np.float64).reshape(-1, 2)
+    losses, validated = np.array(history.loss), np.array(history.validation_loss)
     lines = [
-        _Line(TRAINING, 1.5, 1.0 if len(history.loss) < 2 else 0.5, *_points(stretches)),
-        _Line(TRAINING, 2.0, 1.0, *_points(enumerate(history.loss, 1))),
-        _Line(VALIDATION, 2.0, 1.0, *_points(enumerate(history.validation_loss, 1))),
+        _line(TRAINING, 1.5, 1.0 if len(losses) < 2 else 0.5, pairs[:, 0], pairs[:, 1]),
+        _line(TRAINING, 2.0, 1.0, np.arange(1.0, len(losses) + 1), losses),
+        _line(VALIDATION, 2.0, 1.0, np.arange(1.0, len(validated) + 1), validated),
     ]
     if max(len(line.x) for line in lines) < 2:
         return ""
     best = best_epoch(history) if len(history.loss) > 1 else None
-    svg = _svg(lines, best, reach or len(history.loss))
+    end = max(math.ceil(line.x[-1]) for line in lines if len(line.x))
+    svg = _svg(lines, best, max(reach or 0, end))
     data = base64.b64encode(svg.encode()).decode()
     return (
         f'<img width="{WIDTH}" height="{HEIGHT}" alt="loss over the epochs" '
@@ -125,34 +130,32 @@ def _curves_html(
     )
 
 
+@dataclass
 class _Line:
-    """A line of the picture, thinned: of each bucket of points, the lowest and the highest."""
+    """A line of the picture; each point is at (x, y), in epochs and losses."""
 
-    def __init__(
-        self,
-        colour: str,
-        width: float,
-        opacity: float,
-        x: NDArray[np.float64],
-        y: NDArray[np.float64],
-    ) -> None:
-        self.colour, self.width, self.opacity = colour, width, opacity
-        if len(x) > 2 * BUCKETS:
-            edges = np.linspace(0, len(x), BUCKETS + 1).astype(int)
-            keep = {0, len(x) - 1}
-            for first, end in pairwise(edges):
-                part = y[first:end]
-                keep |= {first + int(part.argmin()), first + int(part.argmax())}
-            kept = sorted(keep)
-            x, y = x[kept], y[kept]
-        self.x, self.y = x, y
+    colour: str
+    width: float
+    opacity: float
+    x: Numbers
+    y: Numbers
 
 
-def _points(pairs: object) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return x and y of the points that are finite."""
-    array = np.array(list(pairs), np.float64).reshape(-1, 2)  # type: ignore[call-overload]
-    array = array[np.isfinite(array).all(axis=1)]
-    return array[:, 0], array[:, 1]
+def _line(colour: str, width: float, opacity: float, x: Numbers, y: Numbers) -> _Line:
+    """Return the line through the points that are finite and not nearly infinite.
+
+    Of many points it has the lowest and the highest of each bucket.
+    """
+    known = np.abs(y) < 1e300
+    x, y = x[known], y[known]
+    if len(x) > 2 * BUCKETS:
+        size = -(-len(x) // BUCKETS)
+        rows = np.pad(y, (0, -len(y) % size), mode="edge").reshape(-1, size)
+        first = size * np.arange(len(rows))
+        ends = np.array([0, len(x) - 1])
+        kept = np.unique(np.concatenate([ends, first + rows.argmin(1), first + rows.argmax(1)]))
+        x, y = x[kept], y[kept]
+    return _Line(colour, width, opacity, x, y)
 
 
 def _svg(lines: list[_Line], best: int | None, reach: int) -> str:
@@ -160,11 +163,10 @@ def _svg(lines: list[_Line], best: int | None, reach: int) -> str:
     every = np.concatenate([line.y for line in lines])
     least, most = float(every.min()), float(every.max())
     log = least > 0 and most > 50 * least
-    values = _log_ticks(least, most) if log else _ticks(least, most, 4)
     if not log:
         room = 0.04 * (most - least) or 0.5 * abs(most) or 1.0
         least, most = least - room, most + room
-        values = [value for value in values if least <= value <= most]
+    values = _log_ticks(least, most) if log else _ticks(least, most, 4)
     labels = _labels(values)
     left = 16 + 7.5 * max(len("epoch"), *map(len, labels))
     begin = min(float(line.x.min()) for line in lines if len(line.x))
@@ -173,11 +175,11 @@ def _svg(lines: list[_Line], best: int | None, reach: int) -> str:
     low, high = (math.log(least), math.log(most)) if log else (least, most)
     up = (HEIGHT - TOP - BOTTOM) / (high - low)
 
-    def x_of(epoch: float) -> float:
+    def x_of(epoch: Any) -> Any:
         return left + (epoch - begin) * across
 
-    def y_of(loss: float) -> float:
-        return HEIGHT - BOTTOM - ((math.log(loss) if log else loss) - low) * up
+    def y_of(loss: Any) -> Any:
+        return HEIGHT - BOTTOM - ((np.log(loss) if log else loss) - low) * up
 
     parts = []
     for value, label in zip(values, labels):
@@ -196,7 +198,8 @@ def _svg(lines: list[_Line], best: int | None, reach: int) -> str:
         )
     for line in lines:
         if len(line.x):
-            points = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in zip(line.x, line.y))
+            places = zip(x_of(line.x).tolist(), y_of(line.y).tolist())
+            points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
             parts.append(
                 f'<polyline points="{points}" stroke="{line.colour}" stroke-width="{line.width}" '
                 f'stroke-opacity="{line.opacity}" stroke-linejoin="round" stroke-linecap="round"/>'
@@ -235,8 +238,6 @@ def _legend(x: float, validated: bool, best: int | None) -> str:
 
 def _ticks(least: float, most: float, count: int) -> list[float]:
     """Return round numbers between two, about so many."""
-    if not most > least:
-        return [least]
     rough = (most - least) / count
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(size * times for times in (1, 2, 5, 10) if size * times >= rough)

@@ -1,7 +1,7 @@
 """Where progress is shown: an output of a notebook that is updated, a line of a terminal, or lines.
 
 Drawing never ends the work that it shows: a place that fails is replaced by a simpler one. It takes
-at most a hundredth of the time: after a drawing that took t seconds, the next one waits for 100 t.
+about half a hundredth of the time at most: after a drawing of t seconds, the next waits for 200 t.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import weakref
 from typing import Any, Protocol, TextIO
 
 #: How many times as long as a drawing took the next one waits.
-CARE = 100
+CARE = 200
 
 
 class Picture(Protocol):
