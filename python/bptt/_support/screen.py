@@ -178,10 +178,11 @@ class Screen:
         if self.due:
             self._draw(last=False)
 
-    def end(self) -> None:
-        """Draw for the last time."""
+    def end(self) -> bool:
+        """Draw for the last time; tell whether a notebook shows the picture now."""
         self._draw(last=True)
-        self._place = None
+        in_notebook, self._place = isinstance(self._place, Notebook), None
+        return in_notebook
 
     def _draw(self, last: bool) -> None:
         begin = time.perf_counter()

@@ -88,8 +88,7 @@ class Display:
         else:
             self._end = f"{done} epoch{'s' if done != 1 else ''}"
         self._end += f" in {duration(history.seconds)}"
-        self._screen.end()
-        if self._screen.drawn:
+        if self._screen.end():
             mark_shown(history)
 
     # What is drawn.

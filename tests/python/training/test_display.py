@@ -254,6 +254,7 @@ def test_a_notebook_that_fails_goes_on_in_lines(monkeypatch, eager, after):
     _, history = run()
     assert len(history.loss) == 3 and [len(shown) for shown in notebook.outputs] == [after]
     assert stream.getvalue().splitlines()[-1].startswith("3 epochs in ")
+    assert "<img" in history._repr_html_()  # the cell has not shown it
 
 
 def test_an_ipython_without_a_kernel_is_a_terminal(monkeypatch, eager):
