@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 TORCH_BIN = $(TORCH_VENV)/bin
 CORE_SOURCES = Cargo.toml Cargo.lock pyproject.toml python/core/Cargo.toml $(shell find src python/core -name '*.rs')
 
-.PHONY: help check lab test test-rust test-python test-levels parity notebooks pictures kill bench lint deny \
+.PHONY: help check lab test test-rust test-python test-levels parity notebooks browser pictures kill bench lint deny \
 	docs clean
 
 help:  ## this list
@@ -56,6 +56,9 @@ notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/ from top to bo
 
 pictures: $(VENV)/.core  ## draw the pictures of docs/ again (tests/pictures.py --check only compares)
 	$(BIN)/python tests/pictures.py
+
+browser: $(TORCH_VENV)/.core $(TORCH_VENV)/.browser  ## the display of training in JupyterLab and Notebook 7 (needs chromium)
+	$(TORCH_BIN)/python tests/browser.py $(NOTEBOOKS)
 
 kill: $(VENV)/.core  ## kill a training process 200 times: its checkpoint must load and training go on (2 minutes)
 	$(BIN)/python tests/kill.py
@@ -112,6 +115,10 @@ $(TORCH_VENV)/.made:
 
 $(TORCH_VENV)/.core: $(TORCH_VENV)/.made $(CORE_SOURCES)
 	$(TORCH_BIN)/pip install --quiet --editable ".[test,notebook,onnx]"
+	touch $@
+
+$(TORCH_VENV)/.browser: $(TORCH_VENV)/.made
+	$(TORCH_BIN)/pip install --quiet "jupyterlab>=4.4" "notebook>=7.4" "nbconvert>=7.16" "playwright>=1.50"
 	touch $@
 
 $(TORCH_VENV)/.peers: $(TORCH_VENV)/.made

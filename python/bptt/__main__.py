@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--plots", type=Path, default=Path("lab-plots"), help="folder for PNG files"
     )
     command.add_argument("--seed", type=int, default=2023)
-    command.add_argument("--no-progress", action="store_true", help="no progress bars")
+    command.add_argument("--no-progress", action="store_true", help="do not show the training")
     bench.add_options(
         commands.add_parser(
             "bench", help="compare bptt with PyTorch and the other libraries that are installed"

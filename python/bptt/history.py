@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
-from bptt._history.curves import plot
+from bptt._history.figure import plot
 from bptt._history.frame import frame_of
 from bptt._history.steps import Steps
-from bptt._support import curves, names
+from bptt._history.summary import summary
+from bptt._support import names
+from bptt._support.curves import training_html
+from bptt._support.progress import duration
+from bptt._support.screen import is_shown
 
 
 @dataclass
@@ -150,8 +152,13 @@ class History(Mapping[str, list[float]]):
             text += ", interrupted"
         return f"<History: {text}>"
 
-    def _repr_html_(self) -> str:
-        return history_html(self)
+    def _repr_html_(self) -> str | None:
+        """Return numbers and curves; None where the cell's display of the training has them."""
+        if is_shown(self):
+            return None
+        epochs = f"{len(self.loss)} epoch{'' if len(self.loss) == 1 else 's'}"
+        head = f"<b>{epochs} in {duration(self.seconds)}</b>"
+        return training_html(head + (", interrupted" if self.interrupted else ""), self)
 
     def summary(self) -> str:
         """Return what happened in training, and what to do about it, in a sentence or two.
@@ -167,7 +174,7 @@ class History(Mapping[str, list[float]]):
         >>> history.summary().split(",")[0]
         'Validation was best at epoch 3 (0.5) and rises since (to 0.7)'
         """
-        return curves.summary(self.loss, self.validation_loss, self.interrupted)
+        return summary(self.loss, self.validation_loss, self.interrupted)
 
     def plot(
         self,
@@ -236,37 +243,3 @@ class DivergedError(ArithmeticError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DivergedError, (str(self), self.history)
-
-
-#: The size of the curves in pixels.
-WIDTH, HEIGHT = 260, 70
-
-
-def history_html(history: History) -> str:
-    """Return the text of a history and its curves: training solid, validation dashed."""
-    text = escape(repr(history)[1:-1])
-    curves = [("", history.loss), (' stroke-dasharray="4 3"', history.validation_loss)]
-    known = [y for _, losses in curves for y in losses if math.isfinite(y)]
-    if len(history.loss) < 2 or not known:
-        return f"<div>{text}</div>"
-    least, most = min(known), max(known)
-    across, up = WIDTH / (len(history.loss) - 1), HEIGHT / ((most - least) or 1.0)
-    lines = []
-    for dashes, losses in curves:
-        points = " ".join(
-            f"{2 + n * across:.1f},{2 + (most - y) * up:.1f}"
-            for n, y in enumerate(losses)
-            if math.isfinite(y)
-        )
-        if points:
-            lines.append(
-                f'<polyline points="{points}" fill="none" stroke="currentColor" '
-                f'stroke-width="1.5"{dashes}/>'
-            )
-    dashed = " (validation dashed)" if history.validation_loss else ""
-    return (
-        f'<div>{text}<br><svg width="{WIDTH + 4}" height="{HEIGHT + 4}" role="img" '
-        f'aria-label="losses over the epochs">{"".join(lines)}</svg><br>'
-        f"<small>loss over {len(history.loss)} epochs, {least:.4g} to {most:.4g}{dashed}"
-        "</small></div>"
-    )

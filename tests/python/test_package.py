@@ -22,7 +22,7 @@ def test_numpy_is_all_it_requires():
 def test_import_brings_in_no_extra():
     code = (
         "import sys, bptt; "
-        "print([m for m in ('torch', 'matplotlib', 'tqdm', 'sklearn') if m in sys.modules])"
+        "print([m for m in ('torch', 'matplotlib', 'IPython', 'sklearn') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

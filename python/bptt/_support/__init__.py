@@ -1,1 +1,1 @@
-"""What all other parts of the package use: checks of arguments, files, progress bars, extras."""
+"""What all other parts of the package use: checks of arguments, files, progress, extras."""

@@ -1,95 +1,94 @@
-"""Progress bars (tqdm) over epochs or sequences."""
+"""Progress of work over sequences, and what all displays of progress write alike."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from html import escape
 
-from bptt._support.extras import require
-from bptt._support.warn import warn
+from bptt._support.screen import Screen
 
 #: Seconds after which a call into Rust returns, so that Python can draw progress and see Ctrl-C.
 SLICE = 0.1
 
-#: Seconds after which prediction and evaluation show a bar. Most runs are shorter.
+#: Seconds after which prediction and evaluation show progress. Most runs are shorter.
 PATIENCE = 2.0
 
 
-def _tqdm() -> Any:
-    """Return tqdm's class; without tqdm, warn and return None, so that the work goes on."""
-    try:
-        return require("tqdm.auto", "progress").tqdm
-    except ImportError as error:
-        warn(f"no progress bar: {error}")
-        return None
+def duration(seconds: float) -> str:
+    """Return a duration in words: the larger units only."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 24 else f"{hours} h"
 
 
-class Bar:
-    """A tqdm bar over epochs, or nothing."""
-
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-
-    def within(self, fraction: float) -> None:
-        """Show what fraction of an epoch is done."""
-        if self._bar is not None and fraction < 1:
-            self._bar.set_postfix_str(f"{fraction:.0%} of epoch")
-
-    def advance(self, loss: float, validation: float | None = None) -> None:
-        """Count an epoch and show its losses."""
-        if self._bar is not None:
-            text = f"loss {loss:.4g}"
-            if validation is not None:
-                text += f", validation {validation:.4g}"
-            self._bar.set_postfix_str(text, refresh=False)
-            self._bar.update()
+def fitted(parts: list[str], width: int | None) -> str:
+    """Join as many of the parts as fit, the first ones first; cut the first if it is too long."""
+    text = parts[0]
+    for part in parts[1:]:
+        if width is None or len(text) + 2 + len(part) <= width:
+            text += f", {part}"
+    return text if width is None else text[:width]
 
 
-@contextmanager
-def progress_bar(epochs: int, wanted: bool) -> Iterator[Bar]:
-    """Open a bar over epochs, if one is wanted and tqdm is installed."""
-    tqdm = _tqdm() if wanted else None
-    if tqdm is None:
-        yield Bar(None)
-        return
-    with tqdm(total=epochs, unit="epoch") as bar:
-        yield Bar(bar)
+def bar_html(fraction: float) -> str:
+    """Return a bar that is filled to this fraction."""
+    return f'<progress value="{fraction:.4f}" max="1" style="width:480px"></progress>'
 
 
-class SequenceBar:
-    """A tqdm bar over sequences, which appears after `PATIENCE` seconds."""
+class SequenceProgress:
+    """Shows how many sequences are done, after `PATIENCE` seconds."""
 
-    def __init__(self, total: int | None, wanted: bool) -> None:
-        self._total, self._wanted = total, wanted
-        self._start, self._bar = time.perf_counter(), None
+    def __init__(self, doing: str, total: int | None, wanted: bool) -> None:
+        self._doing, self._total, self._done, self._ended = doing, total, 0, False
+        self._begin = time.perf_counter()
+        self._screen = Screen(self, wanted, PATIENCE)
 
     def advance(self, done: int) -> None:
         """Set how many sequences are done."""
-        if self._bar is not None:
-            self._bar.update(done - self._bar.n)
-        elif self._wanted and done != self._total and time.perf_counter() - self._start > PATIENCE:
-            if (tqdm := _tqdm()) is None:
-                self._wanted = False
-                return
-            self._bar = tqdm(total=self._total, initial=done, unit="sequence")
+        self._done = done
+        if done != self._total:
+            self._screen.redraw()
 
-    def close(self) -> None:
-        """Close the bar, if there is one."""
-        if self._bar is not None:
-            self._bar.close()
+    def end(self) -> None:
+        """Show the end, if anything was shown."""
+        self._ended = True
+        if self._screen.drawn:
+            self._screen.end()
 
+    def line(self, width: int | None) -> str:
+        """Return the number of sequences and the time left."""
+        seconds = time.perf_counter() - self._begin
+        if self._ended:
+            return f"{self._doing}: {self._done} sequences in {duration(seconds)}"
+        if self._total is None:
+            return fitted([f"{self._doing}: {self._done} sequences", duration(seconds)], width)
+        parts = [f"{self._doing}: {self._done} of {self._total} sequences"]
+        if self._done:
+            left = seconds * (self._total / self._done - 1)
+            parts.append(f"{duration(left)} left")
+        return fitted(parts, width)
 
-#: A bar that is never shown.
-QUIET = SequenceBar(None, False)
+    def html(self) -> str:
+        """Return the same, and a bar until the end."""
+        bar = ""
+        if self._total is not None and not self._ended:
+            bar = f"<br>{bar_html(self._done / self._total)}"
+        return f"<div>{escape(self.line(None))}{bar}</div>"
 
 
 @contextmanager
-def sequence_bar(total: int | None, wanted: bool) -> Iterator[SequenceBar]:
-    """Give a bar over sequences, which is closed at the end of the block."""
-    bar = SequenceBar(total, wanted)
+def sequence_progress(doing: str, total: int | None, wanted: bool) -> Iterator[SequenceProgress]:
+    """Show progress over sequences until the end of the block."""
+    progress = SequenceProgress(doing, total, wanted)
     try:
-        yield bar
+        yield progress
     finally:
-        bar.close()
+        progress.end()

@@ -5,6 +5,7 @@ The core returns now and then, so that Python can see Ctrl-C and draw progress.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from bptt._core import EVALUATION_ROWS, EVALUATION_STEPS, Progress, Trainer
 from bptt._data.sources import Source
-from bptt._support.progress import QUIET, SequenceBar
 from bptt.layers._stack import Stack
 from bptt.layers._states import States, to_core
 
@@ -25,8 +25,15 @@ def _at_a_time(source: Source) -> int:
     return max(1, min(EVALUATION_ROWS, EVALUATION_STEPS // longest))
 
 
-def evaluate(trainer: Trainer, source: Source, bar: SequenceBar = QUIET) -> float:
-    """Return the mean loss over all targets, with the weights that they have in training."""
+def _nobody(done: int) -> None:
+    """Tell nobody."""
+
+
+def evaluate(trainer: Trainer, source: Source, tell: Callable[[int], None] = _nobody) -> float:
+    """Return the mean loss over all targets, with the weights that they have in training.
+
+    `tell` is told how many sequences are done.
+    """
     done, loss, count = 0, 0.0, 0.0
     for piece in source.pieces(None, _at_a_time(source)):
         progress = Progress()
@@ -34,7 +41,7 @@ def evaluate(trainer: Trainer, source: Source, bar: SequenceBar = QUIET) -> floa
             progress = trainer.evaluate(piece.data.core, progress, piece.slice)
             if piece.release is not None:
                 piece.release()
-            bar.advance(done + progress.done)
+            tell(done + progress.done)
         done += progress.done
         loss += progress.loss_sum
         count += progress.count
@@ -46,13 +53,14 @@ def evaluate(trainer: Trainer, source: Source, bar: SequenceBar = QUIET) -> floa
 def predict(
     stack: Stack,
     source: Source,
-    bar: SequenceBar = QUIET,
+    tell: Callable[[int], None],
     states: States = (),
 ) -> Array:
     """Return the outputs (sum of T, O), or (N, O) with one output per sequence.
 
     `states` are the initial states of the recurrent layers, each array (L D, N, H); they become the
-    final states. Without them, sequences start from zeros.
+    final states. Without them, sequences start from zeros. `tell` is told how many sequences are
+    done.
     """
     lengths, per_sequence = source.lengths, stack.per_sequence
     assert lengths is not None
@@ -69,7 +77,7 @@ def predict(
             count = model.predict(params, piece.data.core, count, to, flat, piece.slice)
             if piece.release is not None:
                 piece.release()
-            bar.advance(done + count)
+            tell(done + count)
         for state, new in zip(states, of_piece):
             for part, numbers in zip(state, new):
                 part[:, rows] = numbers

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bptt._core import Progress, Trainer
 from bptt._data.sources import Source
-from bptt._history.curves import BEST, TRAINING, dress
+from bptt._history.figure import BEST, TRAINING, dress
 from bptt._support.extras import require
 from bptt._training.state import Order
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy as np
 from bptt._core import Progress
 from bptt._data.sources import Iterated, Piece, Source
 from bptt._support.check import shown
-from bptt._support.progress import Bar, progress_bar
 from bptt._training.checkpoint import Checkpoint, Saved
+from bptt._training.display import Display, training_display
 from bptt._training.evaluate import evaluate
 from bptt._training.metrics import metrics_of
 from bptt._training.rates import Rates
@@ -76,7 +76,8 @@ class Run:
             self._trainer.restore_optimizer(*training.moments)
         if training.schedule is not None and not training.schedule_state:
             training.schedule_state = training.schedule._start(float(training.optimizer.lr))
-        self._done = 0  # epochs
+        self._done, self._trained = 0, training.epochs
+        self._batches = source.batches(settings.batch_size)  # of an epoch, if that is known
         self.history = History(loss_name=settings.loss.name)
         self.stopped, self.kept = False, training.copy()
 
@@ -112,7 +113,7 @@ class Run:
             raise saved.unfit(
                 f"is of epoch {saved.epochs}, but has {len(self.history.loss)} losses"
             )
-        self._done = saved.epochs
+        self._done, self._trained = saved.epochs, 0  # what this model learnt before is replaced
         self._plan()
         saved.restore(*order)
         self._stack.load_state_dict(saved.stack.state_dict())
@@ -167,6 +168,7 @@ class Run:
 
     def _remember(self) -> None:
         self.kept.moments = self._training.moments
+        self.kept.epochs = self._trained + len(self.history.loss)
         self.kept.schedule_state = dict(self._training.schedule_state)
 
     def _call(self, hook: str, *values: Any) -> None:
@@ -177,50 +179,53 @@ class Run:
     def __call__(self) -> History:
         """Train."""
         start = time.perf_counter() - self.history.seconds
-        try:
-            self._epochs(start)
-        except BaseException:
-            with suppress(Exception):  # the first error is the one to tell
-                self._calls.end()
-            raise
-        finally:
-            self._keep_steps()  # those of a call that Ctrl-C or an error ended
-            self.history.seconds = time.perf_counter() - start
+        epochs, wanted = self._settings.epochs, self._settings.progress
+        with training_display(self.history, epochs, wanted, self._trained) as display:
+            try:
+                self._epochs(start, display)
+            except BaseException:
+                with suppress(Exception):  # the first error is the one to tell
+                    self._calls.end()
+                raise
+            finally:
+                self._keep_steps()  # those of a call that Ctrl-C or an error ended
+                self.history.seconds = time.perf_counter() - start
         self._calls.end()
         return self.history
 
-    def _epochs(self, start: float) -> None:
+    def _epochs(self, start: float, display: Display) -> None:
         model, settings, history = self._calls.model, self._settings, self.history
         try:
-            with progress_bar(self._left, settings.progress) as bar:
-                self._calls.begin()
-                self._call("on_train_begin")
-                for epoch in range(self._done, settings.epochs):
-                    if model.stop_training:
-                        break
-                    self._epoch(epoch, bar)
-                    if self._file is not None and (
-                        epoch + 1 == settings.epochs
-                        or model.stop_training
-                        or self._file.is_due(epoch + 1)
-                    ):
-                        history.seconds = time.perf_counter() - start
-                        self._file.write(self._stack, epoch + 1, self._parts())
+            self._calls.begin()
+            self._call("on_train_begin")
+            for epoch in range(self._done, settings.epochs):
+                if model.stop_training:
+                    break
+                self._epoch(epoch, display)
+                if self._file is not None and (
+                    epoch + 1 == settings.epochs
+                    or model.stop_training
+                    or self._file.is_due(epoch + 1)
+                ):
+                    history.seconds = time.perf_counter() - start
+                    self._file.write(self._stack, epoch + 1, self._parts())
         except KeyboardInterrupt:
             self._rates.after_steps()
             self._keep()
             history.interrupted = True
 
-    def _epoch(self, epoch: int, bar: Bar) -> None:
+    def _epoch(self, epoch: int, display: Display) -> None:
         trainer, history, rates = self._trainer, self.history, self._rates
         names = self._settings.metrics
         self._call("on_epoch_begin", epoch)
         rate = rates.ahead()[0]
-        mean, last = self._train_epoch(bar)
+        mean, last = self._train_epoch(display)
         validated = {}
         if self._validation is not None and math.isfinite(mean):
             # Before the layers get the parameters: bad data leave those from before the epoch.
-            validated["validation_loss"] = evaluate(trainer, self._validation)
+            validated["validation_loss"] = evaluate(
+                trainer, self._validation, self._teller(display)
+            )
             for name, value in metrics_of(names, trainer.take_metrics(True)).items():
                 validated[f"validation_{name}"] = value
         if not (math.isfinite(mean) and self._keep()):
@@ -237,8 +242,15 @@ class Run:
         history._append(logs, rate)
         rates.after_epoch(logs)
         self._remember()
-        bar.advance(mean, logs.get("validation_loss"))
         self._call("on_epoch_end", epoch, logs | {"lr": rate})
+        display.advance()
+
+    def _teller(self, display: Display) -> Callable[[int], None]:
+        """Return what shows how far a validation is."""
+        assert self._validation is not None
+        lengths = self._validation.lengths
+        total = None if lengths is None else len(lengths)
+        return lambda done: display.validating(done, total)
 
     def _cause(self, last: Piece) -> str:
         """Return why training diverged, or what may help. `last` are the data of the last step."""
@@ -254,7 +266,7 @@ class Run:
             return help_
         return f"earlier batches may hold NaN or infinity, as check_finite=True shows; or {help_}"
 
-    def _train_epoch(self, bar: Bar) -> tuple[float, Piece]:
+    def _train_epoch(self, display: Display) -> tuple[float, Piece]:
         """Train one epoch and return the mean loss of its steps, and the data of the last."""
         trainer, source, rates, settings = self._trainer, self._source, self._rates, self._settings
         done_before, batches, loss, count, counts = 0, 0, 0.0, 0.0, False
@@ -275,9 +287,8 @@ class Run:
                 stopped = calls.stop_after_step() and not progress.steps and progress.count > 0
                 if progress.diverged:
                     return math.nan, piece
-                if source.lengths is not None:
-                    done = done_before + _sequences_done(progress, piece)
-                    bar.within(done / len(source.lengths))
+                done = done_before + _sequences_done(progress, piece)
+                display.within(self._fraction(done, progress), progress.loss_sum, progress.count)
             done_before += progress.done
             counts |= piece.data.counts
             batches, loss, count = progress.batches, progress.loss_sum, progress.count
@@ -291,6 +302,7 @@ class Run:
         trainer.finish_epoch()
         calls.after_steps(self._keep_steps())
         rates.after_steps()
+        self._batches = batches
         return loss / count, piece
 
     def _keep_steps(self) -> Array:
@@ -298,6 +310,12 @@ class Run:
         steps = self._trainer.take_steps()
         self.history.steps._extend(steps)
         return steps
+
+    def _fraction(self, sequences: float, progress: Progress) -> float | None:
+        """Return how much of the epoch is done, if its length is known, also from the last one."""
+        if self._source.lengths is not None:
+            return sequences / len(self._source.lengths)
+        return min(progress.batches / self._batches, 1.0) if self._batches else None
 
 
 def _sequences_done(progress: Progress, piece: Piece) -> float:

@@ -36,12 +36,15 @@ class Training:
         The schedule of the last `fit`.
     schedule_state : dict of str to float
         The state of the schedule.
+    epochs : int
+        For how many epochs the model has been trained, in all runs.
     """
 
     optimizer: Optimizer
     moments: tuple[int, list[Array]] | None = None
     schedule: Schedule | None = None
     schedule_state: dict[str, float] = field(default_factory=dict)
+    epochs: int = 0
 
     def copy(self) -> Training:
         """Return a copy whose state does not change with this one."""
@@ -62,7 +65,7 @@ def training_of(last: Training | None, optimizer: object, schedule: Schedule | N
             f"optimizer must be an optimiser such as bptt.Adam(), got {shown(optimizer)}: type "
             f"optimizer=bptt.{named(optimizer)}()"
         )
-    training = Training(optimizer, schedule=schedule)
+    training = Training(optimizer, schedule=schedule, epochs=0 if last is None else last.epochs)
     if last is not None and last.optimizer is optimizer:
         training.moments = last.moments
     if schedule is not None and last is not None and last.schedule is schedule:

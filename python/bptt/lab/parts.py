@@ -158,7 +158,7 @@ def train_in_batches(
     seed : int, default 2023
         The seed of the initial weights.
     progress : bool, default True
-        Whether to show a progress bar (needs tqdm).
+        Whether to show the training while it runs, as `Sequential.fit` does.
 
     Returns
     -------

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 from bptt._core import Dataset, LabProgress, LabTraining
 from bptt._data.sequences import Sequences
 from bptt._support import check
-from bptt._support.progress import SLICE, progress_bar
+from bptt._support.progress import SLICE
+from bptt._training.display import Display, training_display
 from bptt.history import DivergedError, History
 from bptt.lab import lstm, rnn
 from bptt.lab.data import VOCABULARY, Tokens, sequence_sets, token_numbers
@@ -86,7 +87,7 @@ def train_rnn(
     seed : int, default 2023
         The seed of the initial parameters, if `params` is not given.
     progress : bool, default True
-        Whether to show a progress bar (needs tqdm).
+        Whether to show the training while it runs, as `Sequential.fit` does.
 
     Returns
     -------
@@ -200,11 +201,11 @@ class _Training:
 
         history, per_token = History(), History()
         begin = time.perf_counter()
-        try:
-            with progress_bar(epochs, progress) as bar:
+        with training_display(history, epochs, progress) as display:
+            try:
                 for epoch in range(epochs):
-                    validated = None if validation is None else self._walk(validation, learn=False)
-                    loss, token_loss = self._walk(training, learn=True)
+                    validated = None if validation is None else self._walk(validation)
+                    loss, token_loss = self._walk(training, display)
                     if not math.isfinite(loss):
                         message = f"training diverged in epoch {epoch + 1}: try a smaller lr"
                         raise DivergedError(message, history)
@@ -213,27 +214,35 @@ class _Training:
                     if validated is not None:
                         history.validation_loss.append(validated[0])
                         per_token.validation_loss.append(validated[1])
-                    bar.advance(loss, None if validated is None else validated[0])
-        except KeyboardInterrupt:
-            history.interrupted = per_token.interrupted = True
-        history.seconds = per_token.seconds = time.perf_counter() - begin
+                    display.advance()
+            except KeyboardInterrupt:
+                history.interrupted = per_token.interrupted = True
+            finally:
+                history.seconds = per_token.seconds = time.perf_counter() - begin
         pairs = zip(self._core.params(), self._shapes)
         return ByHand(
             params=tuple(flat.reshape(shape) for flat, shape in pairs),
             history=history,
             per_token=per_token,
             score=(
-                self._walk(training, learn=False)[1],
-                math.nan if validation is None else self._walk(validation, learn=False)[1],
+                self._walk(training)[1],
+                math.nan if validation is None else self._walk(validation)[1],
             ),
         )
 
-    def _walk(self, dataset: tuple[Dataset, int], *, learn: bool) -> tuple[float, float]:
-        """Make a pass over the sequences; return their mean loss and the mean loss per token."""
+    def _walk(
+        self, dataset: tuple[Dataset, int], display: Display | None = None
+    ) -> tuple[float, float]:
+        """Make a pass over the sequences; return their mean loss and the mean loss per token.
+
+        With a display, the network learns.
+        """
         data, count = dataset
-        progress = LabProgress()
+        progress, learn = LabProgress(), display is not None
         while progress.done < count and not progress.diverged:
             progress = self._core.walk(data, progress, learn, SLICE)
+            if display is not None:
+                display.within(progress.done / count, progress.loss_sum, progress.done)
         return progress.loss_sum / count, progress.token_loss_sum / count
 
     def _dataset(self, name: str, pairs: Pairs) -> tuple[Dataset, int]:

@@ -23,7 +23,7 @@ from bptt._data.sources import (
 )
 from bptt._support import check, names
 from bptt._support.entry import entry
-from bptt._support.progress import sequence_bar
+from bptt._support.progress import sequence_progress
 from bptt._support.warn import warn
 from bptt._training.checkpoint import Checkpoint
 from bptt._training.evaluate import evaluate, predict
@@ -211,7 +211,9 @@ class Sequential(Stack):
         rng : None, int or numpy.random.Generator
             The source of the shuffling.
         progress : bool, default True
-            Whether to show a progress bar (needs tqdm, ``pip install tqdm``).
+            Whether to show the training while it runs: epoch, losses, metrics, best epoch and time
+            left, in a notebook with curves, in a terminal as one line. Elsewhere, as in a file or a
+            pipe, they are a line every few seconds. All but notebooks get them on stderr.
         tbptt : int, optional
             Truncated backpropagation through time: a batch is processed in chunks of so many steps.
             Each chunk starts from the final states of the chunk before and makes one step of the
@@ -544,7 +546,7 @@ class Sequential(Stack):
             bits of one call for the whole. This does not hold for layers with two directions,
             whose second direction starts at the end.
         progress : bool, default True
-            Whether to show a progress bar (needs tqdm) if it takes longer than two seconds.
+            Whether to show progress if it takes longer than two seconds.
         check_finite : bool, default True
             Whether NaN and infinity in x and state are an error, as for `fit`. With False, the
             outputs are what IEEE says.
@@ -588,8 +590,8 @@ class Sequential(Stack):
                 raise ValueError(f"{told}: {FIX}")
         elif return_state:
             states = zero_states(self.recurrent, len(lengths), self.dtype)
-        with sequence_bar(len(lengths), progress) as bar:
-            flat = predict(self, source, bar, states)
+        with sequence_progress("predict", len(lengths), progress) as display:
+            flat = predict(self, source, display.advance, states)
         y: Array | list[Array] = flat
         if not self.per_sequence:
             if isinstance(x, (list, tuple)):
@@ -643,7 +645,7 @@ class Sequential(Stack):
         loss, metrics
             As for `fit`.
         progress : bool, default True
-            Whether to show a progress bar (needs tqdm) if it takes longer than two seconds.
+            Whether to show progress if it takes longer than two seconds.
         check_finite : bool, default True
             Whether NaN and infinity in x and y are an error, as for `fit`.
 
@@ -666,8 +668,8 @@ class Sequential(Stack):
         source = validation_source(self, loss, (x, y), 1, check_finite, "")
         trainer = trainer_of(self, loss, metrics=names)
         total = None if source.lengths is None else len(source.lengths)
-        with sequence_bar(total, progress) as bar:
-            value = evaluate(trainer, source, bar)
+        with sequence_progress("evaluate", total, progress) as display:
+            value = evaluate(trainer, source, display.advance)
         if metrics is None:
             return value
         return {"loss": value} | metrics_of(names, trainer.take_metrics(True))

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import bptt
 from bptt._support import check
+from bptt._support.screen import redraws
 from bptt._support.warn import warn
 from bptt.sklearn._sequences import FAR, Scale, Sequences, read_sequences, take
 from bptt.sklearn._threads import limit_worker_threads
@@ -67,7 +68,8 @@ _PARAMETERS = """hidden_size : int, default 64
     random_state : int, numpy.random.RandomState, numpy.random.Generator or None, default None
         The source of the initial parameters, the shuffling and the choice of validation data.
     verbose : bool, default False
-        Whether to print the loss of every pass."""
+        Whether to show the training: in a notebook or a terminal as `Sequential.fit` does,
+        elsewhere by printing the loss of every pass, as `MLPClassifier` does."""
 
 _ATTRIBUTES = """network_ : bptt.Sequential
         The network. It takes what `network_input` returns, and its layers, gates and steppers are
@@ -273,6 +275,7 @@ class SequenceEstimator(BaseEstimator):
         if until_stale or self._optimizer is None:
             self._optimizer = bptt.Adam(self.learning_rate_init)
         self.n_iter_ = 0
+        watcher = _Passes(self, validation)
         self.network_._warns = False
         history = self.network_.fit(
             self._scaled(sequences),
@@ -284,9 +287,11 @@ class SequenceEstimator(BaseEstimator):
             clip_norm=self.clip_norm,
             shuffle=self.shuffle,
             rng=self._generator,
-            progress=False,
-            callbacks=[_Passes(self, validation)],
+            progress=bool(self.verbose) and redraws(),
+            callbacks=[watcher],
         )
+        if self.verbose and watcher.told:
+            print(watcher.told)
         if history.interrupted:
             warn("Training interrupted by user.")
         elif until_stale and not self.network_.stop_training:
@@ -370,6 +375,8 @@ class _Passes(bptt.Callback):
     ) -> None:
         self._estimator, self._validation = estimator, validation
         self._best: dict[str, Array] | None = None
+        self._prints = estimator.verbose and not redraws()
+        self.told = ""  # why training was stopped
 
     def on_train_begin(self) -> None:
         """Keep the parameters, in case no pass improves them."""
@@ -381,7 +388,7 @@ class _Passes(bptt.Callback):
         estimator, loss = self._estimator, logs["loss"]
         estimator.loss_curve_.append(loss)
         estimator.loss_, estimator.n_iter_ = loss, estimator.n_iter_ + 1
-        if estimator.verbose:
+        if self._prints:
             print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
         if self._validation is not None:
             watched, improved = "Validation score", self._validate(*self._validation)
@@ -392,11 +399,10 @@ class _Passes(bptt.Callback):
         estimator._stale = 0 if improved else estimator._stale + 1
         if estimator._stale > estimator.n_iter_no_change:
             self.model.stop_training = True
-            if estimator.verbose:
-                print(
-                    f"{watched} did not improve more than tol={estimator.tol:f} for "
-                    f"{estimator.n_iter_no_change} consecutive epochs. Stopping."
-                )
+            self.told = (
+                f"{watched} did not improve more than tol={estimator.tol:f} for "
+                f"{estimator.n_iter_no_change} consecutive epochs. Stopping."
+            )
 
     def _validate(self, sequences: Sequences, targets: Array) -> bool:
         """Store the score on the validation data; tell whether it has improved."""
@@ -405,7 +411,9 @@ class _Passes(bptt.Callback):
         assert estimator.best_validation_score_ is not None
         score, best = estimator._score(sequences, targets), estimator.best_validation_score_
         estimator.validation_scores_.append(score)
-        if estimator.verbose:
+        if self.model.history is not None:  # for the display
+            self.model.history.metrics.setdefault("validation_score", []).append(score)
+        if self._prints:
             print(f"Validation score: {score:f}")
         if score > best:
             self._best = self.model.state_dict()

@@ -2,19 +2,22 @@
 
 import mmap
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 from fitting import FORMS, mapped, model, regression, tokens
+from showing import Notebook, Terminal
 
 import bptt
 from bptt._data import sources
-from bptt._support import progress
+from bptt._support import progress, screen
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -107,26 +110,6 @@ def test_ctrl_c_ends_it_and_changes_nothing(work):
     np.testing.assert_array_equal(m.predict(LONG[:3]), want)
 
 
-class Bars:
-    """In place of tqdm: what would be shown."""
-
-    def __init__(self):
-        self.made = []
-
-    def __call__(self, total, initial, unit):
-        self.total, self.n, self.unit, self.closed = total, initial, unit, False
-        self.seen = [initial]
-        self.made.append(self)
-        return self
-
-    def update(self, more):
-        self.n += more
-        self.seen.append(self.n)
-
-    def close(self):
-        self.closed = True
-
-
 def predict(m, x, y, **options):
     m.predict(x, **options)
 
@@ -140,49 +123,48 @@ def evaluate_batches(m, x, y, **options):
 
 
 @pytest.mark.parametrize("work", [predict, evaluate, evaluate_batches])
-def test_long_work_has_a_bar_and_short_work_has_none(work, monkeypatch):
-    bars = Bars()
-    monkeypatch.setattr(progress, "_tqdm", lambda: bars)
+def test_long_work_is_shown_and_short_work_is_not(work, monkeypatch):
+    notebook = Notebook(monkeypatch)
     monkeypatch.setattr(sources, "SLICE", 0.0)  # come back after every batch
+    monkeypatch.setattr(screen.Notebook, "pause", lambda self, seconds: 0.0)
+    monkeypatch.setattr(screen, "CARE", 0)
     m, (x, y) = model(), regression(rows=600)
     work(m, x, y)
-    assert not bars.made
+    assert not notebook.outputs
     monkeypatch.setattr(progress, "PATIENCE", -1.0)  # as if it had taken long
     work(m, x, y, progress=False)
-    assert not bars.made
+    assert not notebook.outputs
     work(m, x, y)
-    (bar,) = bars.made
-    known = work is not evaluate_batches
-    assert (bar.total, bar.unit, bar.closed) == (600 if known else None, "sequence", True)
-    assert bar.seen == ([256, 512, 600] if known else [256, 300, 556, 600])
+    (shown,) = notebook.outputs
+    texts = [bundle["text/plain"] for bundle in shown]
+    doing, known = work.__name__.split("_")[0], work is not evaluate_batches
+    counts = [256, 512] if known else [256, 300, 556, 600]
+    of = " of 600" if known else ""
+    assert [text.split(" sequences")[0] for text in texts[:-1]] == [
+        f"{doing}: {count}{of}" for count in counts
+    ]
+    assert re.fullmatch(rf"{doing}: 600 sequences in \S+ s", texts[-1])
+    for bundle in shown:
+        ElementTree.fromstring(bundle["text/html"].replace("<br>", "<br/>"))
+    assert ("<progress" in shown[0]["text/html"]) == known
+    assert "<progress" not in shown[-1]["text/html"]
     work(m, x[:10], y[:10]) if known else None  # done at once: nothing to wait for
-    assert len(bars.made) == 1
+    assert len(notebook.outputs) == 1
 
 
-def test_a_bar_ends_with_ctrl_c(monkeypatch):
-    bars = Bars()
-    monkeypatch.setattr(progress, "_tqdm", lambda: bars)
+def test_progress_ends_with_ctrl_c(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(progress, "PATIENCE", -1.0)
     monkeypatch.setattr(sources, "SLICE", 0.0)
+    advance = progress.SequenceProgress.advance
 
-    def interrupted(self, more):
+    def interrupted(self, done):
+        advance(self, done)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Bars, "update", interrupted)
+    monkeypatch.setattr(progress.SequenceProgress, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model().predict(regression(rows=600)[0])
-    assert bars.made[0].closed
-
-
-def test_without_tqdm_long_work_goes_on_with_a_warning(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    monkeypatch.setattr(progress, "PATIENCE", -1.0)
-    monkeypatch.setattr(sources, "SLICE", 0.0)
-    m, (x, y) = model(), regression(rows=600)
-    with pytest.warns(UserWarning, match="no progress bar") as caught:
-        m.predict(x)
-    assert len(caught) == 1 and caught[0].filename == __file__
-    with pytest.warns(UserWarning, match="no progress bar") as caught:
-        m.evaluate(x, y, loss="mse")
-    assert len(caught) == 1 and caught[0].filename == __file__
+    *_, last = stream.getvalue().split("\r")
+    assert re.match(r"predict: 256 sequences in \S+ s *\n$", last)

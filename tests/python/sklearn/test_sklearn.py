@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from estimating import fitted, waves
+from showing import Notebook, Terminal
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -320,3 +321,27 @@ def test_verbose_prints_losses(capsys):
     assert lines[0] == f"Iteration 1, loss = {classifier.loss_curve_[0]:.8f}"
     assert lines[1] == f"Validation score: {classifier.validation_scores_[0]:f}"
     assert len(lines) == 6
+
+
+def test_verbose_shows_training_where_it_can_be_updated(monkeypatch, capsys):
+    X, y = waves()
+    notebook = Notebook(monkeypatch)
+    options = {"verbose": True, "early_stopping": True, "tol": 9, "n_iter_no_change": 3}
+    classifier = fitted(SequenceClassifier(max_iter=9, **options), X, y)
+    (shown,) = notebook.outputs
+    score, loss = classifier.validation_scores_[-1], classifier.loss_
+    text, html = shown[-1]["text/plain"], shown[-1]["text/html"]
+    assert text.startswith("stopped after 5 of 9 epochs in ")
+    assert f", loss {loss:.4g}, " in text and f"validation_score {score:.4g}" in text
+    assert ">score<" in html and f">{score:.4g}<" in html
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("Validation score did not improve")
+    fitted(SequenceClassifier(max_iter=2), X, y)
+    assert len(notebook.outputs) == 1
+    notebook.kernel = None
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    classifier = fitted(SequenceClassifier(max_iter=2, verbose=True), X, y)
+    assert "2 epochs in " in terminal.getvalue() and capsys.readouterr().out == ""
+    classifier.partial_fit(X, y)
+    assert "continues at epoch 3" in terminal.getvalue()

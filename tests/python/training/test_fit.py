@@ -178,24 +178,6 @@ def test_ctrl_c_returns_the_history_so_far():
     assert np.isfinite(parameters(m)).all()
 
 
-def test_progress_bar(capsys):
-    pytest.importorskip("tqdm")
-    x, y = regression()
-    fit(model(), x, y, epochs=3, progress=True)
-    assert "3/3" in capsys.readouterr().err
-
-
-def test_without_tqdm_training_goes_on_with_a_warning(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    x, y = regression()
-    with pytest.warns(UserWarning, match=r"pip install tqdm"):
-        fit(model(), x, y, progress=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        fit(model(), x, y, progress=False)
-
-
 def test_history_plot(monkeypatch):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("Agg")

@@ -10,7 +10,7 @@ import pytest
 
 import bptt
 from bptt._data import sources
-from bptt._support import progress
+from bptt._training import display
 
 
 def data(*lengths, seed=0):
@@ -115,12 +115,12 @@ def test_states_are_zero_at_the_start_of_an_epoch_and_in_evaluation():
     fit(m, x, y, stateful=True, **(settings | {"batch_size": 32}))
 
 
-def test_ctrl_c_and_the_bar_are_not_kept_waiting_by_a_long_sequence(monkeypatch):
+def test_ctrl_c_and_the_display_are_not_kept_waiting_by_a_long_sequence(monkeypatch):
     x = np.random.default_rng(0).standard_normal((1, 200_000, 1))
     m = bptt.Sequential(bptt.LSTM(1, 256, rng=0), bptt.Linear(256, 1, rng=0))
     before = parameters(m)
     shares, sent = [], []
-    monkeypatch.setattr(progress.Bar, "within", lambda _, share: shares.append(share))
+    monkeypatch.setattr(display.Display, "within", lambda _, share, *losses: shares.append(share))
 
     def interrupt():
         while len(shares) < 3:
@@ -143,7 +143,7 @@ def test_ctrl_c_and_the_bar_are_not_kept_waiting_by_a_long_sequence(monkeypatch)
 def test_shares_of_an_epoch_count_sequences_and_their_steps(monkeypatch):
     monkeypatch.setattr(sources, "SLICE", 0.0)  # come back after every chunk
     shares = []
-    monkeypatch.setattr(progress.Bar, "within", lambda _, share: shares.append(share))
+    monkeypatch.setattr(display.Display, "within", lambda _, share, *losses: shares.append(share))
     fit(model(), *data(4, 2, 4), batch_size=2, shuffle=False, tbptt=1)
     np.testing.assert_allclose(shares, np.array([0.5, 1, 1.5, 2, 2.25, 2.5, 2.75, 3]) / 3)
 
