@@ -47,8 +47,8 @@ test-levels: $(VENV)/.core  ## the tests again, at the SIMD levels below the mac
 		BPTT_SIMD=$$level $(BIN)/python -m pytest -q -n auto || exit 1; \
 	done
 
-parity: $(TORCH_VENV)/.core  ## random layers against the real PyTorch (a large download at first)
-	$(TORCH_BIN)/python -m pytest -q -n auto tests/python/parity tests/python/test_documents.py
+parity: $(TORCH_VENV)/.core  ## against the real PyTorch, and trackers of experiments (a large download at first)
+	$(TORCH_BIN)/python -m pytest -q -n auto tests/python/parity tests/python/test_documents.py tests/python/training/test_trackers.py
 	$(TORCH_BIN)/python -m pytest -q -o addopts= --doctest-modules python/bptt/torch
 
 notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/ from top to bottom
@@ -114,7 +114,7 @@ $(TORCH_VENV)/.made:
 	touch $@
 
 $(TORCH_VENV)/.core: $(TORCH_VENV)/.made $(CORE_SOURCES)
-	$(TORCH_BIN)/pip install --quiet --editable ".[test,notebook,onnx]"
+	$(TORCH_BIN)/pip install --quiet --editable ".[test,notebook,onnx,track]"
 	touch $@
 
 $(TORCH_VENV)/.browser: $(TORCH_VENV)/.made

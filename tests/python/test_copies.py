@@ -168,6 +168,7 @@ OTHERS = {
     "Callback": bptt.Callback,
     "EarlyStopping": bptt.EarlyStopping,
     "History": lambda: fitted().history,
+    "DataWarning": lambda: bptt.DataWarning("x has a mean of 300"),
     "DivergedError": lambda: bptt.DivergedError("training diverged", fitted().history),
     "ByHand": lambda: lab.train_rnn(epochs=1, hidden_size=3, progress=False),
     "PairSet": lambda: lab.PairSet([[0, 1]], [[1, 2]]),

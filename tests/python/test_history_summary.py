@@ -1,6 +1,7 @@
 """`history.summary()`: each rule on histories that are made up, and on real ones."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -70,8 +71,6 @@ MADE_UP = {
 @pytest.mark.parametrize("case", MADE_UP.values(), ids=MADE_UP)
 def test_what_is_said(case):
     made, words = case
-    import re
-
     told = made.summary()
     assert re.search(words, told), told
     assert told.endswith(".") and "\n" not in told and len(told) < 420

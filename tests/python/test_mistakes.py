@@ -5,6 +5,9 @@ Nothing of a model changes.
 """
 
 import contextlib
+import inspect
+import pickle
+import re
 
 import numpy as np
 import pytest
@@ -447,9 +450,17 @@ def test_no_answer_is_about_something_that_is_there(table):
 
 @pytest.mark.parametrize("table", ["MODULE", "MODEL"])
 def test_what_an_answer_names_exists(table):
-    import re
-
     known = newcomer()
     for told in getattr(names, table).values():
         for owner, name in re.findall(r"\b(bptt|model)\.(\w+)", told):
             assert hasattr(known[owner], name), told
+
+
+def test_what_answers_looks_as_before():
+    fit = inspect.signature(bptt.Sequential.fit).parameters
+    assert list(fit)[:5] == ["self", "x", "y", "loss", "optimizer"] and "kwargs" not in fit
+    assert bptt.Sequential.fit.__doc__.startswith("Train the layers in place.")
+    assert list(inspect.signature(bptt.LSTM).parameters)[:2] == ["input_size", "hidden_size"]
+    assert list(inspect.signature(bptt.Adam).parameters) == ["lr", "betas", "eps", "weight_decay"]
+    for thing in (bptt.Adam(0.1), bptt.MSELoss(), bptt.StepLR(3)):
+        assert pickle.loads(pickle.dumps(thing)) == thing

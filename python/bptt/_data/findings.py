@@ -30,7 +30,7 @@ SMALL = 0.01
 MANY = 200
 
 #: Numbers that `fit` looks at: its check must cost nothing beside training.
-_SAMPLE = 2**15
+_SAMPLE = 2**13
 
 
 @dataclass(frozen=True)
@@ -56,28 +56,34 @@ class DataWarning(UserWarning):
     """`fit` was given data that are nearly surely a mistake; `bptt.check` tells more."""
 
 
-@np.errstate(all="ignore")  # with check_finite=False, NaN and infinity are the user's wish
 def surely_wrong(stack: Stack, loss: Loss, data: Converted) -> str | None:
     """Return a sentence about data that are nearly surely a mistake, from a sample, or None."""
     y = data.y
     if data.x.dtype.kind == "f" and not isinstance(stack.layers[0], LayerNorm):
         features = _sample(data.x)
-        worst = _worst(features)
-        if worst is not None and HOPELESS < _rms(features)[worst] < np.inf:
+        if (worst := _hopeless(features)) is not None:
             return f"{_of('x', features, worst)}: {_scaling('x', features)}"
     if len(y) < MANY:
         return None
-    targets = _sample(y)
-    if loss._classes:
-        if (targets == targets[0]).all() and (y == y[0]).all():
+    # Most targets that differ do so at the ends.
+    if np.array_equal(y[0], y[-1]) and (y == y[0]).all():
+        if loss._classes:
             return f"every target is class {y[0]}: give data with all classes"
-        return None
-    if (targets == targets[0]).all() and (y == y[0]).all():
         return f"every target is {y[0].tolist()}: there is nothing to learn"
-    worst = _worst(targets)
-    if worst is not None and HOPELESS < _rms(targets)[worst] < np.inf:
+    targets = _sample(y)
+    if not loss._classes and (worst := _hopeless(targets)) is not None:
         return f"{_of('y', targets, worst)}, outputs begin near 0: {_scaling('y', targets)}"
     return None
+
+
+def _hopeless(rows: Array) -> int | None:
+    """Return a column of finite numbers that are hopelessly large, if there is one."""
+    if not max(rows.max(), -rows.min()) > HOPELESS:
+        return None
+    with np.errstate(all="ignore"):
+        rms = _rms(rows)
+    worst = int(rms.argmax())
+    return worst if HOPELESS < rms[worst] < np.inf else None
 
 
 def findings_of(stack: Stack, loss: Loss, data: Converted) -> Iterator[Finding]:
