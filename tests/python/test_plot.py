@@ -274,13 +274,15 @@ def test_runs_have_their_mean_and_their_band():
     lines = {line.get_label(): line for line in ax.lines}
     np.testing.assert_allclose(lines["LSTM"].get_ydata(), [5, 5, 3])
     np.testing.assert_allclose(lines["_training of LSTM"].get_ydata(), [3, 3, 2])
-    assert lines["LSTM"].get_linestyle() == "-" and lines["LSTM"].get_color() == plot.COLORS["LSTM"]
-    assert lines["_training of LSTM"].get_linestyle() == "--"
+    assert (
+        lines["LSTM"].get_linestyle() == "--" and lines["LSTM"].get_color() == plot.COLORS["LSTM"]
+    )
+    assert lines["_training of LSTM"].get_linestyle() == "-"
     (band,) = ax.collections
     corners = band.get_paths()[0].vertices
     assert {tuple(corner) for corner in corners} >= {(1, 1), (1, 8), (2, 4), (2, 6), (3, 2), (3, 4)}
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["LSTM", "mine", "validation", "training"]
+    assert names == ["LSTM", "mine", "training", "validation"]
     quartiles = plot.compare({"LSTM": seeds}, band="quartiles").axes[0].collections[0]
     assert quartiles.get_paths()[0].vertices[:, 1].max() < 8
     assert not plot.compare({"LSTM": seeds}, band=None).axes[0].collections

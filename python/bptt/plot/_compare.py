@@ -10,11 +10,17 @@ from numpy.typing import NDArray
 
 from bptt._support import check
 from bptt._support.extras import require
-from bptt._support.palette import colors_of
+from bptt._support.palette import DATA, colors_of
 from bptt.history import History
 from bptt.plot._style import LINE, figure, legend, plain, tidy
 
 Curves = NDArray[np.float64]
+
+#: Colours tell the runs, so the style of a line tells what it is of.
+_LOOKS: dict[str, dict[str, Any]] = {
+    "training": {"linestyle": "-", "linewidth": 1.5},
+    "validation": {"linestyle": "--", "linewidth": LINE + 0.4},
+}
 
 
 def compare(
@@ -45,9 +51,9 @@ def compare(
     Returns
     -------
     matplotlib.figure.Figure
-        Validation is a solid line and training a thin, dashed one. Names with LSTM, GRU or RNN in
-        them have the colours of these cells in all figures. Where some runs of a name ended
-        earlier, the mean goes on over the others.
+        Training is a solid line and validation a dashed one, as in `History.plot` of named runs.
+        Names with LSTM, GRU or RNN in them have the colours of these cells in all figures. Where
+        some runs of a name ended earlier, the mean goes on over the others.
 
     Raises
     ------
@@ -165,16 +171,13 @@ def _draw(ax: Any, name: str, both: dict[str, Curves], color: str, band: str | N
         known = np.isfinite(runs).any(axis=0)
         mean, low, high = (np.full(len(epochs), np.nan) for _ in range(3))
         mean[known] = np.nanmean(runs[:, known], axis=0)
-        look: dict[str, Any] = {"color": color, "marker": "o" if len(epochs) == 1 else ""}
-        if kind != main:
-            ax.plot(epochs, mean, linestyle="--", linewidth=1.5, alpha=0.8, **look)
-            ax.lines[-1].set_label(f"_{kind} of {name}")
-            continue
-        if band and len(runs) > 1:
+        label = plain(name) if kind == main else f"_{kind} of {name}"
+        marker = "o" if len(epochs) == 1 else ""
+        ax.plot(epochs, mean, color=color, marker=marker, label=label, **_LOOKS[kind])
+        if kind == main and band and len(runs) > 1:
             ends = (0, 100) if band == "range" else (25, 75)
             low[known], high[known] = np.nanpercentile(runs[:, known], ends, axis=0)
             ax.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
-        ax.plot(epochs, mean, linewidth=LINE + 0.4, label=plain(name), **look)
 
 
 def _legend(
@@ -186,10 +189,9 @@ def _legend(
         for name, color in colors.items()
     ]
     if len(kinds) > 1:
-        for kind, style, width in (("validation", "-", LINE + 0.4), ("training", "--", 1.5)):
-            handles.append(
-                lines.Line2D([], [], color="#888888", linestyle=style, linewidth=width, label=kind)
-            )
+        handles += [
+            lines.Line2D([], [], color=DATA, label=kind, **look) for kind, look in _LOOKS.items()
+        ]
     labels = [handle.get_label() for handle in handles]
     if own:
         legend(drawn, handles, labels, drawn.get_figwidth())
