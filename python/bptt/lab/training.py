@@ -31,12 +31,15 @@ class ByHand:
     params : tuple of ndarray
         The parameters in the order of `init_rnn` or `init_lstm`.
     history : History
-        The losses of the notebook, means over the sequences in every epoch: for the training
-        sequences computed while training, for the validation sequences before it.
+        The losses of the notebook in every epoch: for the training sequences computed while
+        training, for the validation sequences before it. The notebook's loss is the cross-entropy
+        of a whole sequence divided by the size of the vocabulary, and its mean over the sequences.
+        So it grows with the length of the sequences.
     per_token : History
-        The same losses as cross-entropy in nats per token, the unit of other models.
+        The same losses as `fit` and `evaluate` define them: the mean cross-entropy over all tokens,
+        in nats.
     score : tuple of two floats
-        The final cross-entropy per token of the training and the validation sequences.
+        The final loss per token of the training and the validation sequences.
     """
 
     params: tuple[Array, ...]
@@ -156,6 +159,15 @@ def _draw(init: Callable[[], tuple[Array, ...]], seed: int) -> tuple[Array, ...]
         np.random.set_state(before)  # noqa: NPY002
 
 
+@dataclass(frozen=True)
+class _Sequences:
+    """A data set, the number of its sequences and of their tokens."""
+
+    data: Dataset
+    count: int
+    tokens: int
+
+
 class _Training:
     """The training of a network: the loop over epochs."""
 
@@ -204,16 +216,16 @@ class _Training:
             with progress_bar(epochs, progress) as bar:
                 for epoch in range(epochs):
                     validated = None if validation is None else self._walk(validation, learn=False)
-                    loss, token_loss = self._walk(training, learn=True)
+                    loss = self._walk(training, learn=True)
                     if not math.isfinite(loss):
                         message = f"training diverged in epoch {epoch + 1}: try a smaller lr"
                         raise DivergedError(message, history)
                     history.loss.append(loss)
-                    per_token.loss.append(token_loss)
-                    if validated is not None:
-                        history.validation_loss.append(validated[0])
-                        per_token.validation_loss.append(validated[1])
-                    bar.advance(loss, None if validated is None else validated[0])
+                    per_token.loss.append(self._per_token(loss, training))
+                    if validation is not None and validated is not None:
+                        history.validation_loss.append(validated)
+                        per_token.validation_loss.append(self._per_token(validated, validation))
+                    bar.advance(loss, validated)
         except KeyboardInterrupt:
             history.interrupted = per_token.interrupted = True
         history.seconds = per_token.seconds = time.perf_counter() - begin
@@ -223,20 +235,26 @@ class _Training:
             history=history,
             per_token=per_token,
             score=(
-                self._walk(training, learn=False)[1],
-                math.nan if validation is None else self._walk(validation, learn=False)[1],
+                self._score(training),
+                math.nan if validation is None else self._score(validation),
             ),
         )
 
-    def _walk(self, dataset: tuple[Dataset, int], *, learn: bool) -> tuple[float, float]:
-        """Make a pass over the sequences; return their mean loss and the mean loss per token."""
-        data, count = dataset
+    def _walk(self, sequences: _Sequences, *, learn: bool) -> float:
+        """Make a pass over the sequences; return their mean loss as the notebook defines it."""
         progress = LabProgress()
-        while progress.done < count and not progress.diverged:
-            progress = self._core.walk(data, progress, learn, SLICE)
-        return progress.loss_sum / count, progress.token_loss_sum / count
+        while progress.done < sequences.count and not progress.diverged:
+            progress = self._core.walk(sequences.data, progress, learn, SLICE)
+        return progress.loss_sum / sequences.count
 
-    def _dataset(self, name: str, pairs: Pairs) -> tuple[Dataset, int]:
+    def _per_token(self, loss: float, sequences: _Sequences) -> float:
+        """Convert a loss of the notebook: it is a V-th of the cross-entropy of a sequence."""
+        return loss * self._vocab_size * sequences.count / sequences.tokens
+
+    def _score(self, sequences: _Sequences) -> float:
+        return self._per_token(self._walk(sequences, learn=False), sequences)
+
+    def _dataset(self, name: str, pairs: Pairs) -> _Sequences:
         sequences: list[list[Array]] = []
         for n, pair in enumerate(pairs):
             if len(pair) != 2:
@@ -258,4 +276,4 @@ class _Training:
         inputs, targets = flat(0), flat(1)
         # Copies: one sequence alone is the caller's array, which other code may change.
         flats = inputs.flat.copy(), targets.flat.copy()
-        return Dataset(*flats, inputs.offsets), len(sequences)
+        return _Sequences(Dataset(*flats, inputs.offsets), len(sequences), len(flats[0]))
