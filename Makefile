@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 TORCH_BIN = $(TORCH_VENV)/bin
 CORE_SOURCES = Cargo.toml Cargo.lock pyproject.toml python/core/Cargo.toml $(shell find src python/core -name '*.rs')
 
-.PHONY: help check lab test test-rust test-python test-levels parity notebooks kill bench lint deny \
+.PHONY: help check lab test test-rust test-python test-levels parity notebooks check-notebooks kill bench lint deny \
 	docs clean
 
 help:  ## this list
@@ -51,8 +51,11 @@ parity: $(TORCH_VENV)/.core  ## random layers against the real PyTorch (a large 
 	$(TORCH_BIN)/python -m pytest -q tests/python/parity tests/python/test_documents.py
 	$(TORCH_BIN)/python -m pytest -q -o addopts= --doctest-modules python/bptt/torch
 
-notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/ from top to bottom
-	for notebook in examples/*.ipynb; do $(TORCH_BIN)/jupyter-execute $$notebook || exit 1; done
+notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/, store their outputs, check the figures in their text
+	$(TORCH_BIN)/python tests/notebooks.py
+
+check-notebooks: $(TORCH_VENV)/.core  ## the same, but write nothing
+	$(TORCH_BIN)/python tests/notebooks.py --check
 
 kill: $(VENV)/.core  ## kill a training process 200 times: its checkpoint must load and training go on (2 minutes)
 	$(BIN)/python tests/kill.py
