@@ -8,8 +8,8 @@ BIN = $(VENV)/bin
 TORCH_BIN = $(TORCH_VENV)/bin
 CORE_SOURCES = Cargo.toml Cargo.lock pyproject.toml python/core/Cargo.toml $(shell find src python/core -name '*.rs')
 
-.PHONY: help check lab test test-rust test-python test-levels parity notebooks browser pictures kill bench lint deny \
-	docs clean
+.PHONY: help check lab test test-rust test-python test-levels parity notebooks check-notebooks browser pictures \
+	kill bench lint deny docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -51,8 +51,11 @@ parity: $(TORCH_VENV)/.core  ## against the real PyTorch, and trackers of experi
 	$(TORCH_BIN)/python -m pytest -q -n auto tests/python/parity tests/python/test_documents.py tests/python/training/test_trackers.py
 	$(TORCH_BIN)/python -m pytest -q -o addopts= --doctest-modules python/bptt/torch
 
-notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/ from top to bottom
-	for notebook in examples/*.ipynb; do $(TORCH_BIN)/jupyter-execute $$notebook || exit 1; done
+notebooks: $(TORCH_VENV)/.core  ## run the notebooks of examples/, store their outputs, check the figures in their text
+	$(TORCH_BIN)/python tests/notebooks.py
+
+check-notebooks: $(TORCH_VENV)/.core  ## the same, but write nothing
+	$(TORCH_BIN)/python tests/notebooks.py --check
 
 pictures: $(VENV)/.core  ## draw the pictures of docs/ again (tests/pictures.py --check only compares)
 	$(BIN)/python tests/pictures.py

@@ -26,6 +26,7 @@ from bptt.lab.data import (
     seqs_to_dicts,
     sequence_sets,
 )
+from bptt.lab.floor import all_sequences, loss_floor, switch_probabilities
 from bptt.lab.lstm import backward, forward, init_lstm
 from bptt.lab.parts import Part, train_forecaster, train_in_batches, train_lstm_torch
 from bptt.lab.pieces import (
@@ -45,6 +46,7 @@ __all__ = [
     "PairSet",
     "Part",
     "airline_passengers",
+    "all_sequences",
     "backward",
     "backward_pass",
     "clip_gradient_norm",
@@ -55,11 +57,13 @@ __all__ = [
     "init_lstm",
     "init_orthogonal",
     "init_rnn",
+    "loss_floor",
     "one_hot_encode_sequence",
     "seqs_to_dicts",
     "sequence_sets",
     "sigmoid",
     "softmax",
+    "switch_probabilities",
     "tanh",
     "train_forecaster",
     "train_in_batches",

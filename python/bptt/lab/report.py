@@ -9,14 +9,35 @@ from typing import Any
 import numpy as np
 
 from bptt._support.extras import require
-from bptt.lab.data import airline_passengers
+from bptt.lab.data import airline_passengers, sequence_sets
+from bptt.lab.floor import loss_floor
 from bptt.lab.parts import Part
+
+#: The colours of Okabe and Ito, which people with any colour vision tell apart.
+COLORS = {
+    "training": "#0072B2",
+    "validation": "#D55E00",
+    "RNN": "#CC79A7",
+    "LSTM": "#0072B2",
+    "library": "#56B4E9",
+    "floor": "#009E73",
+}
 
 
 def table(parts: Sequence[Part]) -> str:
     """Return a table of the parts: scores, limits, seconds, and examples."""
     rows: list[tuple[str, ...]] = [
-        ("part", "train", "validation", "limits", "met", "epochs", "seconds")
+        (
+            "part",
+            "train",
+            "validation",
+            "train*",
+            "validation*",
+            "limits*",
+            "met",
+            "epochs",
+            "seconds",
+        )
     ]
     for part in parts:
         limits = met = "-"
@@ -25,7 +46,7 @@ def table(parts: Sequence[Part]) -> str:
             limits = f"{sign} {part.limits[0]:g}, {part.limits[1]:g}"
             met = "yes" if part.met else "NO"
         digits = 2 if part.forecast else 4
-        scores = [f"{score:.{digits}f}" for score in (part.train, part.validation)]
+        scores = [f"{s:.{digits}f}" for s in (part.train, part.validation, *part.course)]
         history = part.history
         rows.append(
             (part.name, *scores, limits, met, str(len(history.loss)), f"{history.seconds:.2f}")
@@ -37,13 +58,18 @@ def table(parts: Sequence[Part]) -> str:
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
         lines.append("  ".join(cells))
     lines.insert(1, "  ".join("-" * width for width in widths))
+    sets = sequence_sets()
     seconds = sum(part.history.seconds for part in parts)
     lines += [
         f"total training time: {seconds:.2f} s",
         "",
-        "Scores of parts 1 to 3: the mean over the sequences of the mean cross-entropy of each, in",
-        "nats per token. Scores of part 4: the root mean squared error in thousands of passengers,",
-        "training and test.",
+        "Train and validation, parts 1 to 3: the mean cross-entropy over all tokens, in nats; no",
+        f"model can expect less than {loss_floor(sets.train.y):.4f} and "
+        f"{loss_floor(sets.validation.y):.4f} for these sequences. Part 4: the error (RMSE) of",
+        "forecasts one month ahead, in thousands of passengers, training and test.",
+        "* In the course's own measure. Parts 1 and 2: nats per sequence, divided by 4, the size",
+        "of the vocabulary. Part 3: the mean over the sequences of each one's own mean. Part 4:",
+        "the error at all four steps of the windows.",
         "",
         "A test sequence (its targets before the first b cannot be predicted):",
     ]
@@ -76,18 +102,9 @@ def plots(parts: Sequence[Part], folder: Path) -> list[Path]:
 
     torch_like = one_by_one[-1]
     figure, axis = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    _losses(axis, torch_like, "cross-entropy (nats per token)")
-    axis.axhline(0.29, color="0.5", linewidth=1, linestyle=":")
-    axis.annotate(
-        "limit: 0.29",
-        (1, 0.29),
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        va="bottom",
-        color="0.4",
-        xytext=(-4, 3),
-        textcoords="offset points",
-    )
+    torch_like.history.plot(axis)
+    axis.set(title=torch_like.name, ylabel="cross-entropy (nats per token)", ylim=(0, None))
+    _floors(axis, "training", "validation")
     save(figure, "lstm-torch.png")
 
     figure, axis = pyplot.subplots(figsize=(6, 4), layout="constrained")
@@ -99,16 +116,22 @@ def plots(parts: Sequence[Part], folder: Path) -> list[Path]:
     return drawn
 
 
-def _losses(axis: Any, part: Part, label: str) -> None:
-    part.history.plot(axis)
-    axis.set(title=part.name, ylabel=label, ylim=(0, None))
+def _floors(axis: Any, *kinds: str) -> None:
+    """Draw the least loss that the training or the validation sequences allow."""
+    sets = sequence_sets()
+    for kind in kinds:
+        targets = (sets.train if kind == "training" else sets.validation).y
+        axis.axhline(loss_floor(targets), color=COLORS["floor"], linewidth=1.5, linestyle=":")
 
 
 def _comparison(pyplot: Any, parts: Sequence[Part]) -> Any:
-    """Draw the losses of all networks on the sequences; those of published gradients are dashed."""
+    """Draw the losses of all networks on the sequences; those of published gradients are dashed.
+
+    The dotted line is the floor: the least loss that the sequences allow.
+    """
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
     for part in parts:
-        color = "C2" if part.limits else ("C0" if "RNN" in part.name else "C1")
+        color = COLORS["library" if part.limits else "RNN" if "RNN" in part.name else "LSTM"]
         style = "--" if "published" in part.name else "-"
         kinds = ((part.history.loss, "training"), (part.history.validation_loss, "validation"))
         for axis, (losses, kind) in zip(axes, kinds):
@@ -116,6 +139,8 @@ def _comparison(pyplot: Any, parts: Sequence[Part]) -> Any:
             axis.plot(epochs, losses, style, color=color, label=part.name)
             axis.set(title=f"{kind} sequences", xlabel="epoch", xscale="log", ylim=(0, None))
             axis.spines[["top", "right"]].set_visible(False)
+    for axis, kind in zip(axes, ("training", "validation")):
+        _floors(axis, kind)
     axes[0].set_ylabel("cross-entropy (nats per token)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
@@ -130,10 +155,12 @@ def _batches(pyplot: Any, one_by_one: Sequence[Part], batches: Sequence[Part]) -
     for axis, batched in zip(axes[0], batches):
         number = batched.name[0]
         for part in [*(part for part in one_by_one if part.name[0] == number), batched]:
-            style = "C1-" if part.in_batches else ("C0--" if "published" in part.name else "C0-")
+            color = COLORS["library" if part.in_batches else "LSTM" if number != "1" else "RNN"]
+            style = "--" if "published" in part.name else "-"
             losses = part.history.validation_loss
             seconds = np.linspace(0, part.history.seconds, len(losses) + 1)[1:]
-            axis.plot(seconds, losses, style, label=part.name[2:])
+            axis.plot(seconds, losses, style, color=color, label=part.name[2:])
+        _floors(axis, "validation")
         axis.set(title=f"part {number}, validation", xlabel="seconds", xscale="log", ylim=(0, None))
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
@@ -149,7 +176,7 @@ def _forecast(pyplot: Any, part: Part) -> Any:
     window = data.train_x.shape[1]
     axis.plot(months, data.series, color="0.65", linewidth=2.5, label="passengers")
     starts = {"train": window, "test": data.split + window}
-    for (name, start), color in zip(starts.items(), ("C0", "C1")):
+    for (name, start), color in zip(starts.items(), (COLORS["training"], COLORS["validation"])):
         forecast = part.forecast[name]
         label = f"one month ahead, {name}"
         axis.plot(months[start : start + len(forecast)], forecast, color=color, label=label)

@@ -32,12 +32,15 @@ class ByHand:
     params : tuple of ndarray
         The parameters in the order of `init_rnn` or `init_lstm`.
     history : History
-        The losses of the notebook, means over the sequences in every epoch: for the training
-        sequences computed while training, for the validation sequences before it.
+        The losses of the notebook in every epoch: for the training sequences computed while
+        training, for the validation sequences before it. The notebook's loss is the cross-entropy
+        of a whole sequence divided by the size of the vocabulary, and its mean over the sequences.
+        So it grows with the length of the sequences.
     per_token : History
-        The same losses as cross-entropy in nats per token, the unit of other models.
+        The same losses as `fit` and `evaluate` define them: the mean cross-entropy over all tokens,
+        in nats.
     score : tuple of two floats
-        The final cross-entropy per token of the training and the validation sequences.
+        The final loss per token of the training and the validation sequences.
     """
 
     params: tuple[Array, ...]
@@ -157,6 +160,15 @@ def _draw(init: Callable[[], tuple[Array, ...]], seed: int) -> tuple[Array, ...]
         np.random.set_state(before)  # noqa: NPY002
 
 
+@dataclass(frozen=True)
+class _Sequences:
+    """A data set, the number of its sequences and of their tokens."""
+
+    data: Dataset
+    count: int
+    tokens: int
+
+
 class _Training:
     """The training of a network: the loop over epochs."""
 
@@ -205,15 +217,15 @@ class _Training:
             try:
                 for epoch in range(epochs):
                     validated = None if validation is None else self._walk(validation)
-                    loss, token_loss = self._walk(training, display)
+                    loss = self._walk(training, display)
                     if not math.isfinite(loss):
                         message = f"training diverged in epoch {epoch + 1}: try a smaller lr"
                         raise DivergedError(message, history)
                     history.loss.append(loss)
-                    per_token.loss.append(token_loss)
-                    if validated is not None:
-                        history.validation_loss.append(validated[0])
-                        per_token.validation_loss.append(validated[1])
+                    per_token.loss.append(self._per_token(loss, training))
+                    if validation is not None and validated is not None:
+                        history.validation_loss.append(validated)
+                        per_token.validation_loss.append(self._per_token(validated, validation))
                     display.advance()
             except KeyboardInterrupt:
                 history.interrupted = per_token.interrupted = True
@@ -225,27 +237,32 @@ class _Training:
             history=history,
             per_token=per_token,
             score=(
-                self._walk(training)[1],
-                math.nan if validation is None else self._walk(validation)[1],
+                self._score(training),
+                math.nan if validation is None else self._score(validation),
             ),
         )
 
-    def _walk(
-        self, dataset: tuple[Dataset, int], display: Display | None = None
-    ) -> tuple[float, float]:
-        """Make a pass over the sequences; return their mean loss and the mean loss per token.
+    def _walk(self, sequences: _Sequences, display: Display | None = None) -> float:
+        """Make a pass over the sequences; return their mean loss as the notebook defines it.
 
         With a display, the network learns.
         """
-        data, count = dataset
         progress, learn = LabProgress(), display is not None
-        while progress.done < count and not progress.diverged:
-            progress = self._core.walk(data, progress, learn, SLICE)
+        while progress.done < sequences.count and not progress.diverged:
+            progress = self._core.walk(sequences.data, progress, learn, SLICE)
             if display is not None:
-                display.within(progress.done / count, progress.loss_sum, progress.done)
-        return progress.loss_sum / count, progress.token_loss_sum / count
+                done = progress.done
+                display.within(done / sequences.count, progress.loss_sum, done)
+        return progress.loss_sum / sequences.count
 
-    def _dataset(self, name: str, pairs: Pairs) -> tuple[Dataset, int]:
+    def _per_token(self, loss: float, sequences: _Sequences) -> float:
+        """Convert a loss of the notebook: it is a V-th of the cross-entropy of a sequence."""
+        return loss * self._vocab_size * sequences.count / sequences.tokens
+
+    def _score(self, sequences: _Sequences) -> float:
+        return self._per_token(self._walk(sequences), sequences)
+
+    def _dataset(self, name: str, pairs: Pairs) -> _Sequences:
         sequences: list[list[Array]] = []
         for n, pair in enumerate(pairs):
             if len(pair) != 2:
@@ -267,4 +284,4 @@ class _Training:
         inputs, targets = flat(0), flat(1)
         # Copies: one sequence alone is the caller's array, which other code may change.
         flats = inputs.flat.copy(), targets.flat.copy()
-        return Dataset(*flats, inputs.offsets), len(sequences)
+        return _Sequences(Dataset(*flats, inputs.offsets), len(sequences), len(flats[0]))
