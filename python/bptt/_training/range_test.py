@@ -76,9 +76,9 @@ class RangeTest:
             text = f"suggestion {self.suggestion:.2g}"
             ax.axvline(self.suggestion, color=BEST, linestyle=":", linewidth=2, label=text)
         # What explodes would hide the rest.
-        least, first = self.smoothed.min(), self.smoothed[0]
-        most = max(first, least) + 0.5 * (max(first, least) - least) + 1e-12
-        ax.set_ylim(top=min(most, max(self.loss.max(), self.smoothed.max())))
+        least, most = np.nanmin(self.loss), max(np.nanmax(self.loss[:10]), np.nanmin(self.smoothed))
+        room = 0.1 * (most - least) or 1.0
+        ax.set_ylim(least - room, most + 2 * room)
         ax.set(
             xscale="log", xlabel="learning rate", ylabel="loss", title="Learning rate range test"
         )
