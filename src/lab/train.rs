@@ -55,8 +55,6 @@ pub struct Progress {
     pub done: usize,
     /// The sum of their losses, as the notebook defines them.
     pub loss_sum: f64,
-    /// The sum of their cross-entropies, each the mean over the sequence's tokens.
-    pub token_loss_sum: f64,
     /// Whether the last loss was NaN or infinite. Such a sequence changes no parameter.
     pub diverged: bool,
 }
@@ -179,7 +177,6 @@ impl Training {
                         leader.round(progress.done, |member| work(sequence, member, output))?;
                     progress.done += 1;
                     progress.loss_sum += loss;
-                    progress.token_loss_sum += loss * vocab as f64 / classes.len() as f64;
                     progress.diverged = learn && !loss.is_finite();
                     if Instant::now() >= until {
                         break;

@@ -68,3 +68,8 @@ def test_the_lab_has_the_same_cells_in_both_languages():
     for one, other in zip(cells(english, "markdown"), cells(spanish, "markdown"), strict=True):
         assert source(one) != source(other)
         assert notebooks.figures_of(one) == notebooks.figures_of(other)
+
+
+def test_numbers_in_code_formulas_and_links_are_no_figures():
+    text = "It is 0.25, not `0.5`, $0.125$ or [1](0.75). From 2 to 12.5 %, v1.2, 3.4.5."
+    assert notebooks.decimals(text) == ["0.25", "12.5"]

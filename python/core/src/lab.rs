@@ -103,7 +103,6 @@ pub struct PyLabTraining(Training);
 pub struct PyLabProgress {
     done: usize,
     loss_sum: f64,
-    token_loss_sum: f64,
     diverged: bool,
 }
 
@@ -141,15 +140,15 @@ impl PyLabTraining {
         learn: bool,
         seconds: f64,
     ) -> Result<PyLabProgress> {
-        let PyLabProgress { done, loss_sum, token_loss_sum, diverged } = *progress;
-        let progress = Progress { done, loss_sum, token_loss_sum, diverged };
+        let PyLabProgress { done, loss_sum, diverged } = *progress;
+        let progress = Progress { done, loss_sum, diverged };
         let until = until(seconds);
         let progress = data.with(py, |data| match learn {
             true => self.0.train(data, progress, until),
             false => self.0.evaluate(data, progress, until),
         })?;
-        let Progress { done, loss_sum, token_loss_sum, diverged } = progress;
-        Ok(PyLabProgress { done, loss_sum, token_loss_sum, diverged })
+        let Progress { done, loss_sum, diverged } = progress;
+        Ok(PyLabProgress { done, loss_sum, diverged })
     }
 
     /// The parameters, flat, in the notebook's order.
