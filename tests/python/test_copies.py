@@ -152,7 +152,13 @@ OPTIMIZERS = {
     if inspect.isclass(getattr(bptt, name)) and issubclass(getattr(bptt, name), Optimizer)
 }
 
+
 #: Objects of every other public class.
+def tracker(kind, module, *arguments):
+    pytest.importorskip(module)
+    return kind(*arguments)
+
+
 OTHERS = {
     **OPTIMIZERS,
     "BCEWithLogitsLoss": lambda: bptt.BCEWithLogitsLoss(np.ones(3)),
@@ -167,6 +173,11 @@ OTHERS = {
     "StepLR": lambda: bptt.StepLR(3),
     "Callback": bptt.Callback,
     "EarlyStopping": bptt.EarlyStopping,
+    "ModelCheckpoint": lambda: bptt.ModelCheckpoint("model"),
+    "CSVLogger": lambda: bptt.CSVLogger("table.csv"),
+    "TensorBoard": lambda: tracker(bptt.TensorBoard, "tensorboard", "runs"),
+    "MLflow": lambda: tracker(bptt.MLflow, "mlflow"),
+    "WandB": lambda: tracker(bptt.WandB, "wandb"),
     "History": lambda: fitted().history,
     "DataWarning": lambda: bptt.DataWarning("x has a mean of 300"),
     "DivergedError": lambda: bptt.DivergedError("training diverged", fitted().history),

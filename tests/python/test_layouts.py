@@ -136,6 +136,15 @@ def models():
     yield fit, "y", classes, lambda v: trained(tokens_model(), tokens, v, **cross)
     yield fit, "y", one, lambda v: trained(model(bptt.LastStep()), x, v)
     yield fit, "sample_weight", weight, lambda v: trained(model(), x, y, sample_weight=v)
+    find_lr = "bptt.Sequential.find_lr"
+
+    def found(*data, **options):
+        adam = bptt.Adam()
+        return model().find_lr(*data, loss="mse", optimizer=adam, steps=10, rng=0, **options).loss
+
+    yield find_lr, "x", x, lambda v: found(v, y)
+    yield find_lr, "y", y, lambda v: found(x, v)
+    yield find_lr, "sample_weight", weight, lambda v: found(x, y, sample_weight=v)
     yield fit, "validation", x, lambda v: trained(model(), x, y, validation=(v, y))
     yield fit, "validation", y, lambda v: trained(model(), x, y, validation=(x, v))
     # Lists of sequences, and batches.
@@ -360,7 +369,11 @@ IDS = [f"{function}({argument})" for function, argument, _, _ in ENTRIES]
 #: Arguments that hold arrays but are no arrays, or are changed in place (a test below).
 NO_ARRAYS = {
     ("bptt.EarlyStopping.load_state_dict", "state"): "a dict of numbers from state_dict",
+    ("bptt.ModelCheckpoint.load_state_dict", "state"): "a dict of numbers from state_dict",
+    ("bptt.History.get", "key"): "a name",
+    ("bptt.History.get", "default"): "anything, which comes back",
     ("lab.ByHand.__init__", "params"): "a record of results",
+    ("lab.loss_floor", "targets"): "tokens of sequences, as `sequence_sets` gives them",
     ("lab.Part.__init__", "forecast"): "a record of results",
     ("lab.clip_gradient_norm", "grads"): "in place",
     ("lab.update_parameters", "params"): "in place",
