@@ -95,7 +95,8 @@ class History(Mapping[str, list[float]]):
 
     def _missing(self, name: object, form: str = "history.{}") -> str:
         """Return why there is no such number, and what to type."""
-        if (ours := names.answer("HISTORY", name)) is not None:
+        ours = names.answer("HISTORY", name)
+        if ours is not None and ours in self._numbers():
             return f"the history has no {name!r}: type {form.format(ours)}"
         known = f"the history has no {name!r}, it has {', '.join(self._numbers())}"
         if str(name).startswith("val") and not self.validation_loss:

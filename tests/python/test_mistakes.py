@@ -405,7 +405,9 @@ def functions():
     for name in bptt.__all__:
         thing = getattr(bptt, name)
         if isinstance(thing, type) and hasattr(thing.__init__, "__wrapped__"):
-            yield name, thing
+            kinds = [p.kind for p in inspect.signature(thing).parameters.values()]
+            if inspect.Parameter.VAR_KEYWORD not in kinds:  # those go on to a tracker
+                yield name, thing
 
 
 CALLS = dict(functions())

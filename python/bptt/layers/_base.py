@@ -32,7 +32,7 @@ class Layer:
 
         def __getattr__(self, name: str) -> Any:
             known = ""
-            if "_arrays" in self.__dict__ and name in self.parameters:
+            if "_core" in self.__dict__ and name in dict(self._core.parameters()):
                 known = f': type layer.parameters["{name}"]'
             raise names.no_attribute(f"{type(self).__name__!r} object", "LAYER", name, known)
 

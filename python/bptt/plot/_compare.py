@@ -111,7 +111,7 @@ def compare(
 
 
 def _read(histories: Any) -> dict[str, list[History]]:
-    if not isinstance(histories, Mapping):
+    if not isinstance(histories, Mapping) or isinstance(histories, History):
         raise TypeError(
             "histories must be a dict of histories by name, such as {'LSTM': model.fit(...)}, got "
             f"{check.shown(histories)}"

@@ -34,12 +34,12 @@ def test_numbers_by_name():
 @pytest.mark.parametrize(
     ("name", "match"),
     [
-        ("val_loss", r"here it is history\['validation_loss'\]"),
-        ("val_accuracy", r"here it is history\['validation_accuracy'\]"),
-        ("val_acc", r"here it is history\['validation_accuracy'\]"),
-        ("acc", r"here it is history\['accuracy'\]"),
-        ("learning_rate", r"here it is history\['lr'\]"),
-        ("history", r'its numbers are history\["loss"\]'),
+        ("val_loss", r'type history(\["validation_loss"\]|\.validation_loss)'),
+        ("val_accuracy", r'type history(\["validation_accuracy"\]|\.validation_accuracy)'),
+        ("val_acc", r'type history(\["validation_accuracy"\]|\.validation_accuracy)'),
+        ("acc", r'type history(\["accuracy"\]|\.accuracy)'),
+        ("learning_rate", r'type history(\["lr"\]|\.lr)'),
+        ("history", r'type history(\["loss"\]|\.loss)'),
         ("rmse", "it has loss, validation_loss, accuracy, .*metrics="),
     ],
 )
