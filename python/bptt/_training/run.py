@@ -270,7 +270,7 @@ class Run:
         """Train one epoch and return the mean loss of its steps, and the data of the last."""
         trainer, source, rates, settings = self._trainer, self._source, self._rates, self._settings
         done_before, batches, loss, count, counts = 0, 0, 0.0, 0.0, False
-        calls, stopped = self._calls, False
+        calls, stopped, first = self._calls, False, (0.0, 0)
         calls.begin_steps()
         for piece in source.pieces(self._order.next(), settings.batch_size):
             rates.set(settings.steps_of(piece))
@@ -283,12 +283,17 @@ class Run:
                 )
                 if piece.release is not None:
                     piece.release()
-                calls.after_steps(self._keep_steps())
+                taken = self._keep_steps()
+                calls.after_steps(taken)
                 stopped = calls.stop_after_step() and not progress.steps and progress.count > 0
                 if progress.diverged:
                     return math.nan, piece
                 done = done_before + _sequences_done(progress, piece)
-                display.within(self._fraction(done, progress), progress.loss_sum, progress.count)
+                told = progress.loss_sum, progress.count
+                if not progress.count:  # inside the first batch there are losses of chunks
+                    losses = taken[np.isfinite(taken[:, 0]), 0]
+                    told = first = (first[0] + float(losses.sum()), first[1] + len(losses))
+                display.within(self._fraction(done, progress), *told)
             done_before += progress.done
             counts |= piece.data.counts
             batches, loss, count = progress.batches, progress.loss_sum, progress.count

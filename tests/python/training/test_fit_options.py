@@ -185,7 +185,7 @@ def test_metrics_are_means_over_all_steps():
     result = m.evaluate(x[:3], y[:3], loss="cross_entropy", metrics=["accuracy"])
     assert result["accuracy"] == history.validation_accuracy[0]
     assert result["loss"] == history.validation_loss[0]
-    with pytest.raises(AttributeError, match="no 'rmse', it has loss, .*accuracy"):
+    with pytest.raises(AttributeError, match=r"no 'rmse', it has loss, .*accuracy"):
         _ = history.rmse
 
 
