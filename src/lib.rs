@@ -22,6 +22,7 @@ mod math;
 mod matmul;
 mod nn;
 mod recurrent;
+mod room;
 pub mod simd;
 mod threads;
 mod train;

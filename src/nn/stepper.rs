@@ -6,11 +6,12 @@ use super::layer::Layer;
 use super::linear::Linear;
 use super::network::Network;
 use super::sequential::Sequential;
-use crate::buffer::{Buffer, copied};
+use crate::buffer::Buffer;
 use crate::cell::{Gru, GruResetFirst, Lstm, Rnn};
 use crate::error::{Result, ensure};
 use crate::matmul::panel::Panels;
 use crate::recurrent::{State, Stepper};
+use crate::room::copied;
 use crate::simd::{Element, Level};
 use crate::view::BatchSizes;
 

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::data::{Dataset, Inputs};
-use crate::buffer::make_room;
 use crate::error::{Result, ensure};
 use crate::nn::{IGNORED, Input, Targets};
+use crate::room::make_room;
 use crate::simd::Element;
 use crate::view::BatchSizes;
 

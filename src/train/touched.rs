@@ -5,9 +5,9 @@
 use std::iter;
 use std::ops::Range;
 
-use crate::buffer::{copied, make_room};
 use crate::error::Result;
 use crate::nn::{Input, Layer};
+use crate::room::{copied, make_room};
 
 /// The ranges of the flat parameters that have gradients after a pass over `input`, in order.
 pub(super) fn with_gradients<'a, E>(

@@ -24,10 +24,11 @@ use super::data::Dataset;
 use super::metric::{Metric, Tally};
 use super::optim::{Moments, Optimizer, Rate};
 use super::touched::with_gradients;
-use crate::buffer::{add_room, zeros};
+use crate::buffer::zeros;
 use crate::error::{Result, ensure};
 use crate::nn::{Loss, Sequential};
 use crate::recurrent::State;
+use crate::room::add_room;
 use crate::simd::Element;
 
 /// Trains a [`Sequential`] model.

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::buffer::{copied, make_room};
 use crate::error::{Error, Result, ensure};
+use crate::room::{copied, make_room};
 
 /// For a batch of sequences of different lengths, the longest first: how many rows every step has. A
 /// sequence that has ended has no row. Such a batch is stored without padding, step after step, as in

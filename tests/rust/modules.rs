@@ -13,8 +13,9 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMacro, ItemMod, ItemUse, UseTree, Visibility};
 
 /// The top-level modules of the crate, from the bottom up. Each imports only from those before it.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 14] = [
     "error",
+    "room",
     "simd",
     "math",
     "threads",
