@@ -8,14 +8,9 @@ from typing import Any
 
 from bptt._support.check import shown
 from bptt._support.extras import require
+from bptt._support.palette import BEST, CELLS, CYCLE, REFERENCE, TRAINING, VALIDATION
 
 Numbers = Mapping[str, list[float]]
-
-TRAINING, VALIDATION, BEST = "#0072B2", "#D55E00", "#009E73"
-
-#: Colours of runs with a label (Okabe and Ito), and those of cells.
-RUNS = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00", "#009E73")
-CELLS = {"RNN": "#CC79A7", "LSTM": "#0072B2", "GRU": "#E69F00"}
 
 #: The axis of a number, with its unit where there is one.
 AXES = {
@@ -67,7 +62,7 @@ def plot(
         dress(axis)
     axes[0].set_yscale("log" if log else "linear")
     if rate is not None:
-        rate.plot(_epochs(numbers["lr"]), numbers["lr"], color="#666666", linewidth=2)
+        rate.plot(_epochs(numbers["lr"]), numbers["lr"], color=REFERENCE, linewidth=2)
         rate.set_ylabel("learning\nrate")
         if max(numbers["lr"]) > 10 * min(numbers["lr"]) > 0:
             rate.set_yscale("log")
@@ -99,7 +94,7 @@ def _curves(axis: Any, name: str, numbers: Numbers, label: str | None, best: int
     prefix, colors, dashes = "", (TRAINING, VALIDATION), "-"
     if label is not None:
         runs = {line.get_gid() for line in axis.get_lines()} - {None}
-        color = CELLS.get(label, RUNS[len(runs) % len(RUNS)])
+        color = CELLS.get(label, CYCLE[len(runs) % len(CYCLE)])
         prefix, colors, dashes = f"{label} ", (color, color), "--"
     training, validation = numbers[name], numbers.get(f"validation_{name}", [])
     for values, kind, color, style in (

@@ -17,10 +17,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bptt._support.palette import BEST, TRAINING, VALIDATION
+
 Numbers = NDArray[np.float64]
 
-#: The colours of the lines (Okabe and Ito: also for the colour-blind), and of axes and text.
-TRAINING, VALIDATION, BEST, INK = "#0072B2", "#D55E00", "#009E73", "#7a7a7a"
+#: The colour of axes and text.
+INK = "#7a7a7a"
 
 #: The size of the picture in pixels, and of what lies around the curves.
 WIDTH, HEIGHT, TOP, BOTTOM, RIGHT = 480, 220, 28, 24, 12

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from bptt._core import Progress, Trainer
 from bptt._data.sources import Source
-from bptt._history.figure import BEST, TRAINING, dress
+from bptt._history.figure import dress
 from bptt._support.extras import require
+from bptt._support.palette import BEST, REFERENCE, TRAINING
 from bptt._training.state import Order
 
 Numbers = NDArray[np.float64]
@@ -70,7 +71,7 @@ class RangeTest:
         """
         if ax is None:
             ax = require("matplotlib.pyplot", "plot").subplots(layout="constrained")[1]
-        ax.plot(self.lr, self.loss, color="#666666", alpha=0.6, linewidth=1.5, label="batch")
+        ax.plot(self.lr, self.loss, color=REFERENCE, alpha=0.6, linewidth=1.5, label="batch")
         ax.plot(self.lr, self.smoothed, color=TRAINING, linewidth=2.5, label="smoothed")
         if self.suggestion is not None:
             text = f"suggestion {self.suggestion:.2g}"

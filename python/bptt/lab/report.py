@@ -8,20 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from bptt._support import palette
 from bptt._support.extras import require
 from bptt.lab.data import airline_passengers, sequence_sets
 from bptt.lab.floor import loss_floor
 from bptt.lab.parts import Part
 
-#: The colours of Okabe and Ito, which people with any colour vision tell apart.
-COLORS = {
-    "training": "#0072B2",
-    "validation": "#D55E00",
-    "RNN": "#CC79A7",
-    "LSTM": "#0072B2",
-    "library": "#56B4E9",
-    "floor": "#009E73",
-}
+COLORS = palette.COLORS | {"library": palette.SKY, "floor": palette.BEST}
 
 
 def table(parts: Sequence[Part]) -> str:

@@ -21,6 +21,7 @@ from bptt._data.sequences import Converted, Use, dataset_of
 from bptt._data.sources import Data, Whole, is_mapped
 from bptt._support import check as checks
 from bptt._support.entry import entry
+from bptt._support.palette import GREEN, ORANGE, VERMILLION
 from bptt._training.evaluate import evaluate
 from bptt._training.trainer import trainer_of
 from bptt.layers._base import TrainableLayer
@@ -84,7 +85,7 @@ class Report:
         if shell is not None and self._shown_in == shell.execution_count:
             return f"<small>{escape(repr(self)[1:-1])}</small>"
         signs = {"ok": "&#10003;", "warning": "&#9888;", "error": "&#10007;"}
-        colors = {"ok": "#009E73", "warning": "#E69F00", "error": "#D55E00"}
+        colors = {"ok": GREEN, "warning": ORANGE, "error": VERMILLION}
         left = 'style="text-align:left;vertical-align:top;padding:2px 10px"'
         rows = "".join(
             f'<tr><td {left}><span style="color:{colors[finding.level]}">{signs[finding.level]}'
