@@ -74,9 +74,9 @@ pub struct Trainer<E: Element> {
 /// The step of the optimiser.
 struct Update<E> {
     moments: Moments<E>,
-    /// Zero outside of `touched`.
+    /// Zero outside of `touched`, if the gradients of batches are not accumulated.
     grads: Vec<E>,
-    /// The ranges of the parameters that the next step changes.
+    /// The ranges of the parameters that have gradients.
     touched: Vec<Range<usize>>,
     accumulated: Accumulated<E>,
     /// The bound of the norm of all gradients together.
@@ -384,15 +384,14 @@ impl<E: Element> Trainer<E> {
                     _ => counts(token),
                 })?;
             }
-            let is_local = self.is_local();
             let Update { grads, touched, accumulated, taken, .. } = &mut self.update;
             add_room(taken)?;
             for range in touched.drain(..) {
                 grads[range].fill(E::ZERO);
             }
-            *touched = match is_local {
-                true => with_gradients(self.model.layers(), grads.len(), chunk.input)?,
-                false => vec![Range { start: 0, end: grads.len() }],
+            *touched = match accumulated.wanted {
+                ..2 => with_gradients(self.model.layers(), grads.len(), chunk.input)?,
+                _ => vec![Range { start: 0, end: grads.len() }],
             };
             self.model.backward(chunk.input, &chunk.sizes, grads)?;
             if let Some(loss) = accumulated.add(grads, count, loss)? {
@@ -415,7 +414,9 @@ impl<E: Element> Trainer<E> {
             Some(max_norm) => clip(grads, touched, max_norm),
             None => norm(grads, touched),
         };
-        let lr = moments.update(&mut self.model.params, grads, touched);
+        let all = [Range { start: 0, end: grads.len() }];
+        let changed = if moments.is_local() { &touched[..] } else { &all };
+        let lr = moments.update(&mut self.model.params, grads, changed);
         taken.push(TakenStep { loss, gradient_norm, lr });
     }
 }
