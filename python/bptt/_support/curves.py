@@ -111,7 +111,7 @@ def _curves_html(
     reach : int, optional
         The epoch at the right end, unless the losses go beyond it.
     stretches : sequence of (epochs, loss)
-        The mean loss of each stretch of steps within the epochs, and where the stretch ends.
+        For each group of steps inside an epoch: where it ends, in epochs, and its mean loss.
     """
     pairs = np.array(stretches, np.float64).reshape(-1, 2)
     losses, validated = np.array(history.loss), np.array(history.validation_loss)

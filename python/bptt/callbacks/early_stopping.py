@@ -154,7 +154,7 @@ class EarlyStopping(Monitor):
         return getattr(getattr(self, "model", None), "history", None) or History()
 
     def _see_last_epoch(self) -> None:
-        """Compare an epoch of the history that an error or Ctrl-C kept from `on_epoch_end`."""
+        """Compare the last epoch, if an error or Ctrl-C came before its `on_epoch_end`."""
         history = self._history()
         if len(history.loss) > self._seen:
             self.on_epoch_end(len(history.loss) - 1, history._last())
